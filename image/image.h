@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Image files: framing, magics and the set they form (format: docs/FORMAT.md).
+ *
+ * - Images are hostile until checked: every size is compared with the bytes that are left in the
+ *   file before anything is allocated; a message is parsed into the caller's arena.
+ * - A set that is written becomes valid by its inventory: image_set_commit() writes it last, after
+ *   everything else has reached the disk. image_set_discard() removes what a failed dump wrote.
+ */
+#pragma once
+#include "base/arena.h"
+#include "base/err.h"
+#include "image/types.h"
+#include <protobuf-c/protobuf-c.h>
+#include <sys/types.h>
+
+struct image_set;
+struct image_reader;
+struct image_writer;
+
+/* dirfd stays the caller's. Reading: looks at the inventory for the layout (version 1 or 1.1). */
+int image_set_open(int dirfd, bool write, struct image_set **ret, struct err *err) must_use;
+void image_set_close(struct image_set *set);
+int image_set_dirfd(const struct image_set *set);
+
+/* Name of an image into buf; returns buf. */
+char *image_name(enum image_id type, unsigned long id, char *buf, size_t size);
+
+/* ---- reading ---- */
+/* *ret = NULL when there is no such file (that is not an error). Checks the magics. */
+int image_open(struct image_set *set, enum image_id type, unsigned long id,
+	struct image_reader **ret, struct err *err) must_use;
+/* Next message into arena: 1, at the end of the file 0, or an error naming file and offset. */
+int image_next(struct image_reader *r, struct arena *a, void *ret_msg, struct err *err) must_use;
+/* Same with another message type than the table's (pagemap: head first, then entries). */
+int image_next_as(struct image_reader *r, const ProtobufCMessageDescriptor *desc, struct arena *a,
+	void *ret_msg, struct err *err) must_use;
+/* Payload bytes at the current place; an early end is an error. */
+int image_payload(struct image_reader *r, void *buf, size_t len, struct err *err) must_use;
+int image_skip(struct image_reader *r, size_t len, struct err *err) must_use;
+size_t image_left(const struct image_reader *r); /* bytes after the current place */
+off_t image_offset(const struct image_reader *r);
+const char *image_reader_name(const struct image_reader *r);
+void image_reader_close(struct image_reader *r); /* NULL is fine */
+/* Raw descriptor of an image without header (pages), O_RDONLY|O_CLOEXEC; -ENOENT if missing. */
+int image_open_raw(struct image_set *set, enum image_id type, unsigned long id, int *ret_fd,
+	struct err *err) must_use;
+
+/* ---- writing ---- */
+/* Creates (truncates) the file and writes the header. */
+int image_create(struct image_set *set, enum image_id type, unsigned long id,
+	struct image_writer **ret, struct err *err) must_use;
+int image_put(struct image_writer *w, const void *msg, struct err *err) must_use;
+int image_put_payload(struct image_writer *w, const void *bytes, size_t len, struct err *err)
+	must_use;
+/* Flushes and closes; w is gone in any case. NULL is fine. */
+int image_finish(struct image_writer *w, struct err *err) must_use;
+int image_create_raw(struct image_set *set, enum image_id type, unsigned long id, int *ret_fd,
+	struct err *err) must_use;
+/* Everything but the inventory must be finished. Syncs, writes the inventory, syncs again. */
+int image_set_commit(struct image_set *set, const void *inventory, struct err *err) must_use;
+/* Removes every file this set created (not those it found). */
+void image_set_discard(struct image_set *set);
+/* Bytes written so far, all files. */
+uint64_t image_set_bytes(const struct image_set *set);

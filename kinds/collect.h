@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Dump side of descriptors: finds out which descriptors are the same open file description (kcmp,
+ * as a search tree within equal inode, flags and offset: n log n), asks the rooms, fills
+ * world.files and the tables of the tasks.
+ */
+#pragma once
+#include "kinds/kind.h"
+
+struct file_collector;
+
+struct file_collector *file_collector_new(struct world *w, struct image_set *images,
+	const struct options *o);
+void file_collector_free(struct file_collector *c);
+/* All descriptors of task t (fills t->fds->fds); tid is a live, stopped thread of it. */
+int file_collect_table(struct file_collector *c, struct task *t, pid_t tid, struct err *err)
+	must_use;
+/*
+ * A file known by an O_PATH or ordinary descriptor `dup` of ours (exe, cwd, root, mapped file):
+ * *ret_id is its entry in world.files; equal (device, inode, link) give equal ids. map_flags is
+ * O_RDONLY or O_RDWR for mapped files, O_RDONLY|O_DIRECTORY for directories.
+ */
+int file_collect_named(struct file_collector *c, const struct task *t, pid_t tid, int dup,
+	const char *link, int flags, uint32_t *ret_id, struct err *err) must_use;
+/* cwd, root, umask -> t->fs. */
+int file_collect_fs(struct file_collector *c, struct task *t, pid_t tid, struct err *err) must_use;

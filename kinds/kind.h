@@ -1,0 +1,140 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Rooms: one file per kernel thing with both directions and a const table. Two families:
+ * file kinds (something a descriptor refers to) and facets (something every thread, task or
+ * address space has). The registries are const arrays in kinds/registry.c; dump and restore only
+ * walk them.
+ */
+#pragma once
+#include "base/err.h"
+#include "image/image.h"
+#include "inject/tape.h"
+#include "model/findings.h"
+#include "model/world.h"
+#include "options/options.h"
+#include <sys/stat.h>
+
+/* ------------------------------------------------------------------------------------ facets */
+
+enum scope {
+	PER_THREAD, /* every live thread, by itself */
+	PER_TASK, /* once per task, by any live thread (the leader unless dead) */
+};
+
+/*
+ * When a facet's `tell` calls are played at restore, in this order. Privileges get lost on the
+ * way, so what needs them comes first; seccomp comes last because it may forbid the rest.
+ */
+enum phase {
+	PHASE_EARLY, /* task, right after creation: personality, limits that must be there early */
+	PHASE_TASK, /* task, memory and descriptors are complete: signal actions, timers */
+	PHASE_THREAD, /* each thread exists: altstack, robust list, rseq, comm, pending signals */
+	PHASE_CREDS, /* each thread: credentials, securebits, dumpable after them */
+	PHASE_LAST, /* each thread: pdeath signal, no_new_privs, seccomp */
+};
+
+/* What a room noted between ask and learn: indices of calls, offsets of data. */
+struct cue {
+	size_t at[12];
+};
+
+struct look; /* dump side: the thread as seen from outside */
+
+/* A stopped thread of the target, as the dump sees it. */
+struct look {
+	struct world *world;
+	struct thread *thread;
+	pid_t tid, tgid; /* as this host calls them; ptrace-stopped by us */
+	int proc; /* descriptor of /proc/TGID/task/TID */
+	const char *status; /* text of its "status" file */
+	const char *stat; /* text of its "stat" file */
+	const struct options *options;
+};
+
+/* A created, stopped thread of a tree that is being restored. */
+struct arise {
+	struct world *world;
+	const struct thread *thread;
+	pid_t tid, tgid; /* as this host calls them; ptrace-stopped by us */
+	const struct options *options;
+};
+
+struct facet {
+	const char *name;
+	enum scope scope;
+	enum phase phase;
+	/* Dump, from outside (/proc, ptrace, system calls that take a tid): fills core messages. */
+	int (*look)(struct look *l, struct err *err);
+	/* Dump, from inside: appends calls, then reads their results. */
+	int (*ask)(struct tape *t, struct look *l, struct cue *cue, struct err *err);
+	int (*learn)(const struct tape *t, struct look *l, const struct cue *cue, struct err *err);
+	/* Pure; the same before save and after load. */
+	void (*check)(const struct world *w, const struct thread *th, struct findings *f);
+	/* Restore, from inside: appends calls (TAPE_MUST where failure is an error). */
+	int (*tell)(struct tape *t, const struct arise *a, struct err *err);
+	/* Restore, from outside, after the thread's tape of that phase. */
+	int (*set)(const struct arise *a, struct err *err);
+};
+
+/* In the order of asking and telling (within a phase); ends with a NULL name. */
+extern const struct facet *const facets[];
+
+/* -------------------------------------------------------------------------------- file kinds */
+
+/* One descriptor of the target, with a duplicate of it in our hands. */
+struct fd_look {
+	struct world *world;
+	const struct task *task;
+	pid_t tid; /* a live thread, as this host calls it */
+	int fd; /* number in the target; -1 for cwd, root, exe, mapped files */
+	int dup; /* ours; O_PATH for exe, cwd, root, mapped files */
+	struct stat st;
+	int flags; /* F_GETFL */
+	const char *link; /* text of /proc/.../fd/N */
+	const char *fdinfo; /* text of /proc/.../fdinfo/N, "" where there is none */
+	long fs_type; /* statfs f_type */
+	int mnt_id; /* -1 unknown */
+	struct image_set *images;
+	const struct options *options;
+};
+
+/* What a file room can use while a tree is being restored. */
+struct file_maker {
+	struct world *world;
+	struct image_set *images;
+	const struct options *options;
+	struct table made; /* per room: table_key(type, its own id) -> pointer in arena */
+	struct table *fds; /* file id -> 1 + descriptor, managed by kinds/store.c */
+	struct arena *arena;
+};
+
+struct file_kind {
+	const char *name; /* for messages: "pipe", "regular file" */
+	FdTypes type;
+	/* Does this room know what the descriptor refers to? Asked in registry order. */
+	bool (*match)(const struct fd_look *l);
+	/* Fills fe (id and type are set). Called once per open file description. */
+	int (*collect)(const struct fd_look *l, FileEntry *fe, struct err *err);
+	/* Saves queued data without consuming them (called once per description, may be NULL). */
+	int (*bulk)(const struct fd_look *l, FileEntry *fe, struct err *err);
+	/* Pure checks of one entry. May be NULL. */
+	void (*check)(const struct world *w, const FileEntry *fe, struct findings *f);
+	/* Makes the open file description; the descriptor becomes the caller's, O_CLOEXEC. */
+	int (*create)(struct file_maker *m, const FileEntry *fe, int *ret_fd, struct err *err);
+	/* After all are created: what refers to other descriptors, queued data. May be NULL. */
+	int (*connect)(struct file_maker *m, const FileEntry *fe, int fd, struct err *err);
+	/* Called at the end of the restore, also a failed one: removes temporary names. May be NULL. */
+	void (*clean)(struct file_maker *m);
+	/* One line for `show`: "pipe 1234 write end". May be NULL. */
+	void (*describe)(const FileEntry *fe, char *buf, size_t size);
+};
+
+/* In the order of match; ends with NULL. */
+extern const struct file_kind *const file_kinds[];
+/* The room of an fd type or NULL. */
+const struct file_kind *file_kind_of(FdTypes type);
+/*
+ * Sentence for a descriptor nobody knows: "task 42 (redis) descriptor 7 is a socket:[123], which
+ * cannot be saved yet".
+ */
+int file_kind_refuse(const struct fd_look *l, struct err *err);

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Address spaces: how they are seen (dump) and built (restore).
+ */
+#pragma once
+#include "kinds/collect.h"
+#include "inject/husk.h"
+#include "pages/pages.h"
+#include "kinds/store.h"
+
+/* ---- dump ---- */
+/*
+ * Fills task->mm (areas, prctl_mm_map members, auxv, exe, thp_disabled) and the areas of
+ * task->extra from /proc/TID and smaps. Mapped files get entries by the collector. Areas that
+ * cannot be saved are refused with a sentence naming task, range and object.
+ */
+int mm_look(struct world *w, struct task *t, pid_t tid, struct file_collector *files,
+	const struct options *o, struct err *err) must_use;
+/*
+ * Writes pagemap-PID.img and its pages file: every page of private areas that the mapping itself
+ * would not give back. Never breaks copy-on-write sharing of the target (KERNEL: process_vm_readv
+ * un-shares pages with pagemap bit 56 = 0, so those are read through /proc/PID/mem).
+ */
+int mm_dump_pages(struct world *w, struct task *t, pid_t tid, struct image_set *images,
+	uint32_t pages_id, struct page_stats *stats, struct err *err) must_use;
+/* Contents of shared objects (shared anonymous memory, memfd), each once. */
+int mm_dump_shared(struct world *w, struct image_set *images, uint32_t *next_pages_id,
+	struct page_stats *stats, struct err *err) must_use;
+
+/* ---- restore ---- */
+struct mm_build {
+	struct world *world;
+	const struct task *task;
+	const struct task *inherited; /* the husk is a fork of this task's filled husk, or NULL */
+	struct husk *husk;
+	struct image_set *images;
+	struct file_store *files;
+	uint64_t pages_restored, pages_compared, pages_skipped_cow; /* counted up */
+};
+
+/* Chooses the area of all husks: a range of len bytes outside every area of every task. */
+int mm_find_hole(const struct world *w, size_t len, uint64_t *ret_addr, struct err *err) must_use;
+/*
+ * From a husk with nothing but the area (or an inherited address space) to the task's address
+ * space: maps, contents, protections, vdso in place, brk and the other prctl_mm_map members, exe
+ * link. Contents equal to the inherited ones are not written (they stay shared).
+ */
+int mm_build(struct mm_build *b, struct err *err) must_use;
+/* After all forks: what must not be inherited or needs the final state: mlock, madvise, seals. */
+int mm_finish(struct mm_build *b, struct err *err) must_use;
+/* Whether child's address space is worth starting as a fork of its parent's. */
+bool mm_inherits(const struct task *child, const struct task *parent);

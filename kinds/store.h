@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Restore side of descriptors: makes every open file description once, in the coordinator, and
+ * hands it to the husks that need it. A description is closed here when its last user has it.
+ */
+#pragma once
+#include "inject/husk.h"
+#include "kinds/kind.h"
+
+struct file_store;
+
+struct file_store *file_store_new(struct world *w, struct image_set *images,
+	const struct options *o);
+/* Also cleans temporary names (rooms' clean). */
+void file_store_free(struct file_store *s);
+/*
+ * Descriptor of a file entry, made on first use; borrowed, stays valid until file_store_free() or
+ * file_store_drop(id). Mapped files: pass map = true to get one opened with the mode a mapping
+ * needs (vma fdflags or O_RDONLY) instead of the entry's own flags.
+ */
+int file_store_get(struct file_store *s, uint32_t id, int *ret_fd, struct err *err) must_use;
+int file_store_get_for_map(struct file_store *s, uint32_t id, int flags, int *ret_fd,
+	struct err *err) must_use;
+/* Installs the whole descriptor table of task t in its husk: closes all else but sock_fd. */
+int file_store_install(struct file_store *s, struct husk *h, const struct task *t,
+	struct err *err) must_use;
+/* Once all tables are installed: rooms' connect, queued data. */
+int file_store_connect(struct file_store *s, struct err *err) must_use;
+/* cwd, root, umask by tape (needs privileges: before PHASE_CREDS). */
+int file_store_set_fs(struct file_store *s, struct husk *h, const struct task *t, struct err *err)
+	must_use;

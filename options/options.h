@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What the user said, from command line, configuration files and (later) RPC, all generated from
+ * options.def. Strings live as long as the struct.
+ *
+ * Precedence: /etc/criu/default.conf, $HOME/.criu/default.conf, CRIU_CONFIG_FILE, --config FILE,
+ * command line; the last one wins.
+ */
+#pragma once
+#include "base/err.h"
+#include "base/vec.h"
+#include <stdint.h>
+#include <sys/types.h>
+
+enum command {
+	CMD_NONE, CMD_DUMP, CMD_PRE_DUMP, CMD_RESTORE, CMD_LAZY_PAGES, CMD_CHECK, CMD_PAGE_SERVER,
+	CMD_SERVICE, CMD_SWRK, CMD_DEDUP, CMD_CPUINFO_DUMP, CMD_CPUINFO_CHECK, CMD_EXEC,
+	/* torpor's own: */
+	CMD_SHOW, CMD_PLAN, CMD_VERSION, CMD_HELP,
+};
+
+struct string_list vec_of(char *);
+
+struct options {
+	enum command command;
+	bool as_criu; /* argv[0] was criu */
+	/* one member per line of options.def: bool, int64_t, char * or struct string_list */
+#define OPT_FLAG(name, ...) bool name;
+#define OPT_INT(name, ...) int64_t name;
+#define OPT_SIZE(name, ...) uint64_t name;
+#define OPT_STR(name, ...) char *name;
+#define OPT_LIST(name, ...) struct string_list name;
+#include "options/options.def"
+#undef OPT_FLAG
+#undef OPT_INT
+#undef OPT_SIZE
+#undef OPT_STR
+#undef OPT_LIST
+	char **words; /* what follows the command (show DIR) or "--" (exec-cmd) */
+	int n_words;
+};
