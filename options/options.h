@@ -21,21 +21,37 @@ enum command {
 
 struct string_list vec_of(char *);
 
+/* OPTION_tree, OPTION_images_dir ...: one per member */
+enum option_id {
+#define OPT_FLAG(name, ...) OPTION_##name,
+#define OPT_INT(name, ...) OPTION_##name,
+#define OPT_SIZE(name, ...) OPTION_##name,
+#define OPT_STR(name, ...) OPTION_##name,
+#define OPT_LIST(name, ...) OPTION_##name,
+#include "options/options.def"
+	OPTION_COUNT
+};
+
 struct options {
 	enum command command;
 	bool as_criu; /* argv[0] was criu */
-	/* one member per line of options.def: bool, int64_t, char * or struct string_list */
+	/* one member per line of options.def: bool, int64_t, uint64_t, char * or string list */
 #define OPT_FLAG(name, ...) bool name;
 #define OPT_INT(name, ...) int64_t name;
 #define OPT_SIZE(name, ...) uint64_t name;
 #define OPT_STR(name, ...) char *name;
 #define OPT_LIST(name, ...) struct string_list name;
 #include "options/options.def"
-#undef OPT_FLAG
-#undef OPT_INT
-#undef OPT_SIZE
-#undef OPT_STR
-#undef OPT_LIST
-	char **words; /* what follows the command (show DIR) or "--" (exec-cmd) */
+	bool given[OPTION_COUNT]; /* said anywhere, or still the default; --no-X counts as said */
+	char **words; /* what follows the command (show DIR) or "--" (exec-cmd); NULL at the end */
 	int n_words;
 };
+
+/* All defaults; nothing is said. */
+void options_init(struct options *o);
+void options_done(struct options *o);
+/*
+ * Reads configuration files and command line (argv[0] included, argv is not changed). On a usage
+ * error the struct is still good for options_done(), and has what was understood until then.
+ */
+int options_parse(struct options *o, int argc, char *const *argv, struct err *err) must_use;
