@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct tape;
 

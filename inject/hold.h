@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Playing tapes in a living target.
+ *
+ * The promise: torpor may die (SIGKILL) at ANY instant and the target runs on as if nothing had
+ * happened. How it is kept:
+ *
+ * - The "cave": a few hundred bytes of code in unused zero bytes of an executable private mapping
+ *   of the target (the tail of the vdso, else of a file's last page). First comes a system call,
+ *   then code that puts back the signal mask and, from immediate operands, every register, and
+ *   jumps to where the thread was. A thread that we left anywhere on the way falls through it.
+ * - The player ends by jumping into the cave, which unmaps the scratch area (player, tape).
+ * - Between, we take control back by a marker: the last call of a tape sends the thread a signal
+ *   which it ignores. Only a tracer notices an ignored signal (kernel/signal.c, sig_ignored()).
+ * - Order: cave before registers, registers before mask; on the way back mask before registers.
+ * - No single step (its flag outlives the tracer) and no breakpoint instruction.
+ * - A thread stopped inside a system call gets its raw registers back in a stop inside
+ *   get_signal(), so the kernel itself restarts or interrupts the call as if we had not been there.
+ */
+#pragma once
+#include "inject/tape.h"
+#include "inject/tracee.h"
+
+enum { HOLD_TAPE_MAX = 192 * 1024 };
+
+/* A process, all of whose threads are stopped, with a scratch area mapped into it. */
+struct hold {
+	struct tracee *by; /* the thread that mapped it */
+	struct tracee *loaded; /* whose registers stand in the cave */
+	uint64_t cave, area;
+	size_t area_len;
+	int mem; /* /proc/PID/mem, read-write */
+	int marker; /* the ignored signal */
+	bool dirty; /* the cave is written */
+};
+
+/* Maps the scratch area by thread t. On failure nothing of it remains. */
+int hold_begin(struct hold *h, struct tracee *t, struct err *err) must_use;
+/*
+ * Plays the tape in thread t of the held process; its results are in the tape then. Calls that
+ * failed are the rooms' business (tape_check() is not called). The tape grows by its own last calls.
+ */
+int hold_play(struct hold *h, struct tracee *t, struct tape *tape, struct err *err) must_use;
+/* Unmaps the area and clears the cave. Warns where something has to stay. */
+void hold_end(struct hold *h);

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Stopping threads of a living target by PTRACE_SEIZE (ptrace(2)), which leaves no trace in them. */
+#include "inject/tracee.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/parse.h"
+#include <errno.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+
+static pid_t tracer_of(pid_t tid)
+{
+	auto_free char *text = NULL;
+	uint64_t tracer = 0;
+
+	if (io_slurpf(&text, NULL, "/proc/%d/status", tid) == 0)
+		(void)parse_field_u64(text, "TracerPid:", 10, &tracer);
+	return (pid_t)tracer;
+}
+
+int tracee_seize(struct tracee *t, pid_t tid, pid_t tgid, unsigned options, struct err *err)
+{
+	pid_t tracer;
+	int saved;
+
+	*t = (struct tracee){ .tid = tid, .tgid = tgid };
+	if (ptrace(PTRACE_SEIZE, tid, NULL, (void *)(uintptr_t)options) == 0) {
+		t->seized = true;
+		return 0;
+	}
+	saved = errno;
+	tracer = tracer_of(tid);
+	if (saved == ESRCH)
+		return err_target(err, ESRCH, "task %d is gone", tid);
+	if (tracer)
+		return err_target(err, saved, "task %d is being traced by process %d already", tid,
+			tracer);
+	return err_sysn(err, saved, "cannot trace task %d", tid);
+}
+
+int tracee_interrupt(struct tracee *t, struct err *err)
+{
+	if (ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) < 0)
+		return errno == ESRCH ? err_target(err, ESRCH, "task %d is gone", t->tid) :
+					err_sys(err, "cannot stop task %d", t->tid);
+	return 0;
+}
+
+int tracee_wait(pid_t tid, int *ret_status, struct err *err)
+{
+	int status;
+	pid_t got;
+
+	do {
+		got = waitpid(tid, &status, __WALL);
+	} while (got < 0 && errno == EINTR);
+	if (got < 0)
+		return err_sys(err, "cannot wait for task %d", tid);
+	if (WIFSIGNALED(status))
+		return err_target(err, ESRCH, "task %d was killed by signal %d", tid,
+			WTERMSIG(status));
+	if (!WIFSTOPPED(status))
+		return err_target(err, ESRCH, "task %d exited with status %d", tid,
+			WEXITSTATUS(status));
+	*ret_status = status;
+	return 0;
+}
+
+static int look_at_stop(struct tracee *t, int status, struct err *err)
+{
+	t->stopped = true;
+	t->group_stopped = WSTOPSIG(status) != SIGTRAP;
+	t->stop_signal = t->group_stopped ? WSTOPSIG(status) : 0;
+	if (ptrace(PTRACE_GETREGS, t->tid, NULL, &t->regs) < 0)
+		return err_sys(err, "cannot read registers of task %d", t->tid);
+	if (ptrace(PTRACE_GETSIGMASK, t->tid, sizeof(t->sigmask), &t->sigmask) < 0)
+		return err_sys(err, "cannot read the signal mask of task %d", t->tid);
+	return 0;
+}
+
+/*
+ * Until the stop we asked for: a signal that is just being delivered goes to the target (the stop
+ * request stays and is met before any instruction of its handler), other events go on.
+ */
+int tracee_wait_stop(struct tracee *t, struct err *err)
+{
+	int status, signal, r;
+
+	for (;;) {
+		r = tracee_wait(t->tid, &status, err);
+		if (r < 0) {
+			t->seized = false;
+			return r;
+		}
+		if (tracee_event(status) == PTRACE_EVENT_STOP)
+			return look_at_stop(t, status, err);
+		signal = tracee_event(status) ? 0 : WSTOPSIG(status);
+		if (ptrace(PTRACE_CONT, t->tid, NULL, (void *)(uintptr_t)signal) < 0)
+			return err_sys(err, "cannot continue task %d", t->tid);
+	}
+}
+
+void tracee_release(struct tracee *t)
+{
+	if (t->seized && ptrace(PTRACE_DETACH, t->tid, NULL, NULL) < 0 && errno != ESRCH)
+		log_warn("cannot detach from task %d: errno %d, it goes on when torpor ends",
+			t->tid, errno);
+	t->seized = t->stopped = false;
+}
