@@ -2,7 +2,6 @@
 /* kcmp(2): see kernel/kcmp.h. */
 #include "kernel/kcmp.h"
 #include <errno.h>
-#include <linux/kcmp.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 

@@ -5,14 +5,12 @@
  */
 #pragma once
 #include "base/err.h"
+#include <linux/kcmp.h>
 #include <stdint.h>
 #include <sys/types.h>
 
-enum kcmp_type { KCMP_OF_FILE, KCMP_OF_VM, KCMP_OF_FILES, KCMP_OF_FS, KCMP_OF_SIGHAND, KCMP_OF_IO,
-	KCMP_OF_SYSVSEM, KCMP_OF_EPOLL };
-
 /*
- * Compares two objects; idx are descriptor numbers for KCMP_OF_FILE, else 0. 0 equal, 1 first is
+ * Compares two objects; idx are descriptor numbers for KCMP_FILE, else 0. 0 equal, 1 first is
  * less, 2 first is greater, or a negative errno (-ESRCH: a task is gone or has no such object;
  * kcmp(2)).
  */
