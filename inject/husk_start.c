@@ -50,8 +50,8 @@ static int make_elf(int *ret_fd, struct err *err)
 	r = io_write_all(fd, page, sizeof(page));
 	if (r < 0)
 		return err_sysn(err, -r, "cannot write the husk program");
-	*ret_fd = take_fd(&fd);
-	return 0;
+	*ret_fd = fcntl(fd, F_DUPFD_CLOEXEC, HUSK_SOCK + 1); /* the child puts its socket at HUSK_SOCK */
+	return *ret_fd < 0 ? err_sys(err, "cannot keep the husk program open") : 0;
 }
 
 /* In the new child: wait until we are traced, then become the husk program. */
@@ -70,7 +70,7 @@ static int clone_child(pid_t pid, bool sibling, int exe, int sock, int gate, pid
 	struct err *err)
 {
 	struct clone_args args = { .flags = sibling ? CLONE_PARENT : 0,
-		.exit_signal = sibling ? 0 : SIGCHLD, .set_tid = (uint64_t)(uintptr_t)&pid,
+		.exit_signal = sibling ? 0 : SIGCHLD, .set_tid = pid ? (uint64_t)(uintptr_t)&pid : 0,
 		.set_tid_size = pid ? 1 : 0 };
 	long got = syscall(SYS_clone3, &args, sizeof(args));
 
@@ -290,6 +290,8 @@ int husk_start(struct husk *h, struct husk_layout *layout, pid_t pid, bool sibli
 		r = seize_child(h->pid, gate_out, err);
 	if (r == 0)
 		r = wait_exec(h->pid, err);
+	if (r == 0)
+		r = next_syscall_stop(h->pid, err); /* the end of execveat itself */
 	if (r == 0)
 		r = set_playing_mask(h, err);
 	if (r == 0)
