@@ -10,7 +10,10 @@
 #include "base/err.h"
 #include "base/vec.h"
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
+
+struct arena;
 
 enum command {
 	CMD_NONE, CMD_DUMP, CMD_PRE_DUMP, CMD_RESTORE, CMD_LAZY_PAGES, CMD_CHECK, CMD_PAGE_SERVER,
@@ -45,13 +48,22 @@ struct options {
 	bool given[OPTION_COUNT]; /* said anywhere, or still the default; --no-X counts as said */
 	char **words; /* what follows the command (show DIR) or "--" (exec-cmd); NULL at the end */
 	int n_words;
+	struct string_list notes; /* what to say in the log: settings without effect */
+	struct arena *arena; /* every string and list item */
 };
 
 /* All defaults; nothing is said. */
 void options_init(struct options *o);
 void options_done(struct options *o);
 /*
- * Reads configuration files and command line (argv[0] included, argv is not changed). On a usage
- * error the struct is still good for options_done(), and has what was understood until then.
+ * Initialises *o, then reads configuration files and command line (argv[0] included, argv is not
+ * changed). After an error the struct still has what was understood, and needs options_done().
  */
 int options_parse(struct options *o, int argc, char *const *argv, struct err *err) must_use;
+
+/* Help texts, made from the tables. CMD_NONE: all commands and the form of a call. */
+void options_print_help(FILE *out, enum command command, bool as_criu);
+/* A few lines: how to call, and the commands. */
+void options_print_usage(FILE *out, bool as_criu);
+/* The command as typed ("pre-dump"), or NULL. */
+const char *options_command_name(enum command command);

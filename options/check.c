@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What must hold between settings, the command and what this version can do. A setting whose
+ * feature is not there yet is refused by name when the command would heed it, never ignored; one
+ * which belongs to other commands is left alone, because configuration files serve all of them.
+ */
+#include "base/arena.h"
+#include "options/table.h"
+#include <string.h>
+
+/* Whether the setting asks for something: --no-X and empty lists do not. */
+static bool is_wanted(struct options *o, const struct option_spec *spec)
+{
+	char *at = (char *)o + spec->offset;
+
+	if (!o->given[spec->id])
+		return false;
+	switch (spec->type) {
+	case OPTION_FLAG:
+		return *(bool *)at != (spec->initial != NULL);
+	case OPTION_LIST:
+		return ((struct string_list *)at)->n > 0;
+	default:
+		return true;
+	}
+}
+
+static int check_option(struct options *o, const struct option_spec *spec, struct err *err)
+{
+	const struct command_spec *command = command_of(o->command);
+
+	if (spec->type == OPTION_GROUP || !is_wanted(o, spec))
+		return 0;
+	if (spec->commands & 1u << o->command) {
+		if (spec->id == OPTION_ms)
+			return err_usage(err,
+				"option --ms was removed: 'check' alone does what it did");
+		if (spec->state == STATE_LATER)
+			return err_unsupported(err,
+				"option --%s is not supported by this version of torpor",
+				spec->name);
+	} else if (!(spec->traits & TRAIT_ALIAS) && spec->id != OPTION_restore_detached) {
+		vec_push(&o->notes,
+			arena_printf(o->arena, "option --%s has no effect on '%s'", spec->name,
+				command ? command->name : "this command"));
+	}
+	return 0;
+}
+
+static int check_restore(const struct options *o, struct err *err)
+{
+	if (o->exec_cmd && o->restore_detached)
+		return err_usage(err, "--exec-cmd cannot be used with --restore-detached");
+	if (o->exec_cmd && o->n_words == 0)
+		return err_usage(err, "--exec-cmd needs a command after '--'");
+	if (o->restore_sibling && !o->restore_detached)
+		return err_usage(err, "--restore-sibling needs --restore-detached");
+	return 0;
+}
+
+static int check_command(const struct options *o, struct err *err)
+{
+	switch (o->command) {
+	case CMD_DUMP:
+		if (o->tree == 0)
+			return err_usage(err,
+				"dump needs -t PID, the root task of the tree to save");
+		return 0;
+	case CMD_RESTORE:
+		return check_restore(o, err);
+	default:
+		return 0;
+	}
+}
+
+int options_check(struct options *o, struct err *err)
+{
+	const struct command_spec *command = command_of(o->command);
+	int r;
+
+	if (o->command == CMD_NONE)
+		return err_usage(err, "no command given");
+	if (o->command == CMD_EXEC)
+		return 0;
+	if (command && command->state == STATE_LATER)
+		return err_unsupported(err,
+			"command '%s' is not supported by this version of torpor", command->name);
+	for (const struct option_spec *s = option_specs; s->name; s++) {
+		r = check_option(o, s, err);
+		if (r < 0)
+			return r;
+	}
+	return check_command(o, err);
+}

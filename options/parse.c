@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The command line. Two passes: the first turns argv into settings, command and words, because
+ * --config must be known before anything is applied; then configuration files and settings are
+ * applied in order of precedence.
+ *
+ * An error does not stop the first pass: what else was understood is applied, so that the log
+ * file named by -o exists and holds the error. The first error is the one returned.
+ */
+#include "base/arena.h"
+#include "options/table.h"
+#include <stdlib.h>
+#include <string.h>
+
+struct setting {
+	const struct option_spec *spec;
+	const char *value; /* or NULL */
+	const char *where; /* as typed, for messages */
+	bool off;
+};
+
+struct line {
+	struct options *o;
+	char *const *argv;
+	int argc, at;
+	struct vec_of(struct setting) settings;
+	struct vec_of(char *) words; /* before "--" */
+	struct err *err;
+};
+
+static void add_setting(
+	struct line *l, const struct option_spec *spec, const char *value, bool off, char *where)
+{
+	struct setting s = { .spec = spec, .value = value, .where = where, .off = off };
+
+	vec_push(&l->settings, s);
+}
+
+/* The argument of an option that needs one: glued, or the next word. */
+static const char *argument_of(struct line *l, const struct option_spec *spec, const char *glued)
+{
+	if (glued || !spec->arg || spec->traits & TRAIT_OPTARG)
+		return glued;
+	return l->at < l->argc ? l->argv[l->at++] : NULL;
+}
+
+static int parse_long(struct line *l, const char *word)
+{
+	size_t len = strcspn(word, "=");
+	const struct option_spec *spec;
+	const char *value;
+	bool off;
+	int r;
+
+	r = option_find(word, len, true, &spec, &off, l->err);
+	if (r < 0)
+		return r;
+	value = argument_of(l, spec, word[len] ? word + len + 1 : NULL);
+	add_setting(l, spec, value, off,
+		arena_printf(l->o->arena, "--%s%s", off ? "no-" : "", spec->name));
+	return 0;
+}
+
+/* A cluster such as -jRv4: everything behind a letter that takes an argument belongs to it. */
+static int parse_letters(struct line *l, const char *word)
+{
+	const struct option_spec *spec;
+	const char *value;
+
+	while (*word) {
+		char letter = *word++;
+
+		spec = option_of_letter(letter);
+		if (!spec)
+			return err_usage(l->err, "unknown option -%c", letter);
+		value = NULL;
+		/* -vvv counts, -v4 sets */
+		if (spec->arg && *word &&
+			!(spec->traits & TRAIT_COUNT && (*word < '0' || *word > '9'))) {
+			value = word;
+			word += strlen(word);
+		}
+		value = argument_of(l, spec, value);
+		add_setting(l, spec, value, false, arena_printf(l->o->arena, "-%c", letter));
+	}
+	return 0;
+}
+
+static void parse_words(struct line *l)
+{
+	while (l->at < l->argc) {
+		char *word = l->argv[l->at++];
+		int r = 0;
+
+		if (!strcmp(word, "--"))
+			break;
+		if (word[0] == '-' && word[1] == '-')
+			r = parse_long(l, word + 2);
+		else if (word[0] == '-' && word[1])
+			r = parse_letters(l, word + 1);
+		else
+			vec_push(&l->words, word);
+		(void)r; /* the first error is kept in l->err */
+	}
+}
+
+static int find_command(struct line *l, size_t *ret_used)
+{
+	struct options *o = l->o;
+	const struct command_spec *spec;
+	const char *name = l->words.at[0];
+
+	*ret_used = 1;
+	if (!strcmp(name, "cpuinfo")) {
+		if (l->words.n < 2)
+			return err_usage(l->err, "cpuinfo needs 'dump' or 'check' behind it");
+		name = arena_printf(o->arena, "cpuinfo %s", l->words.at[1]);
+		*ret_used = 2;
+	}
+	if (!strcmp(name, "exec") || (o->as_criu && !strcmp(name, "show"))) {
+		o->command = CMD_EXEC;
+		return 0;
+	}
+	spec = command_find(name, o->as_criu);
+	if (!spec)
+		return err_usage(l->err, "unknown command '%s'", name);
+	o->command = spec->id;
+	if (l->words.n - *ret_used > (size_t)spec->most_words)
+		return err_usage(l->err, "'%s' does not take '%s'", name,
+			l->words.at[*ret_used + (size_t)spec->most_words]);
+	return 0;
+}
+
+/* Whether --exec-cmd was typed: it decides what the words behind "--" are. */
+static bool is_typed(const struct line *l, enum option_id id)
+{
+	vec_each(s, &l->settings)
+		if (s->spec->id == id && !s->off)
+			return true;
+	return false;
+}
+
+static int take_words(struct line *l)
+{
+	struct options *o = l->o;
+	size_t used = 0, n = 0;
+	int r = 0;
+
+	if (!is_typed(l, OPTION_exec_cmd))
+		while (l->at < l->argc)
+			vec_push(&l->words, l->argv[l->at++]);
+	if (l->words.n)
+		r = find_command(l, &used);
+	o->words = arena_array(o->arena, (size_t)l->argc + 2, sizeof(char *));
+	for (size_t i = used; i < l->words.n; i++)
+		o->words[n++] = arena_strdup(o->arena, l->words.at[i]);
+	while (l->at < l->argc)
+		o->words[n++] = arena_strdup(o->arena, l->argv[l->at++]);
+	o->n_words = (int)n;
+	return r;
+}
+
+/* `show DIR` says the same as `show -D DIR`. */
+static int take_directory(struct options *o, struct err *err)
+{
+	if ((o->command != CMD_SHOW && o->command != CMD_PLAN) || o->n_words == 0)
+		return 0;
+	if (o->given[OPTION_images_dir] && strcmp(o->images_dir, o->words[0]))
+		return err_usage(err, "two image directories, '%s' and '%s'", o->images_dir,
+			o->words[0]);
+	o->images_dir = o->words[0];
+	return 0;
+}
+
+static const char *typed_value(const struct line *l, enum option_id id)
+{
+	const char *value = NULL;
+
+	vec_each(s, &l->settings)
+		if (s->spec->id == id)
+			value = s->value;
+	return value;
+}
+
+static int read_files(struct line *l)
+{
+	const char *named = typed_value(l, OPTION_config);
+	const char *home = getenv("HOME"), *extra = getenv("CRIU_CONFIG_FILE");
+	struct options *o = l->o;
+	int r = 0;
+
+	if (!named && !is_typed(l, OPTION_no_default_config)) {
+		r = options_read_file(o, "/etc/criu/default.conf", l->err);
+		if (r >= 0 && home)
+			r = options_read_file(o,
+				arena_printf(o->arena, "%s/.criu/default.conf", home), l->err);
+	}
+	if (r >= 0 && extra)
+		r = options_read_file(o, extra, l->err);
+	if (r >= 0 && named) {
+		r = options_read_file(o, named, l->err);
+		if (r == 0)
+			vec_push(&o->notes,
+				arena_printf(o->arena, "there is no configuration file '%s'", named));
+	}
+	return r < 0 ? r : 0;
+}
+
+static void read_environment(struct options *o)
+{
+	const char *libs = getenv("CRIU_LIBS_DIR");
+
+	if (libs)
+		o->libdir = arena_strdup(o->arena, libs);
+	if (getenv("CRIU_DEPRECATED"))
+		o->deprecated = o->given[OPTION_deprecated] = true;
+}
+
+static int apply_settings(struct line *l)
+{
+	int first = 0;
+
+	vec_each(s, &l->settings) {
+		int r = option_apply(l->o, s->spec, s->value, s->off, s->where, l->err);
+
+		if (r < 0 && first == 0)
+			first = r;
+	}
+	return first;
+}
+
+static bool is_called_criu(const char *argv0)
+{
+	const char *slash = argv0 ? strrchr(argv0, '/') : NULL;
+
+	return argv0 && !strcmp(slash ? slash + 1 : argv0, "criu");
+}
+
+int options_parse(struct options *o, int argc, char *const *argv, struct err *err)
+{
+	struct err first = ERR_INIT;
+	struct line l = { .o = o, .argv = argv, .argc = argc, .at = 1, .err = err ? err : &first };
+	int r, results[4];
+
+	options_init(o);
+	o->as_criu = is_called_criu(argv[0]);
+	parse_words(&l);
+	results[0] = err_is_set(l.err) ? -l.err->number : 0;
+	results[1] = take_words(&l);
+	read_environment(o);
+	results[2] = read_files(&l);
+	results[3] = apply_settings(&l);
+	vec_done(&l.settings);
+	vec_done(&l.words);
+	for (int i = 0; i < 4; i++)
+		if (results[i] < 0)
+			return results[i];
+	r = take_directory(o, err);
+	if (r < 0 || o->help || o->version)
+		return r;
+	return options_check(o, err);
+}
