@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 enum image_id {
-#define IMAGE(id, pattern, magic, msg, flags) IMG_##id,
+#define IMAGE(id, ...) IMG_##id,
 #include "image/types.def"
 #undef IMAGE
 	IMG_COUNT
@@ -14,12 +14,13 @@ enum image_id {
 enum image_flags {
 	IMGF_ONE = 1, /* exactly one message */
 	IMGF_RAW = 2, /* no header, no messages */
-	IMGF_SERVICE = 4, /* service magic, name without .img, stands in the work directory */
+	IMGF_SERVICE = 4, /* service magic, stands in the work directory */
 	IMGF_TASK = 8, /* one file per task or thread: kept in struct task, not in world.entries */
 	IMGF_NSID = 16, /* one file per number which is not a task's */
 	IMGF_STREAM = 32, /* payload may be large and is not loaded into memory */
 	IMGF_OLD = 64, /* read only: written by old releases */
 	IMGF_SET = 128, /* belongs to the set itself: inventory, pstree */
+	IMGF_SERVICE_MAGIC = 256, /* service magic, but stands in the images directory */
 };
 
 struct ProtobufCMessageDescriptor;
