@@ -9,9 +9,11 @@ struct table {
 	size_t n, room;
 };
 
+/* One to one for a below 1000 and b below 2^32; else collisions are a matter of chance. */
 static inline uint64_t table_key(uint64_t a, uint64_t b)
 {
-	a ^= b + 0x9e3779b97f4a7c15u + (a << 12) + (a >> 4);
+	a = a * 0x9e3779b97f4a7c15u ^ b;
+	a ^= a >> 32;
 	a *= 0xff51afd7ed558ccdu;
 	return a ^ (a >> 33);
 }
