@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * See names/reach.h. A ghost is made when the first entry asks for it and held by an O_PATH
+ * descriptor; every description of it is opened through that one's /proc/self/fd link.
+ */
+#include "names/reach.h"
+#include "base/cleanup.h"
+#include "base/vec.h"
+#include "names/buildid.h"
+#include "names/ghost.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct held {
+	uint32_t id;
+	int fd;
+};
+
+struct reach {
+	struct world *world;
+	struct image_set *images;
+	const struct options *options;
+	struct table remaps; /* file id -> RemapFilePathEntry */
+	struct table ghosts; /* 1 + ghost id -> 1 + index in held */
+	struct vec_of(struct held) held;
+};
+
+struct reach *reach_new(struct world *w, struct image_set *images, const struct options *o)
+{
+	struct reach *r = calloc(1, sizeof(*r));
+	struct entry_list *l = &w->entries[IMG_REMAP_FPATH];
+
+	if (!r)
+		abort();
+	*r = (struct reach){ .world = w, .images = images, .options = o };
+	for (size_t i = 0; i < l->n; i++) {
+		RemapFilePathEntry *e = l->at[i]->msg;
+
+		table_put(&r->remaps, e->orig_id, e);
+	}
+	return r;
+}
+
+void reach_free(struct reach *r)
+{
+	if (!r)
+		return;
+	vec_each(h, &r->held)
+		close(h->fd);
+	vec_done(&r->held);
+	table_done(&r->remaps);
+	table_done(&r->ghosts);
+	free(r);
+}
+
+static int ghost_fd(struct reach *r, uint32_t id, const char *path, int *ret_fd, struct err *err)
+{
+	uint64_t key = (uint64_t)id + 1;
+	uintptr_t at = (uintptr_t)table_get(&r->ghosts, key);
+	struct held h = { .id = id, .fd = -1 };
+	int e;
+
+	if (!at) {
+		e = ghost_make(r->images, r->world->arena, id, path, &h.fd, err);
+		if (e < 0)
+			return e;
+		vec_push(&r->held, h);
+		at = r->held.n;
+		table_put(&r->ghosts, key, (void *)at);
+	}
+	*ret_fd = r->held.at[at - 1].fd;
+	return 0;
+}
+
+/* Old images: no type, bit 31 of the id says ghost. */
+static RemapType remap_type(const RemapFilePathEntry *e)
+{
+	if (e->has_remap_type)
+		return e->remap_type;
+	return e->remap_id >> 31 ? REMAP_TYPE__GHOST : REMAP_TYPE__LINKED;
+}
+
+static int open_remapped(struct reach *r, const RegFileEntry *reg, const RemapFilePathEntry *e,
+	int flags, int *ret_fd, struct err *err)
+{
+	char self[64];
+	int fd, res;
+
+	if (remap_type(e) == REMAP_TYPE__PROCFS)
+		return err_unsupported(err, "'%s' belongs to a process (%u) that had ended, which "
+			"this version cannot restore", reg->name, e->remap_id);
+	if (remap_type(e) != REMAP_TYPE__GHOST)
+		return err_unsupported(err, "'%s' was saved by another name (--link-remap), which this "
+			"version cannot restore", reg->name);
+	res = ghost_fd(r, e->has_remap_type ? e->remap_id : e->remap_id & 0x7fffffff, reg->name, &fd,
+		err);
+	if (res < 0)
+		return res;
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	/* The link must be followed to the file itself; a symbolic link is a file only for O_PATH. */
+	if ((flags & O_PATH) && (flags & O_NOFOLLOW))
+		*ret_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	else
+		*ret_fd = open(self, flags & ~O_NOFOLLOW);
+	if (*ret_fd < 0)
+		return err_sys(err, "cannot open the deleted file '%s'", reg->name);
+	return 0;
+}
+
+static const char *type_name(mode_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFREG:
+		return "regular file";
+	case S_IFDIR:
+		return "directory";
+	case S_IFCHR:
+		return "character device";
+	case S_IFBLK:
+		return "block device";
+	case S_IFIFO:
+		return "fifo";
+	case S_IFLNK:
+		return "symbolic link";
+	case S_IFSOCK:
+		return "socket";
+	default:
+		return "file of unknown type";
+	}
+}
+
+static void pack_build_id(const uint8_t *id, size_t len, uint32_t *words)
+{
+	memset(words, 0, (len + 3) / 4 * 4);
+	memcpy(words, id, len);
+}
+
+/* Reads the build id behind fd, by another descriptor where this one cannot read. */
+static size_t build_id_of(int fd, uint8_t id[BUILDID_MAX])
+{
+	int flags = fcntl(fd, F_GETFL);
+	auto_close int again = -1;
+	char self[64];
+
+	if (flags >= 0 && !(flags & O_PATH) && (flags & O_ACCMODE) != O_WRONLY &&
+		!(flags & O_DIRECT))
+		return buildid_read(fd, id);
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	again = open(self, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	return again < 0 ? 0 : buildid_read(again, id);
+}
+
+static int check_build_id(const RegFileEntry *reg, int fd, struct err *err)
+{
+	uint32_t words[BUILDID_MAX / 4] = { 0 };
+	uint8_t id[BUILDID_MAX];
+	size_t len = build_id_of(fd, id);
+
+	if (!len)
+		return err_target(err, EINVAL, "file '%s' has no build id now, but had one at the dump",
+			reg->name);
+	pack_build_id(id, len, words);
+	if (reg->n_build_id != (len + 3) / 4 || memcmp(words, reg->build_id, reg->n_build_id * 4))
+		return err_target(err, EINVAL, "file '%s' is another build than at the dump "
+			"(its build id differs)", reg->name);
+	return 0;
+}
+
+static int verify(const struct reach *r, const RegFileEntry *reg, int fd, struct err *err)
+{
+	struct stat st;
+	mode_t was = reg->mode;
+
+	if (fstat(fd, &st) < 0)
+		return err_sys(err, "cannot look at '%s'", reg->name);
+	if (reg->has_mode && (st.st_mode & S_IFMT) != (was & S_IFMT))
+		return err_target(err, EINVAL, "'%s' is a %s now, a %s at the dump", reg->name,
+			type_name(st.st_mode), type_name(was));
+	if (reg->has_mode && (st.st_mode & 07777) != (was & 07777) &&
+		!r->options->skip_file_rwx_check)
+		return err_target(err, EINVAL, "file '%s' has mode %04o now, %04o at the dump; "
+			"--skip-file-rwx-check accepts that", reg->name,
+			(unsigned)(st.st_mode & 07777), (unsigned)(was & 07777));
+	if (reg->has_size && S_ISREG(st.st_mode) && (uint64_t)st.st_size != reg->size)
+		return err_target(err, EINVAL, "file '%s' has %lld bytes now, %llu at the dump",
+			reg->name, (long long)st.st_size, (unsigned long long)reg->size);
+	if (reg->n_build_id && S_ISREG(st.st_mode) && strcmp(r->options->file_validation, "filesize"))
+		return check_build_id(reg, fd, err);
+	return 0;
+}
+
+int reach_open(struct reach *r, const RegFileEntry *reg, int flags, int *ret_fd, struct err *err)
+{
+	/* The bit which O_TMPFILE has more than O_DIRECTORY. */
+	int drop = O_CREAT | O_EXCL | O_TRUNC | O_ASYNC | (O_TMPFILE & ~O_DIRECTORY);
+	RemapFilePathEntry *remap = table_get(&r->remaps, reg->id);
+	auto_close int fd = -1;
+	int e;
+
+	flags = (flags & ~drop) | O_CLOEXEC | O_NOCTTY;
+	if (reg->has_mode && S_ISLNK(reg->mode) && (flags & O_PATH))
+		flags |= O_NOFOLLOW;
+	if (remap)
+		return open_remapped(r, reg, remap, flags, ret_fd, err);
+	if (reg->name[0] != '/')
+		return err_image(err, "file entry %u has the name '%s', which is no absolute path",
+			reg->id, reg->name);
+	fd = open(reg->name, flags);
+	if (fd < 0)
+		return err_sys(err, "cannot open '%s'", reg->name);
+	e = verify(r, reg, fd, err);
+	if (e < 0)
+		return e;
+	*ret_fd = take_fd(&fd);
+	return 0;
+}
+
+void reach_describe(struct arena *arena, int fd, const struct stat *st, const struct options *o,
+	RegFileEntry *reg)
+{
+	uint8_t id[BUILDID_MAX];
+	size_t len = 0;
+
+	reg->has_mode = true;
+	reg->mode = st->st_mode;
+	if (!S_ISREG(st->st_mode))
+		return;
+	if ((reg->flags & (O_WRONLY | O_APPEND)) != (O_WRONLY | O_APPEND)) {
+		reg->has_size = true;
+		reg->size = (uint64_t)st->st_size;
+	}
+	if (st->st_size > 64 && strcmp(o->file_validation, "filesize"))
+		len = build_id_of(fd, id);
+	if (len) {
+		reg->n_build_id = (len + 3) / 4;
+		reg->build_id = arena_array(arena, reg->n_build_id, sizeof(*reg->build_id));
+		pack_build_id(id, len, reg->build_id);
+	}
+}

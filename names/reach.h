@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Restore side of names: opens what a reg_file_entry tells of, by its path or as a ghost, and
+ * verifies that it is still the file which was saved.
+ */
+#pragma once
+#include "image/image.h"
+#include "model/world.h"
+#include "options/options.h"
+
+struct reach;
+
+struct reach *reach_new(struct world *w, struct image_set *images, const struct options *o);
+/* Closes the ghosts which it holds. NULL is fine. */
+void reach_free(struct reach *r);
+/*
+ * Opens the file with open(2) flags (those that create or empty files are left out, O_CLOEXEC is
+ * added; O_ASYNC is left to the caller). Sentences name the path.
+ */
+int reach_open(struct reach *r, const RegFileEntry *reg, int flags, int *ret_fd, struct err *err)
+	must_use;
+
+/*
+ * Fills name-independent checks of the file behind fd (any kind of descriptor): size, mode and
+ * build id, as --file-validation wants it. reg->flags must be set: no size for O_WRONLY|O_APPEND.
+ */
+void reach_describe(struct arena *arena, int fd, const struct stat *st, const struct options *o,
+	RegFileEntry *reg);
