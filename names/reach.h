@@ -7,6 +7,7 @@
 #include "image/image.h"
 #include "model/world.h"
 #include "options/options.h"
+#include <sys/stat.h>
 
 struct reach;
 
