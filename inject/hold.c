@@ -226,8 +226,6 @@ int hold_begin(struct hold *h, struct tracee *t, struct err *err)
 	r = choose_marker(t->tid, &h->marker, err);
 	if (r == 0)
 		r = cave_find(t->tid, h->mem, &h->cave, err);
-	if (r == 0 && ptrace(PTRACE_SETOPTIONS, t->tid, NULL, PTRACE_O_TRACESYSGOOD) < 0)
-		r = err_sys(err, "cannot set trace options of task %d", t->tid);
 	if (r == 0)
 		r = map_area(h, t, err);
 	if (r < 0)

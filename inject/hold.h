@@ -34,7 +34,7 @@ struct hold {
 	bool dirty; /* the cave is written */
 };
 
-/* Maps the scratch area by thread t. On failure nothing of it remains. */
+/* Maps the scratch area by thread t (seized with PTRACE_O_TRACESYSGOOD). On failure nothing remains. */
 int hold_begin(struct hold *h, struct tracee *t, struct err *err) must_use;
 /*
  * Plays the tape in thread t of the held process; its results are in the tape then. Calls that

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
+#include <time.h>
 
 static pid_t tracer_of(pid_t tid)
 {
@@ -47,6 +48,18 @@ int tracee_interrupt(struct tracee *t, struct err *err)
 	return 0;
 }
 
+static int judge(pid_t tid, int status, int *ret_status, struct err *err)
+{
+	if (WIFSIGNALED(status))
+		return err_target(err, ESRCH, "task %d was killed by signal %d", tid,
+			WTERMSIG(status));
+	if (!WIFSTOPPED(status))
+		return err_target(err, ESRCH, "task %d exited with status %d", tid,
+			WEXITSTATUS(status));
+	*ret_status = status;
+	return 0;
+}
+
 int tracee_wait(pid_t tid, int *ret_status, struct err *err)
 {
 	int status;
@@ -57,14 +70,31 @@ int tracee_wait(pid_t tid, int *ret_status, struct err *err)
 	} while (got < 0 && errno == EINTR);
 	if (got < 0)
 		return err_sys(err, "cannot wait for task %d", tid);
-	if (WIFSIGNALED(status))
-		return err_target(err, ESRCH, "task %d was killed by signal %d", tid,
-			WTERMSIG(status));
-	if (!WIFSTOPPED(status))
-		return err_target(err, ESRCH, "task %d exited with status %d", tid,
-			WEXITSTATUS(status));
-	*ret_status = status;
-	return 0;
+	return judge(tid, status, ret_status, err);
+}
+
+/* Most stops come within microseconds, so look often at first, then more and more seldom. */
+static int wait_until(pid_t tid, uint64_t deadline_us, int *ret_status, struct err *err)
+{
+	struct timespec pause = { .tv_nsec = 20000 };
+	int status;
+	pid_t got;
+
+	for (;;) {
+		got = waitpid(tid, &status, __WALL | WNOHANG);
+		if (got < 0 && errno != EINTR)
+			return err_sys(err, "cannot wait for task %d", tid);
+		if (got > 0)
+			return judge(tid, status, ret_status, err);
+		if (clock_us() > deadline_us)
+			return err_target(err, ETIMEDOUT,
+				"task %d does not stop: it is busy inside the kernel (perhaps "
+				"waiting for a vfork child or for a disk or server that hangs)",
+				tid);
+		nanosleep(&pause, NULL);
+		if (pause.tv_nsec < 2000000)
+			pause.tv_nsec *= 2;
+	}
 }
 
 static int look_at_stop(struct tracee *t, int status, struct err *err)
@@ -83,14 +113,15 @@ static int look_at_stop(struct tracee *t, int status, struct err *err)
  * Until the stop we asked for: a signal that is just being delivered goes to the target (the stop
  * request stays and is met before any instruction of its handler), other events go on.
  */
-int tracee_wait_stop(struct tracee *t, struct err *err)
+int tracee_wait_stop(struct tracee *t, unsigned timeout_ms, struct err *err)
 {
+	uint64_t deadline = clock_us() + 1000ull * timeout_ms;
 	int status, signal, r;
 
 	for (;;) {
-		r = tracee_wait(t->tid, &status, err);
+		r = wait_until(t->tid, deadline, &status, err);
 		if (r < 0) {
-			t->seized = false;
+			t->seized = r != -ESRCH;
 			return r;
 		}
 		if (tracee_event(status) == PTRACE_EVENT_STOP)

@@ -28,8 +28,11 @@ int tracee_seize(struct tracee *t, pid_t tid, pid_t tgid, unsigned options, stru
 	must_use;
 /* Asks for a stop; many threads may be asked before the first wait. */
 int tracee_interrupt(struct tracee *t, struct err *err) must_use;
-/* Waits for the stop and fills regs and mask; signals met on the way are delivered. */
-int tracee_wait_stop(struct tracee *t, struct err *err) must_use;
+/*
+ * Waits at most that long for the stop and fills regs and mask; signals met on the way are
+ * delivered. -ETIMEDOUT when the thread does not come out of the kernel.
+ */
+int tracee_wait_stop(struct tracee *t, unsigned timeout_ms, struct err *err) must_use;
 /* Detaches; the thread goes on exactly where it was, or stays in its group stop. */
 void tracee_release(struct tracee *t);
 

@@ -81,11 +81,11 @@ static int exit_code(pid_t pid)
 
 static int stop(struct tracee *t, pid_t pid, struct err *err)
 {
-	int r = tracee_seize(t, pid, pid, 0, err);
+	int r = tracee_seize(t, pid, pid, PTRACE_O_TRACESYSGOOD, err);
 
 	if (r == 0)
 		r = tracee_interrupt(t, err);
-	return r < 0 ? r : tracee_wait_stop(t, err);
+	return r < 0 ? r : tracee_wait_stop(t, 1000, err);
 }
 
 static void test_hold(pid_t pid, int want, int term, const char *name)

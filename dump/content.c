@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* What the tasks hold: descriptors, directories, memory. */
+#include "dump/ctx.h"
+#include "kinds/mem/mm.h"
+
+/* A table shared by several tasks (CLONE_FILES) exists once; the first task owns it. */
+static int share_tables(struct dump *d)
+{
+	struct table tables = { 0 };
+
+	vec_each(s, &d->subjects) {
+		struct fdtable *ft;
+
+		if (s->zombie)
+			continue;
+		ft = table_get(&tables, s->task->ids->files_id);
+		if (!ft) {
+			ft = arena_new_of(d->world->arena, struct fdtable);
+			ft->id = s->task->ids->files_id;
+			ft->owner = s->task;
+			table_put(&tables, ft->id, ft);
+		}
+		s->task->fds = ft;
+	}
+	table_done(&tables);
+	return 0;
+}
+
+int dump_descriptors(void *ctx, struct err *err)
+{
+	struct dump *d = ctx;
+	int r = share_tables(d);
+
+	vec_each(s, &d->subjects) {
+		pid_t tid;
+
+		if (s->zombie)
+			continue;
+		tid = subject_voice(s)->tid;
+		r = file_collect_fs(d->files, s->task, tid, err);
+		if (r == 0 && s->task->fds->owner == s->task)
+			r = file_collect_table(d->files, s->task, tid, err);
+		if (r < 0)
+			return err_while(err, "looking at the files of task %d (%s)", s->pid,
+				task_comm(s->task));
+	}
+	return 0;
+}
+
+int dump_memory(void *ctx, struct err *err)
+{
+	struct dump *d = ctx;
+	int r;
+
+	vec_each(s, &d->subjects) {
+		if (s->zombie)
+			continue;
+		r = mm_dump_pages(d->world, s->task, subject_voice(s)->tid, d->images,
+			d->next_pages_id++, &d->pages, err);
+		if (r < 0)
+			return err_while(err, "saving the memory of task %d (%s)", s->pid,
+				task_comm(s->task));
+	}
+	return mm_dump_shared(d->world, d->images, &d->next_pages_id, &d->pages, err);
+}

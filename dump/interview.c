@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * What each task and thread is like: first from outside (survey, look), then by asking it
+ * (interview). Facets do the work; this file only walks them.
+ */
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "dump/ctx.h"
+#include "inject/hold.h"
+#include "kinds/kind.h"
+#include "kinds/mem/mm.h"
+#include "kinds/task/task.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+int dump_survey(void *ctx, struct err *err)
+{
+	struct dump *d = ctx;
+	int r = 0;
+
+	vec_each(s, &d->subjects) {
+		if (s->zombie)
+			continue;
+		r = mm_look(d->world, s->task, subject_voice(s)->tid, d->files, d->o, err);
+		if (r < 0)
+			return err_while(err, "looking at the memory of task %d (%s)", s->pid,
+				task_comm(s->task));
+	}
+	return 0;
+}
+
+/* Texts and descriptors a struct look points to. */
+struct look_at {
+	struct look look;
+	char *status, *stat;
+};
+
+static void look_close(struct look_at *l)
+{
+	free(l->status);
+	free(l->stat);
+	if (l->look.proc >= 0)
+		close(l->look.proc);
+}
+
+static int look_open(struct look_at *l, struct dump *d, const struct subject *s, struct thread *th,
+	struct err *err)
+{
+	char path[64];
+	int r;
+
+	*l = (struct look_at){ .look = { .world = d->world, .thread = th, .tid = th->real,
+				       .tgid = s->pid, .proc = -1, .options = d->o } };
+	snprintf(path, sizeof(path), "/proc/%d/task/%d", s->pid, th->real);
+	l->look.proc = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (l->look.proc < 0)
+		return err_sys(err, "cannot look at task %d", th->real);
+	r = io_slurp_at(l->look.proc, "status", &l->status, NULL);
+	if (r == 0)
+		r = io_slurp_at(l->look.proc, "stat", &l->stat, NULL);
+	if (r < 0)
+		return err_sysn(err, -r, "cannot read about task %d", th->real);
+	l->look.status = l->status;
+	l->look.stat = l->stat;
+	return 0;
+}
+
+/* The thread of a tracee; both are in the same order. */
+static struct thread *thread_of(const struct subject *s, size_t i)
+{
+	return &s->task->threads[i + s->leader_dead];
+}
+
+static bool facet_wanted(const struct facet *f, size_t thread_index)
+{
+	return f->scope == PER_THREAD || thread_index == 0;
+}
+
+static int look_thread(struct dump *d, struct subject *s, size_t i, int mem, struct err *err)
+{
+	struct tracee *t = &s->tracees[i];
+	struct look_at l;
+	int r = look_open(&l, d, s, thread_of(s, i), err);
+
+	/* before anything is injected: the kernel would abort the critical section by itself */
+	if (r == 0)
+		r = rseq_fix_ip(t->tid, mem, &t->regs, err);
+	if (r >= 0)
+		r = regs_look(&l.look, &t->regs, err);
+	for (size_t f = 0; facets[f] && r == 0; f++)
+		if (facets[f]->look && facet_wanted(facets[f], i))
+			r = facets[f]->look(&l.look, err);
+	look_close(&l);
+	if (r < 0)
+		return err_while(err, "looking at task %d (%s)", t->tid, task_comm(s->task));
+	return 0;
+}
+
+static int look_process(struct dump *d, struct subject *s, struct err *err)
+{
+	char path[64];
+	auto_close int mem = -1;
+	int r = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/mem", subject_voice(s)->tid);
+	mem = open(path, O_RDONLY | O_CLOEXEC);
+	if (mem < 0)
+		return err_sys(err, "cannot open the memory of task %d", s->pid);
+	for (size_t i = 0; i < s->n_tracees && r == 0; i++)
+		r = look_thread(d, s, i, mem, err);
+	return r;
+}
+
+int dump_look(void *ctx, struct err *err)
+{
+	struct dump *d = ctx;
+	int r = 0;
+
+	vec_each(s, &d->subjects)
+		if (!s->zombie && r == 0)
+			r = look_process(d, s, err);
+	return r;
+}
+
+enum { MAX_FACETS = 64 };
+
+static int ask_thread(struct dump *d, struct subject *s, struct hold *h, size_t i,
+	struct tape *tape, struct err *err)
+{
+	struct look look = { .world = d->world, .thread = thread_of(s, i), .proc = -1,
+		.tid = s->tracees[i].tid, .tgid = s->pid, .options = d->o, .status = "",
+		.stat = "" };
+	struct cue cues[MAX_FACETS];
+	int r = 0;
+
+	tape_reset(tape);
+	for (size_t f = 0; facets[f] && r == 0; f++)
+		if (facets[f]->ask && facet_wanted(facets[f], i))
+			r = facets[f]->ask(tape, &look, &cues[f], err);
+	if (r == 0)
+		r = hold_play(h, &s->tracees[i], tape, err);
+	for (size_t f = 0; facets[f] && r == 0; f++)
+		if (facets[f]->learn && facet_wanted(facets[f], i))
+			r = facets[f]->learn(tape, &look, &cues[f], err);
+	if (r < 0)
+		return err_while(err, "asking task %d (%s)", s->tracees[i].tid,
+			task_comm(s->task));
+	return 0;
+}
+
+static int ask_process(struct dump *d, struct subject *s, struct tape *tape, struct err *err)
+{
+	struct hold h;
+	int r = hold_begin(&h, subject_voice(s), err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < s->n_tracees && r == 0; i++)
+		r = ask_thread(d, s, &h, i, tape, err);
+	hold_end(&h);
+	return r;
+}
+
+int dump_interview(void *ctx, struct err *err)
+{
+	struct dump *d = ctx;
+	struct tape *tape = tape_new();
+	int r = 0;
+
+	vec_each(s, &d->subjects) {
+		if (s->zombie)
+			continue;
+		r = ask_process(d, s, tape, err);
+		if (r < 0)
+			break;
+	}
+	tape_free(tape);
+	return r;
+}

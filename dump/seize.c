@@ -1,0 +1,259 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Stopping the tree. A process is stopped whole (all its threads, looking again until no new one
+ * appears) before its children are looked for: so a parent that waits in vfork gets its child, not
+ * yet stopped, out of the way first. In the end all known processes are asked for children once
+ * more, because an orphan may have been handed to a subreaper meanwhile.
+ */
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "base/parse.h"
+#include "dump/ctx.h"
+#include "kernel/proc_stat.h"
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <sys/ptrace.h>
+
+static int read_stat(struct proc_stat *ret, struct err *err, pid_t pid, pid_t tid)
+{
+	auto_free char *text = NULL;
+	int r = io_slurpf(&text, NULL, "/proc/%d/task/%d/stat", pid, tid);
+
+	if (r < 0)
+		return r == -ENOENT || r == -ESRCH ?
+			err_target(err, ESRCH, "there is no task %d", pid) :
+			err_sysn(err, -r, "cannot read /proc/%d/stat", pid);
+	return proc_stat_parse(text, ret, err);
+}
+
+struct tids vec_of(pid_t);
+
+/* Keys of dump.seen. */
+static uint64_t seen_thread(pid_t tid)
+{
+	return (uint64_t)tid;
+}
+
+static uint64_t seen_process(pid_t pid)
+{
+	return (uint64_t)pid | 1ull << 32;
+}
+
+static int list_threads(pid_t pid, struct tids *ret, struct err *err)
+{
+	char path[64];
+	struct dirent *de;
+	auto_dir DIR *dir = NULL;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	if (!dir)
+		return errno == ENOENT ? err_target(err, ESRCH, "there is no task %d", pid) :
+					 err_sys(err, "cannot list the threads of task %d", pid);
+	ret->n = 0;
+	while ((de = readdir(dir)))
+		if (isdigit((unsigned char)de->d_name[0]))
+			vec_push(ret, atoi(de->d_name));
+	return 0;
+}
+
+static int seize_thread(struct tracee *t, pid_t tid, pid_t pid, struct err *err)
+{
+	const unsigned options = PTRACE_O_TRACESYSGOOD;
+	struct err first = ERR_INIT;
+	int r;
+
+	/* filters must not see our calls; needs CAP_SYS_ADMIN, without it filtered tasks fail later */
+	r = tracee_seize(t, tid, pid, options | PTRACE_O_SUSPEND_SECCOMP, &first);
+	if (r == -EPERM)
+		r = tracee_seize(t, tid, pid, options, err);
+	else if (r < 0)
+		*err = first;
+	return r < 0 ? r : tracee_interrupt(t, err);
+}
+
+/* Threads that are new since the last pass are seized and asked to stop. */
+static int seize_new_threads(struct dump *d, struct subject *s, const struct tids *tids,
+	size_t *ret_new, struct err *err)
+{
+	*ret_new = 0;
+	s->tracees = reallocarray(s->tracees, s->n_tracees + tids->n, sizeof(*s->tracees));
+	if (!s->tracees)
+		return err_nomem(err);
+	for (size_t i = 0; i < tids->n; i++) {
+		struct tracee *t = &s->tracees[s->n_tracees];
+		int r;
+
+		if (table_get(&d->seen, seen_thread(tids->at[i])))
+			continue;
+		table_put(&d->seen, seen_thread(tids->at[i]), d);
+		if (s->leader_dead && tids->at[i] == s->pid)
+			continue;
+		r = seize_thread(t, tids->at[i], s->pid, err);
+		if (r == -ESRCH && tids->at[i] != s->pid) {
+			err_clear(err); /* a thread that ended meanwhile */
+			continue;
+		}
+		if (r < 0)
+			return r;
+		s->n_tracees++;
+		++*ret_new;
+	}
+	return 0;
+}
+
+static int wait_threads(struct subject *s, size_t first, unsigned timeout_ms, struct err *err)
+{
+	size_t kept = first;
+
+	for (size_t i = first; i < s->n_tracees; i++) {
+		int r = tracee_wait_stop(&s->tracees[i], timeout_ms, err);
+
+		if (r == -ESRCH && s->tracees[i].tid != s->pid) {
+			err_clear(err);
+			continue;
+		}
+		if (r < 0)
+			return r;
+		if (kept != i)
+			s->tracees[kept] = s->tracees[i];
+		kept++;
+	}
+	s->n_tracees = kept;
+	return 0;
+}
+
+static int seize_threads(struct dump *d, struct subject *s, struct err *err)
+{
+	unsigned timeout_ms = d->o->timeout > 0 ? (unsigned)d->o->timeout * 1000 : 10000;
+	struct tids tids = { 0 };
+	size_t new_ones;
+	int r;
+
+	do {
+		size_t first = s->n_tracees;
+
+		r = list_threads(s->pid, &tids, err);
+		if (r == 0 && tids.n - s->leader_dead == s->n_tracees)
+			break;
+		if (r == 0)
+			r = seize_new_threads(d, s, &tids, &new_ones, err);
+		if (r == 0)
+			r = wait_threads(s, first, timeout_ms, err);
+	} while (r == 0 && new_ones);
+	vec_done(&tids);
+	return r;
+}
+
+/* Fills in what kind of process it is: alive, zombie, or alive with a dead leader. */
+static int subject_look(struct subject *s, struct err *err)
+{
+	struct tids tids = { 0 };
+	struct proc_stat stat;
+	int r = read_stat(&stat, err, s->pid, s->pid);
+
+	if (r == 0)
+		r = list_threads(s->pid, &tids, err);
+	if (r == 0) {
+		bool dead = stat.state == 'Z' || stat.state == 'X';
+
+		s->ppid = stat.ppid;
+		s->zombie = dead && tids.n <= 1;
+		s->leader_dead = dead && tids.n > 1;
+	}
+	vec_done(&tids);
+	return r;
+}
+
+static int add_subject(struct dump *d, pid_t pid, struct err *err)
+{
+	struct subject s = { .pid = pid };
+	int r = subject_look(&s, err);
+
+	if (r < 0)
+		return r;
+	table_put(&d->seen, seen_process(pid), d);
+	vec_push(&d->subjects, s);
+	return s.zombie ? 0 : seize_threads(d, &d->subjects.at[d->subjects.n - 1], err);
+}
+
+/* Children of one stopped thread that are not known yet. */
+static int add_children(struct dump *d, pid_t pid, pid_t tid, struct err *err)
+{
+	auto_free char *text = NULL;
+	struct cursor c;
+	uint32_t child;
+	int r = io_slurpf(&text, NULL, "/proc/%d/task/%d/children", pid, tid);
+
+	if (r < 0)
+		return err_sysn(err, -r,
+			"cannot list the children of task %d (the kernel needs "
+			"CONFIG_PROC_CHILDREN)", pid);
+	c = cursor_of(text);
+	for (parse_blanks(&c); parse_u32(&c, 10, &child); parse_blanks(&c)) {
+		if (table_get(&d->seen, seen_process((pid_t)child)))
+			continue;
+		r = add_subject(d, (pid_t)child, err);
+		if (r == -ESRCH) { /* ended meanwhile and was reaped */
+			err_clear(err);
+			r = 0;
+		}
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* Walks the growing list; 1 if any new process came in this pass. */
+static int sweep(struct dump *d, struct err *err)
+{
+	size_t before = d->subjects.n;
+
+	for (size_t i = 0; i < d->subjects.n; i++) {
+		for (size_t k = 0; k < d->subjects.at[i].n_tracees; k++) {
+			int r = add_children(d, d->subjects.at[i].pid,
+				d->subjects.at[i].tracees[k].tid, err);
+
+			if (r < 0)
+				return r;
+		}
+	}
+	return d->subjects.n != before;
+}
+
+int dump_seize(void *ctx, struct err *err)
+{
+	struct dump *d = ctx;
+	pid_t root = (pid_t)d->o->tree;
+	int r;
+
+	if (root == getpid())
+		return err_usage(err, "torpor cannot dump itself (pid %d)", root);
+	r = add_subject(d, root, err);
+	if (r < 0)
+		return r;
+	if (d->subjects.at[0].zombie)
+		return err_target(err, ESRCH, "task %d is a zombie: there is nothing to dump", root);
+	do {
+		r = sweep(d, err);
+	} while (r > 0);
+	if (r < 0)
+		return r;
+	d->seized_us = clock_us();
+	vec_each(s, &d->subjects)
+		d->n_threads += s->n_tracees;
+	log_info("stopped %zu tasks with %zu threads in %lu us", d->subjects.n, d->n_threads,
+		(unsigned long)(d->seized_us - d->start_us));
+	return 0;
+}
+
+void dump_unseize(void *ctx)
+{
+	struct dump *d = ctx;
+
+	vec_each(s, &d->subjects)
+		for (size_t i = 0; i < s->n_tracees; i++)
+			tracee_release(&s->tracees[i]);
+}

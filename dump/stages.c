@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * A dump, from top to bottom. Everything until "commit" can be taken back: the images are removed
+ * and the target runs on. "commit" makes the set valid; only then is the target killed.
+ *
+ *   open       an empty image set (a stale inventory disappears first)
+ *   seize      every thread of the tree is stopped by ptrace
+ *   identity   who is who: sessions, sharing, namespaces
+ *   survey     address spaces, before anything is mapped into them
+ *   look       what /proc and ptrace tell of each thread
+ *   interview  what only the tasks themselves can tell: tapes
+ *   files      descriptors, directories
+ *   memory     pages
+ *   check      we do not write what could not be restored
+ *   save       all images but the inventory
+ *   commit     the inventory, on disk
+ *   release    kill, leave stopped, or run on
+ */
+#include "base/io.h"
+#include "dump/ctx.h"
+#include "snapshot/check.h"
+#include "snapshot/snapshot.h"
+#include <string.h>
+
+static int dump_open(void *ctx, struct err *err)
+{
+	struct dump *d = ctx;
+	int r = image_set_open(d->images_dirfd, true, &d->images, err);
+
+	if (r == 0)
+		d->files = file_collector_new(d->world, d->images, d->o);
+	return r;
+}
+
+static void dump_discard(void *ctx)
+{
+	struct dump *d = ctx;
+
+	if (d->images)
+		image_set_discard(d->images);
+}
+
+static int dump_check_world(void *ctx, struct err *err)
+{
+	struct dump *d = ctx;
+	struct findings f = { 0 };
+	const struct finding *bad;
+	int r = 0;
+
+	snapshot_check(d->world, &f);
+	bad = findings_error(&f);
+	if (bad)
+		r = err_unsupported(err, "%s (rule %s)", bad->text, bad->rule);
+	vec_done(&f);
+	return r;
+}
+
+static int dump_save_world(void *ctx, struct err *err)
+{
+	struct dump *d = ctx;
+
+	return snapshot_save(d->world, d->images, err);
+}
+
+static int dump_commit_set(void *ctx, struct err *err)
+{
+	struct dump *d = ctx;
+
+	return image_set_commit(d->images, d->world->inventory, err);
+}
+
+static const struct stage dump_stages[] = {
+	{ .name = "open", .run = dump_open, .undo = dump_discard },
+	{ .name = "seize", .run = dump_seize, .undo = dump_unseize },
+	{ .name = "identity", .run = dump_identity },
+	{ .name = "survey", .run = dump_survey },
+	{ .name = "look", .run = dump_look },
+	{ .name = "interview", .run = dump_interview },
+	{ .name = "files", .run = dump_descriptors },
+	{ .name = "memory", .run = dump_memory },
+	{ .name = "check", .run = dump_check_world },
+	{ .name = "save", .run = dump_save_world },
+	{ .name = "commit", .run = dump_commit_set },
+	{ .name = NULL },
+};
+
+static void subjects_done(struct dump *d)
+{
+	vec_each(s, &d->subjects)
+		free(s->tracees);
+	vec_done(&d->subjects);
+	table_done(&d->seen);
+}
+
+static void dump_done(struct dump *d)
+{
+	if (d->files)
+		file_collector_free(d->files);
+	image_set_close(d->images);
+	subjects_done(d);
+	world_free(d->world);
+}
+
+static void fill_figures(struct dump *d, struct dump_figures *f)
+{
+	f->tasks = d->world->n_tasks;
+	f->threads = d->n_threads;
+	f->image_bytes = image_set_bytes(d->images);
+	f->pages = d->pages;
+	f->freezing_us = d->seized_us - d->start_us;
+	f->frozen_us = d->frozen_us;
+	f->total_us = clock_us() - d->start_us;
+}
+
+int dump_run(const struct options *o, int images_dirfd, int workdir_fd, stage_watch *watch,
+	void *watch_data, struct dump_figures *ret, struct err *err)
+{
+	struct dump d = { .o = o, .images_dirfd = images_dirfd, .workdir_fd = workdir_fd,
+		.world = world_new(), .next_pages_id = 1, .start_us = clock_us() };
+	int r = stages_run("dump", dump_stages, &d, watch, watch_data, err);
+
+	/* the set is valid now: letting go is not undone */
+	if (r == 0)
+		r = dump_release(&d);
+	if (r == 0)
+		fill_figures(&d, ret);
+	dump_done(&d);
+	return r;
+}
