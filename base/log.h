@@ -13,6 +13,8 @@ void log_open(int fd, enum log_level level);
 enum log_level log_level(void);
 int log_fd(void);
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* The failure that ends a run: "Error (FILE:LINE): TEXT". */
+void log_failure(const char *file, int line, const char *text);
 
 #define log_error(...) log_line(LOG_ERROR, __VA_ARGS__)
 #define log_warn(...) log_line(LOG_WARN, __VA_ARGS__)

@@ -4,9 +4,7 @@
  * feature is not there yet is refused by name when the command would heed it, never ignored; one
  * which belongs to other commands is left alone, because configuration files serve all of them.
  */
-#include "base/arena.h"
 #include "options/table.h"
-#include <string.h>
 
 /* Whether the setting asks for something: --no-X and empty lists do not. */
 static bool is_wanted(struct options *o, const struct option_spec *spec)
@@ -27,23 +25,14 @@ static bool is_wanted(struct options *o, const struct option_spec *spec)
 
 static int check_option(struct options *o, const struct option_spec *spec, struct err *err)
 {
-	const struct command_spec *command = command_of(o->command);
-
-	if (spec->type == OPTION_GROUP || !is_wanted(o, spec))
+	if (spec->type == OPTION_GROUP || !is_wanted(o, spec) ||
+		!(spec->commands & 1u << o->command))
 		return 0;
-	if (spec->commands & 1u << o->command) {
-		if (spec->id == OPTION_ms)
-			return err_usage(err,
-				"option --ms was removed: 'check' alone does what it did");
-		if (spec->state == STATE_LATER)
-			return err_unsupported(err,
-				"option --%s is not supported by this version of torpor",
-				spec->name);
-	} else if (!(spec->traits & TRAIT_ALIAS) && spec->id != OPTION_restore_detached) {
-		vec_push(&o->notes,
-			arena_printf(o->arena, "option --%s has no effect on '%s'", spec->name,
-				command ? command->name : "this command"));
-	}
+	if (spec->id == OPTION_ms)
+		return err_usage(err, "option --ms was removed: 'check' alone does what it did");
+	if (spec->state == STATE_LATER)
+		return err_unsupported(err,
+			"option --%s is not supported by this version of torpor", spec->name);
 	return 0;
 }
 

@@ -22,23 +22,20 @@ static int width_of(FILE *out)
 static void print_wrapped(FILE *out, const char *text, int at, int left)
 {
 	int width = width_of(out);
+	const char *blank = "";
 
 	while (*text) {
 		int n = (int)strcspn(text, " ");
 
-		if (at + n > width - 1 && at > left) {
+		if (at + 1 + n > width && at > left) {
 			fprintf(out, "\n%*s", left, "");
 			at = left;
+			blank = "";
 		}
-		fprintf(out, "%.*s", n, text);
-		at += n;
+		at += fprintf(out, "%s%.*s", blank, n, text);
+		blank = " ";
 		text += n;
-		if (*text == ' ') {
-			if (at + 1 < width)
-				fputc(' ', out);
-			at++;
-			text++;
-		}
+		text += strspn(text, " ");
 	}
 	fputc('\n', out);
 }
@@ -175,11 +172,4 @@ void options_print_help(FILE *out, enum command command, bool as_criu)
 	if (!c)
 		fprintf(out, "\nThe options of one command: '%s COMMAND --help'.\n",
 			program_name(as_criu));
-}
-
-const char *options_command_name(enum command command)
-{
-	const struct command_spec *c = command_of(command);
-
-	return c ? c->name : NULL;
 }

@@ -67,3 +67,5 @@ void options_print_help(FILE *out, enum command command, bool as_criu);
 void options_print_usage(FILE *out, bool as_criu);
 /* The command as typed ("pre-dump"), or NULL. */
 const char *options_command_name(enum command command);
+/* CMD_NONE if there is no such command. */
+enum command options_command_of_name(const char *name, bool as_criu);

@@ -229,6 +229,21 @@ static int apply_settings(struct line *l)
 	return first;
 }
 
+/* Other than configuration files, a command line is meant for this command. */
+static void note_useless(const struct line *l)
+{
+	struct options *o = l->o;
+	const char *name = options_command_name(o->command);
+
+	if (!name)
+		return;
+	vec_each(s, &l->settings)
+		if (!(s->spec->commands & 1u << o->command) && s->spec->letter != 'd')
+			vec_push(&o->notes,
+				arena_printf(o->arena, "option %s has no effect on '%s'", s->where,
+					name));
+}
+
 static bool is_called_criu(const char *argv0)
 {
 	const char *slash = argv0 ? strrchr(argv0, '/') : NULL;
@@ -250,6 +265,7 @@ int options_parse(struct options *o, int argc, char *const *argv, struct err *er
 	read_environment(o);
 	results[2] = read_files(&l);
 	results[3] = apply_settings(&l);
+	note_useless(&l);
 	vec_done(&l.settings);
 	vec_done(&l.words);
 	for (int i = 0; i < 4; i++)

@@ -96,6 +96,20 @@ const struct command_spec *command_find(const char *name, bool as_criu)
 	return NULL;
 }
 
+const char *options_command_name(enum command command)
+{
+	const struct command_spec *c = command_of(command);
+
+	return c ? c->name : NULL;
+}
+
+enum command options_command_of_name(const char *name, bool as_criu)
+{
+	const struct command_spec *c = command_find(name, as_criu);
+
+	return c ? c->id : CMD_NONE;
+}
+
 const struct option_spec *option_of_letter(char letter)
 {
 	for (const struct option_spec *s = option_specs; s->name; s++)
