@@ -62,6 +62,8 @@ struct husk_birth {
 /* Forks h; the child has a copy of its memory as it is now. */
 int husk_fork(struct husk *h, const struct husk_birth *birth, struct husk *child,
 	struct err *err) must_use;
+/* Back to nothing but the area, vdso parked: for a fork of a husk whose memory was built already. */
+int husk_clear(struct husk *h, struct err *err) must_use;
 /* Plays a tape in the husk's leader (or thread tid if not 0). Calls tape_check(). */
 int husk_play(struct husk *h, pid_t tid, struct tape *tape, struct err *err) must_use;
 /*

@@ -203,6 +203,13 @@ static bool special_parse(struct cursor line, struct special *s)
 	return false;
 }
 
+static void tape_clear(struct tape *t, const struct husk_layout *l)
+{
+	tape_call(t, "clear", TAPE_MUST, SYS_munmap, T(0), T(l->area));
+	tape_call(t, "clear", TAPE_MUST, SYS_munmap, T(l->area + l->area_len),
+		T(USER_END - l->area - l->area_len));
+}
+
 /* Moves vvar and vdso into the area, keeping their distances, and unmaps all the rest. */
 static int park_and_clear(struct husk *h, struct err *err)
 {
@@ -216,6 +223,7 @@ static int park_and_clear(struct husk *h, struct err *err)
 
 	if (r < 0)
 		return err_sysn(err, -r, "cannot read the memory map of task %d", h->pid);
+	h->vvar = h->vvar_len = h->vdso = h->vdso_len = 0;
 	t = tape_new();
 	for (c = cursor_of(maps); parse_line(&c, &line);) {
 		uint64_t len, to;
@@ -240,12 +248,31 @@ static int park_and_clear(struct husk *h, struct err *err)
 			h->vvar_len += len;
 		}
 	}
-	tape_call(t, "clear", TAPE_MUST, SYS_munmap, T(0), T(l->area));
-	tape_call(t, "clear", TAPE_MUST, SYS_munmap, T(l->area + l->area_len),
-		T(USER_END - l->area - l->area_len));
+	tape_clear(t, l);
 	r = husk_play(h, 0, t, err);
 	tape_free(t);
 	return r;
+}
+
+static int park_only_clear(struct husk *h, struct err *err)
+{
+	struct tape *t = tape_new();
+	int r;
+
+	tape_clear(t, h->layout);
+	r = husk_play(h, 0, t, err);
+	tape_free(t);
+	return r;
+}
+
+/* Each special mapping moves by itself: mremap(2) does not move across borders of mappings. */
+int husk_clear(struct husk *h, struct err *err)
+{
+	const struct husk_layout *l = h->layout;
+
+	if (h->vdso && (h->vdso < l->area || h->vdso >= l->area + l->area_len))
+		return park_and_clear(h, err);
+	return park_only_clear(h, err);
 }
 
 static int set_playing_mask(struct husk *h, struct err *err)

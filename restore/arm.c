@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* The last steps: scratch areas go, registers are set, everyone is let go. */
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/log.h"
+#include "kinds/task/task.h"
+#include "restore/ctx.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/wait.h>
+
+static int arm_task(struct restore *rs, struct task *t, struct err *err)
+{
+	struct husk *h = husk_of(rs, t);
+	int r = 0;
+
+	if (t->leader_dead)
+		r = husk_leader_exit(h, (int)(t->extra->leader_status >> 8 & 0xff), err);
+	if (r == 0)
+		r = husk_unmap_area(h, task_live_thread(t)->real, err);
+	task_each_thread(th, t) {
+		struct arise a = { .world = rs->world, .thread = th, .tid = th->real,
+			.tgid = h->pid, .options = rs->o };
+
+		if (r < 0)
+			break;
+		if (th == &t->threads[0] && t->leader_dead)
+			continue;
+		r = regs_set(&a, err);
+		if (r < 0)
+			return err_while(err, "setting the registers of thread %d of task %d (%s)",
+				th->tid, t->pid, task_comm(t));
+	}
+	return r;
+}
+
+/* The tracer's processor was shared by all husks; those without a saved mask get ours of before. */
+static void unpin(struct restore *rs)
+{
+	sched_setaffinity(0, sizeof(rs->cpus), &rs->cpus);
+	world_each_task(t, rs->world) {
+		if (!task_is_alive(t))
+			continue;
+		task_each_thread(th, t)
+			if (!th->extra->has_affinity && th->real)
+				sched_setaffinity(th->real, sizeof(rs->cpus), &rs->cpus);
+	}
+}
+
+static int write_pidfile(struct restore *rs, struct err *err)
+{
+	auto_close int fd = -1;
+	char text[32];
+	int n, r;
+
+	if (!rs->o->pidfile)
+		return 0;
+	fd = openat(rs->workdir_fd, rs->o->pidfile, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_sys(err, "cannot create the pidfile '%s'", rs->o->pidfile);
+	n = snprintf(text, sizeof(text), "%d", rs->figures->pid);
+	r = io_write_all(fd, text, (size_t)n);
+	if (r < 0)
+		return err_sysn(err, -r, "cannot write the pidfile '%s'", rs->o->pidfile);
+	return 0;
+}
+
+int restore_arm(void *ctx, struct err *err)
+{
+	struct restore *rs = ctx;
+	int r = 0;
+
+	unpin(rs);
+	world_each_task(t, rs->world) {
+		if (!task_is_alive(t) || r < 0)
+			continue;
+		r = arm_task(rs, t, err);
+	}
+	rs->figures->pid = rs->husks[0].pid;
+	return r < 0 ? r : write_pidfile(rs, err);
+}
+
+/* A stop signal that is pending when we detach stops the task before its first instruction. */
+static int stop_task(struct restore *rs, const struct task *t, struct err *err)
+{
+	const TaskCoreEntry *tc = t->threads[0].core->tc;
+	int sig = 0;
+
+	if (t->state == TASK_STOPPED)
+		sig = tc && tc->has_stop_signo ? (int)tc->stop_signo : SIGSTOP;
+	else if (rs->o->leave_stopped)
+		sig = SIGSTOP;
+	if (sig && kill(husk_of(rs, t)->pid, SIGSTOP) < 0)
+		return err_sys(err, "cannot stop task %d", t->pid);
+	return 0;
+}
+
+static void detach_task(struct restore *rs, const struct task *t)
+{
+	task_each_thread(th, t) {
+		if (th == &t->threads[0] && t->leader_dead)
+			continue;
+		if (ptrace(PTRACE_DETACH, th->real, NULL, NULL) < 0)
+			log_warn("cannot detach from thread %d: %s", th->real, strerror(errno));
+	}
+	husk_done(husk_of(rs, t));
+	rs->husk_lives[t->index] = false;
+}
+
+int restore_depart(void *ctx, struct err *err)
+{
+	struct restore *rs = ctx;
+	int r = 0;
+
+	world_each_task(t, rs->world)
+		if (task_is_alive(t) && r == 0)
+			r = stop_task(rs, t, err);
+	if (r < 0)
+		return r;
+	world_each_task(t, rs->world)
+		if (task_is_alive(t))
+			detach_task(rs, t);
+	return 0;
+}
+
+int restore_wait(pid_t pid, int *ret_status, struct err *err)
+{
+	while (waitpid(pid, ret_status, 0) < 0)
+		if (errno != EINTR)
+			return err_sys(err, "cannot wait for task %d", pid);
+	return 0;
+}

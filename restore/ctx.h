@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the stages of a restore share. One exists per run; stages fill it in order. */
+#pragma once
+#include "inject/husk.h"
+#include "kinds/kind.h"
+#include "kinds/store.h"
+#include "restore/plan.h"
+#include "restore/restore.h"
+#include <sched.h>
+
+struct restore {
+	const struct options *o;
+	int images_dirfd, workdir_fd;
+	struct image_set *images;
+	struct world *world;
+	struct file_store *files;
+	struct plan plan;
+	struct husk_layout layout;
+	struct husk *husks; /* by actor index */
+	bool *husk_lives, *built; /* by actor index */
+	size_t n_husks;
+	cpu_set_t cpus; /* ours before we pinned ourselves */
+	struct restore_figures *figures;
+	uint64_t start_us;
+};
+
+static inline struct husk *husk_of(struct restore *r, const struct task *t)
+{
+	return &r->husks[t->index];
+}
+
+int restore_pids(void *ctx, struct err *err);
+int restore_forest(void *ctx, struct err *err);
+void restore_kill(void *ctx);
+int restore_descriptors(void *ctx, struct err *err);
+int restore_tasks(void *ctx, struct err *err);
+int restore_threads(void *ctx, struct err *err);
+int restore_arm(void *ctx, struct err *err);
+int restore_depart(void *ctx, struct err *err);

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * A restore, from top to bottom. Until "depart" every task is held by ptrace with EXITKILL, so a
+ * failure (or torpor's death) leaves nothing of them.
+ *
+ *   load      the image set becomes a world
+ *   check     the same rules as before saving
+ *   plan      who creates whom; a hole that is free in every address space
+ *   pids      all of them must be free, before anything is created
+ *   forest    husks: pids, sessions, groups, memory, zombies
+ *   files     descriptors
+ *   tasks     what belongs to a process as a whole
+ *   threads   threads and what belongs to each
+ *   arm       scratch memory goes, registers are set, the pidfile is written
+ *   depart    all run
+ */
+#include "base/io.h"
+#include "kinds/mem/mm.h"
+#include "restore/ctx.h"
+#include "snapshot/check.h"
+#include "snapshot/snapshot.h"
+#include <sched.h>
+#include <unistd.h>
+
+static int restore_load(void *ctx, struct err *err)
+{
+	struct restore *rs = ctx;
+	int r = image_set_open(rs->images_dirfd, false, &rs->images, err);
+
+	if (r == 0)
+		r = snapshot_load(rs->images, rs->world, err);
+	return r;
+}
+
+static int restore_check(void *ctx, struct err *err)
+{
+	struct restore *rs = ctx;
+	struct findings f = { 0 };
+	const struct finding *bad;
+	int r = 0;
+
+	snapshot_check(rs->world, &f);
+	bad = findings_error(&f);
+	if (bad)
+		r = err_image(err, "%s (rule %s)", bad->text, bad->rule);
+	vec_done(&f);
+	return r;
+}
+
+static int restore_plan(void *ctx, struct err *err)
+{
+	struct restore *rs = ctx;
+	int r = plan_make(rs->world, rs->o, &rs->plan, err);
+
+	if (r == 0)
+		r = mm_find_hole(rs->world, HUSK_AREA_LEN, &rs->layout.area, err);
+	if (r < 0)
+		return r;
+	rs->n_husks = rs->plan.n_actors;
+	rs->husks = arena_array(rs->world->arena, rs->n_husks, sizeof(*rs->husks));
+	rs->husk_lives = arena_array(rs->world->arena, rs->n_husks, sizeof(bool));
+	rs->built = arena_array(rs->world->arena, rs->n_husks, sizeof(bool));
+	for (size_t i = 0; i < rs->n_husks; i++)
+		rs->husks[i].mem = -1;
+	rs->files = file_store_new(rs->world, rs->images, rs->o);
+	return 0;
+}
+
+/* A stop costs a fifth when tracer and tracee share a processor (no wake-up of another one). */
+static int restore_pin(void *ctx, struct err *err)
+{
+	struct restore *rs = ctx;
+	cpu_set_t one;
+	int cpu = sched_getcpu();
+
+	if (sched_getaffinity(0, sizeof(rs->cpus), &rs->cpus) < 0 || cpu < 0)
+		return err_sys(err, "cannot read torpor's own processor mask");
+	CPU_ZERO(&one);
+	CPU_SET((size_t)cpu, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+	return 0;
+}
+
+static void restore_unpin(void *ctx)
+{
+	struct restore *rs = ctx;
+
+	sched_setaffinity(0, sizeof(rs->cpus), &rs->cpus);
+}
+
+static const struct stage restore_stages[] = {
+	{ .name = "load", .run = restore_load },
+	{ .name = "check", .run = restore_check },
+	{ .name = "plan", .run = restore_plan },
+	{ .name = "pids", .run = restore_pids },
+	{ .name = "pin", .run = restore_pin, .undo = restore_unpin },
+	{ .name = "forest", .run = restore_forest, .undo = restore_kill },
+	{ .name = "files", .run = restore_descriptors },
+	{ .name = "tasks", .run = restore_tasks },
+	{ .name = "threads", .run = restore_threads },
+	{ .name = "arm", .run = restore_arm },
+	{ .name = "depart", .run = restore_depart },
+	{ .name = NULL },
+};
+
+static void count(const struct world *w, struct restore_figures *f)
+{
+	f->tasks = w->n_tasks;
+	world_each_task(t, w)
+		f->threads += task_is_alive(t) ? t->n_threads : 0;
+}
+
+int restore_run(const struct options *o, int images_dirfd, int workdir_fd, stage_watch *watch,
+	void *watch_data, struct restore_figures *ret, struct err *err)
+{
+	struct restore rs = { .o = o, .images_dirfd = images_dirfd, .workdir_fd = workdir_fd,
+		.world = world_new(), .layout = { .send_fd = -1 }, .figures = ret,
+		.start_us = clock_us() };
+	int r;
+
+	*ret = (struct restore_figures){ 0 };
+	r = stages_run("restore", restore_stages, &rs, watch, watch_data, err);
+	if (r == 0)
+		count(rs.world, ret);
+	ret->total_us = clock_us() - rs.start_us;
+	if (rs.files)
+		file_store_free(rs.files);
+	if (rs.layout.send_fd >= 0)
+		close(rs.layout.send_fd);
+	image_set_close(rs.images);
+	world_free(rs.world);
+	return r;
+}

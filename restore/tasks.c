@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * What a task and its threads are, apart from memory: descriptors, facets, threads. Facets tell
+ * their tapes in the order of phases; this file only walks them.
+ */
+#include "kinds/mem/mm.h"
+#include "kinds/task/task.h"
+#include "restore/ctx.h"
+#include <errno.h>
+#include <string.h>
+
+int restore_descriptors(void *ctx, struct err *err)
+{
+	struct restore *rs = ctx;
+	int r = 0;
+
+	world_each_task(t, rs->world) {
+		if (!task_is_alive(t) || t->fds->owner != t)
+			continue;
+		r = file_store_install(rs->files, husk_of(rs, t), t, err);
+		if (r < 0)
+			return err_while(err, "restoring the descriptors of task %d (%s)", t->pid,
+				task_comm(t));
+	}
+	return file_store_connect(rs->files, err);
+}
+
+static struct arise arise_of(struct restore *rs, const struct thread *th)
+{
+	return (struct arise){ .world = rs->world, .thread = th, .tid = th->real,
+		.tgid = husk_of(rs, th->task)->pid, .options = rs->o };
+}
+
+/* Threads that run (not a dead leader) have facets of their own; the leader has the task's. */
+static bool facet_wanted(const struct facet *f, const struct thread *th)
+{
+	bool leader = th == &th->task->threads[0];
+
+	if (f->scope == PER_TASK)
+		return leader;
+	return !leader || !th->task->leader_dead;
+}
+
+/* Plays all calls of phases first..last for one thread, then what is set from outside. */
+static int tell_thread(struct restore *rs, const struct thread *th, enum phase first,
+	enum phase last, struct tape *tape, struct err *err)
+{
+	struct arise a = arise_of(rs, th);
+	int r = 0;
+
+	tape_reset(tape);
+	for (enum phase p = first; p <= last; p++)
+		for (size_t f = 0; facets[f] && r == 0; f++)
+			if (facets[f]->phase == p && facets[f]->tell && facet_wanted(facets[f], th))
+				r = facets[f]->tell(tape, &a, err);
+	if (r == 0 && tape_calls(tape))
+		r = husk_play(husk_of(rs, th->task), a.tid, tape, err);
+	for (enum phase p = first; p <= last; p++)
+		for (size_t f = 0; facets[f] && r == 0; f++)
+			if (facets[f]->phase == p && facets[f]->set && facet_wanted(facets[f], th))
+				r = facets[f]->set(&a, err);
+	if (r < 0)
+		return err_while(err, "restoring thread %d of task %d (%s)", th->tid,
+			th->task->pid, task_comm(th->task));
+	return 0;
+}
+
+static int finish_memory(struct restore *rs, const struct task *t, struct err *err)
+{
+	struct mm_build b = { .world = rs->world, .task = t, .husk = husk_of(rs, t),
+		.images = rs->images, .files = rs->files };
+
+	return mm_finish(&b, err);
+}
+
+int restore_tasks(void *ctx, struct err *err)
+{
+	struct restore *rs = ctx;
+	struct tape *tape = tape_new();
+	int r = 0;
+
+	world_each_task(t, rs->world) {
+		if (!task_is_alive(t) || r < 0)
+			continue;
+		t->real = t->threads[0].real = husk_of(rs, t)->pid;
+		r = tell_thread(rs, &t->threads[0], PHASE_EARLY, PHASE_TASK, tape, err);
+		if (r == 0)
+			r = file_store_set_fs(rs->files, husk_of(rs, t), t, err);
+		if (r == 0)
+			r = finish_memory(rs, t, err);
+	}
+	tape_free(tape);
+	return r;
+}
+
+static int make_threads(struct restore *rs, struct task *t, struct err *err)
+{
+	size_t n = t->n_threads - 1;
+	pid_t *tids, *real;
+	int r;
+
+	if (!n)
+		return 0;
+	tids = arena_array(rs->world->arena, 2 * n, sizeof(*tids));
+	real = tids + n;
+	for (size_t i = 0; i < n; i++)
+		tids[i] = t->threads[i + 1].tid;
+	r = husk_threads(husk_of(rs, t), tids, n, real, err);
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < n; i++)
+		t->threads[i + 1].real = real[i];
+	return 0;
+}
+
+/* All threads exist before the first one loses its privileges or gets a filter. */
+int restore_threads(void *ctx, struct err *err)
+{
+	struct restore *rs = ctx;
+	struct tape *tape = tape_new();
+	int r = 0;
+
+	world_each_task(t, rs->world)
+		if (task_is_alive(t) && r == 0)
+			r = make_threads(rs, t, err);
+	world_each_task(t, rs->world) {
+		if (!task_is_alive(t))
+			continue;
+		task_each_thread(th, t)
+			if (r == 0)
+				r = tell_thread(rs, th, PHASE_THREAD, PHASE_LAST, tape, err);
+	}
+	tape_free(tape);
+	return r;
+}
