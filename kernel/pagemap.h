@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * /proc/PID/pagemap: which pages of an address space are there and what they are
+ * (Documentation/admin-guide/mm/pagemap.rst).
+ *
+ * Two ways to ask: ioctl PAGEMAP_SCAN (since 6.7) tells ranges and skips holes of terabytes at no
+ * cost; reading gives 64 bits a page. The scanner uses the first where there is one, else the second.
+ */
+#pragma once
+#include "base/err.h"
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Categories, the values of PAGE_IS_* in include/uapi/linux/fs.h. */
+enum page_is {
+	PAGE_FILE = 4, /* page of a file or shared memory, not a private copy */
+	PAGE_PRESENT = 8,
+	PAGE_SWAPPED = 16, /* also markers: guard regions, write protection of absent pages */
+	PAGE_PFNZERO = 32, /* the shared zero page; never told where there is no PAGEMAP_SCAN */
+	PAGE_GUARD = 256, /* MADV_GUARD_INSTALL, since 6.15 */
+};
+
+struct page_span {
+	uint64_t start, end;
+	unsigned is; /* PAGE_* */
+};
+
+struct page_scanner {
+	int fd;
+	bool can_scan, can_guard;
+};
+
+/* Called for each span in ascending order; a negative result ends the scan and is returned. */
+typedef int page_span_each(const struct page_span *span, void *data, struct err *err);
+
+int page_scanner_open(struct page_scanner *s, pid_t pid, struct err *err) must_use;
+void page_scanner_close(struct page_scanner *s);
+/* Spans of [start, end) that are present or swapped (or guarded). Both are page aligned. */
+int page_scan(const struct page_scanner *s, uint64_t start, uint64_t end, page_span_each *each,
+	void *data, struct err *err) must_use;
+
+/*
+ * Whether a page of a private area is mapped by this process alone (bit 56, since 4.2 of Linux).
+ * Pages that are not must never be read by process_vm_readv(2): it pins pages, for which the
+ * kernel first makes a private copy of a shared one (FAULT_FLAG_UNSHARE, mm/gup.c).
+ */
+static inline bool pagemap_is_exclusive(uint64_t bits)
+{
+	const uint64_t present = 1ull << 63, exclusive = 1ull << 56;
+
+	return (bits & (present | exclusive)) == (present | exclusive);
+}
+/* The 64 bits of each of n pages from addr on. */
+int page_bits(const struct page_scanner *s, uint64_t addr, size_t n, uint64_t *ret, struct err *err)
+	must_use;
