@@ -100,16 +100,18 @@ static void on_usr1(int sig, siginfo_t *si, void *uc)
 /* Ends when its parent does. */
 static void middle(void *arg)
 {
+	pid_t pid = fork();
+
 	(void)arg;
-	*orphan = fork();
-	NEED(*orphan >= 0);
-	if (*orphan == 0) {
+	NEED(pid >= 0);
+	if (pid == 0) {
 		handle(SIGUSR1, on_usr1, 0);
 		NEED(prctl(PR_SET_PDEATHSIG, SIGUSR1) == 0);
 		child_up();
 		wait_term();
 		_exit(0);
 	}
+	*orphan = pid;
 	wait_term();
 }
 
