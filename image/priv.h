@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Shared by the files of image/. */
+#pragma once
+#include "base/vec.h"
+#include "image/image.h"
+#include "proto/messages.h"
+
+#define IMAGE_MAGIC_COMMON 0x54564319u
+#define IMAGE_MAGIC_SERVICE 0x55105940u
+
+enum {
+	IMAGE_NAME = 64,
+	IMAGE_BUFFER = 64 * 1024,
+};
+
+struct image_set {
+	int dirfd; /* the caller's */
+	bool write;
+	uint32_t version; /* inventory: 1 or 2 */
+	struct vec_of(char *) created;
+};
+
+int image_create_fd(struct image_set *set, const char *name, int *ret, struct err *err) must_use;
+/* image_create() under another name. */
+int image_create_named(struct image_set *set, enum image_id type, const char *name,
+	struct image_writer **ret, struct err *err) must_use;
+/* Flushes and fsyncs. */
+int image_sync(struct image_writer *w, struct err *err) must_use;

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * A set of images in a directory.
+ *
+ * A directory that is being written never looks complete: a stale inventory goes first, the new
+ * one comes last, by rename, after everything else has reached the disk.
+ */
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "image/priv.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+char *image_name(enum image_id type, unsigned long id, char *buf, size_t size)
+{
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+	snprintf(buf, size, image_types[type].pattern, id);
+#pragma GCC diagnostic pop
+	return buf;
+}
+
+/* V1 layout has no common magic; only the inventory, whose layout never changed, tells. */
+static int learn_version(struct image_set *set, struct err *err)
+{
+	struct arena *a = arena_new();
+	struct image_reader *r = NULL;
+	InventoryEntry *inv = NULL;
+	int got = image_open(set, IMG_INVENTORY, 0, &r, err);
+
+	if (got == 0 && !r)
+		got = err_image(err, "there is no inventory.img: this is no complete image set");
+	if (got == 0)
+		got = image_next(r, a, &inv, err);
+	if (got == 0)
+		got = err_image(err, "inventory.img is empty: this is no complete image set");
+	if (got == 1) {
+		set->version = inv->img_version;
+		got = 0;
+		if (set->version != 1 && set->version != 2)
+			got = err_image(err,
+				"inventory.img has version %u: %s", set->version,
+				set->version ? "made by a newer program" :
+					       "this is a pre-dump, which cannot be restored");
+	}
+	image_reader_close(r);
+	arena_free(a);
+	return got;
+}
+
+static int check_writable(struct image_set *set, struct err *err)
+{
+	if (faccessat(set->dirfd, ".", W_OK, 0) < 0)
+		return err_sys(err, "cannot write into the images directory");
+	if (unlinkat(set->dirfd, "inventory.img", 0) < 0 && errno != ENOENT)
+		return err_sys(err, "cannot remove the stale inventory.img");
+	return 0;
+}
+
+int image_set_open(int dirfd, bool write, struct image_set **ret, struct err *err)
+{
+	struct image_set *set = calloc(1, sizeof(*set));
+	int r;
+
+	if (!set)
+		return err_nomem(err);
+	set->dirfd = dirfd;
+	set->write = write;
+	set->version = 2;
+	r = write ? check_writable(set, err) : learn_version(set, err);
+	if (r < 0) {
+		image_set_close(set);
+		return r;
+	}
+	*ret = set;
+	return 0;
+}
+
+void image_set_close(struct image_set *set)
+{
+	if (!set)
+		return;
+	vec_each(name, &set->created)
+		free(*name);
+	vec_done(&set->created);
+	free(set);
+}
+
+int image_set_dirfd(const struct image_set *set)
+{
+	return set->dirfd;
+}
+
+uint64_t image_set_bytes(const struct image_set *set)
+{
+	uint64_t sum = 0;
+	struct stat st;
+
+	vec_each(name, &set->created)
+		if (fstatat(set->dirfd, *name, &st, 0) == 0)
+			sum += (uint64_t)st.st_size;
+	return sum;
+}
+
+void image_set_discard(struct image_set *set)
+{
+	vec_each(name, &set->created) {
+		unlinkat(set->dirfd, *name, 0);
+		free(*name);
+	}
+	set->created.n = 0;
+}
+
+int image_create_fd(struct image_set *set, const char *name, int *ret, struct err *err)
+{
+	int fd = openat(set->dirfd, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	char *copy;
+
+	if (fd < 0)
+		return err_sys(err, "cannot create image '%s'", name);
+	copy = strdup(name);
+	if (!copy)
+		abort();
+	vec_push(&set->created, copy);
+	*ret = fd;
+	return 0;
+}
+
+int image_create_raw(struct image_set *set, enum image_id type, unsigned long id, int *ret_fd,
+	struct err *err)
+{
+	char name[IMAGE_NAME];
+
+	return image_create_fd(set, image_name(type, id, name, sizeof(name)), ret_fd, err);
+}
+
+int image_open_raw(struct image_set *set, enum image_id type, unsigned long id, int *ret_fd,
+	struct err *err)
+{
+	char name[IMAGE_NAME];
+	int fd = openat(set->dirfd, image_name(type, id, name, sizeof(name)), O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return errno == ENOENT ? err_set(err, ERR_IMAGE, ENOENT, "image '%s' is missing", name) :
+					 err_sys(err, "cannot open image '%s'", name);
+	*ret_fd = fd;
+	return 0;
+}
+
+static int sync_dir(struct image_set *set, struct err *err)
+{
+	auto_close int fd = openat(set->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0 || (fsync(fd) < 0 && errno != EINVAL))
+		return err_sys(err, "cannot sync the images directory");
+	return 0;
+}
+
+/*
+ * One syncfs for all files: with thousands of them an fsync each costs a journal commit each. It
+ * reports write-back errors since 5.8 (syncfs(2)).
+ */
+int image_set_commit(struct image_set *set, const void *inventory, struct err *err)
+{
+	static const char temporary[] = ".inventory.img.new";
+	struct image_writer *w = NULL;
+	int r;
+
+	if (syncfs(set->dirfd) < 0)
+		return err_sys(err, "cannot write the images to the disk");
+	r = image_create_named(set, IMG_INVENTORY, temporary, &w, err);
+	if (r == 0)
+		r = image_put(w, inventory, err);
+	if (r == 0)
+		r = image_sync(w, err);
+	if (r == 0)
+		r = image_finish(w, err);
+	else if (w && image_finish(w, NULL) < 0)
+		return r; /* the first failure counts */
+	if (r < 0)
+		return r;
+	if (renameat(set->dirfd, temporary, set->dirfd, "inventory.img") < 0)
+		return err_sys(err, "cannot put inventory.img into place");
+	free(set->created.at[set->created.n - 1]);
+	set->created.at[set->created.n - 1] = strdup("inventory.img");
+	return sync_dir(set, err);
+}
