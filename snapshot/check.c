@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* Rules that concern more than one room; then the rooms' own. Every walk is linear. */
+#include "snapshot/check.h"
+#include "kinds/kind.h"
+
+#define PAGE_MASK 4095ull
+#define USER_END 0x7ffffffff000ull
+#define VSYSCALL 0xffffffffff600000ull
+
+/* ---- identity and tree ---- */
+
+static void check_tids(const struct world *w, struct findings *f)
+{
+	struct table tids = { 0 };
+
+	world_each_task(t, w) {
+		task_each_thread(th, t) {
+			struct task *other = table_get(&tids, (uint64_t)th->tid);
+
+			if (other)
+				finding_add(f, "id-twice", SEV_ERROR, t->pid,
+					"tasks %d and %d both have a thread %d", other->pid, t->pid,
+					th->tid);
+			table_put(&tids, (uint64_t)th->tid, t);
+		}
+	}
+	table_done(&tids);
+}
+
+static void check_alone_ids(const struct world *w, struct findings *f)
+{
+	struct table vms = { 0 };
+
+	world_each_task(t, w) {
+		struct task *other;
+
+		if (!task_is_alive(t))
+			continue;
+		other = table_get(&vms, t->ids->vm_id);
+		if (other)
+			finding_add(f, "vm-shared", SEV_ERROR, t->pid,
+				"tasks %d and %d share one address space", other->pid, t->pid);
+		table_put(&vms, t->ids->vm_id, t);
+	}
+	table_done(&vms);
+}
+
+static bool same_space(bool has_a, uint32_t a, bool has_b, uint32_t b)
+{
+	return !has_a || !has_b || a == b;
+}
+
+static void check_spaces(const struct world *w, const struct task *t, struct findings *f)
+{
+	const TaskKobjIdsEntry *x = t->ids, *y = w->inventory->root_ids;
+	const struct {
+		const char *what;
+		bool same;
+	} spaces[] = {
+#define SPACE(name, what) \
+	{ what, same_space(x->has_##name##_ns_id, x->name##_ns_id, y->has_##name##_ns_id, y->name##_ns_id) }
+		SPACE(pid, "pid"), SPACE(net, "net"), SPACE(ipc, "ipc"), SPACE(uts, "uts"),
+		SPACE(mnt, "mount"), SPACE(user, "user"), SPACE(cgroup, "cgroup"),
+		SPACE(time, "time"),
+#undef SPACE
+	};
+
+	for (size_t i = 0; i < sizeof(spaces) / sizeof(*spaces); i++)
+		if (!spaces[i].same)
+			finding_add(f, "ns-own", SEV_ERROR, t->pid,
+				"task %d (%s) has a %s namespace of its own, which this version "
+				"cannot restore", t->pid, task_comm(t), spaces[i].what);
+}
+
+static void check_ids(const struct world *w, const struct task *t, struct findings *f)
+{
+	if (t->pgid < 0 || t->sid < 0)
+		finding_add(f, "tree-ids", SEV_ERROR, t->pid,
+			"task %d has process group %d and session %d", t->pid, t->pgid, t->sid);
+	if (t->sid == t->pid && t->pgid != t->pid)
+		finding_add(f, "tree-leader-group", SEV_ERROR, t->pid,
+			"task %d leads a session but is in process group %d", t->pid, t->pgid);
+	if (t->leader_dead && t->n_threads < 2)
+		finding_add(f, "tree-dead-leader", SEV_ERROR, t->pid,
+			"task %d has a dead leader and no other thread", t->pid);
+}
+
+/* ---- threads ---- */
+
+static void check_thread(const struct thread *th, struct findings *f)
+{
+	const CoreEntry *c = th->core;
+	bool leader = th == &th->task->threads[0];
+
+	if (c->mtype != CORE_ENTRY__MARCH__X86_64)
+		finding_add(f, "core-arch", SEV_ERROR, th->task->pid,
+			"thread %d was saved on another architecture (%d)", th->tid, c->mtype);
+	if (leader && th->task->leader_dead)
+		return;
+	if (!c->thread_info || !c->thread_info->gpregs)
+		finding_add(f, "core-regs", SEV_ERROR, th->task->pid,
+			"thread %d has no registers", th->tid);
+	if (!c->thread_core)
+		finding_add(f, "core-thread", SEV_ERROR, th->task->pid,
+			"thread %d has no thread part", th->tid);
+	if (!leader && c->tc)
+		finding_add(f, "core-tc", SEV_ERROR, th->task->pid,
+			"thread %d is no leader but has a task part", th->tid);
+}
+
+/* ---- memory ---- */
+
+static bool is_range(const VmaEntry *v)
+{
+	return v->start < v->end && !((v->start | v->end) & PAGE_MASK) &&
+		(v->end <= USER_END || v->start == VSYSCALL);
+}
+
+static void check_areas(const struct task *t, struct findings *f)
+{
+	const uint32_t guard = 0x10000;
+	uint64_t end = 0;
+
+	for (size_t i = 0; i < t->mm->n_vmas; i++) {
+		const VmaEntry *v = t->mm->vmas[i];
+
+		if (!is_range(v)) {
+			finding_add(f, "vma-range", SEV_ERROR, t->pid,
+				"task %d has an area from 0x%lx to 0x%lx", t->pid,
+				(unsigned long)v->start, (unsigned long)v->end);
+			return;
+		}
+		if (v->status & guard)
+			continue;
+		if (v->start < end) {
+			finding_add(f, "vma-order", SEV_ERROR, t->pid,
+				"task %d: the area at 0x%lx begins before the one in front ends",
+				t->pid, (unsigned long)v->start);
+			return;
+		}
+		end = v->end;
+	}
+}
+
+/* ---- references to files ---- */
+
+static void check_file_ref(const struct world *w, const struct task *t, uint32_t id,
+	const char *what, struct findings *f)
+{
+	if (!world_file(w, id))
+		finding_add(f, "file-dangling", SEV_ERROR, t->pid,
+			"task %d: its %s is file %u, which is not in files.img", t->pid, what, id);
+}
+
+static void check_area_files(const struct world *w, const struct task *t, struct findings *f)
+{
+	const uint32_t by_file = 0x40 | 0x80;
+
+	for (size_t i = 0; i < t->mm->n_vmas; i++) {
+		const VmaEntry *v = t->mm->vmas[i];
+
+		if (v->status & by_file && v->shmid <= UINT32_MAX)
+			check_file_ref(w, t, (uint32_t)v->shmid, "mapped file", f);
+	}
+}
+
+static void check_table(const struct world *w, const struct task *t, struct findings *f)
+{
+	struct table fds = { 0 };
+
+	for (size_t i = 0; i < t->fds->n_fds; i++) {
+		const FdinfoEntry *e = t->fds->fds[i];
+		const FileEntry *fe = world_file(w, e->id);
+
+		if (!fe)
+			finding_add(f, "file-dangling", SEV_ERROR, t->pid,
+				"task %d: descriptor %u is file %u, which is not in files.img",
+				t->pid, e->fd, e->id);
+		else if (fe->type != e->type)
+			finding_add(f, "file-type", SEV_ERROR, t->pid,
+				"task %d: descriptor %u has type %d, file %u has %d", t->pid, e->fd,
+				e->type, e->id, fe->type);
+		if (e->fd > INT32_MAX || table_get(&fds, e->fd))
+			finding_add(f, "fd-twice", SEV_ERROR, t->pid,
+				"task %d has descriptor %u twice", t->pid, e->fd);
+		table_put(&fds, e->fd, t->fds);
+	}
+	table_done(&fds);
+}
+
+static void check_alive(const struct world *w, const struct task *t, struct findings *f)
+{
+	check_spaces(w, t, f);
+	check_areas(t, f);
+	check_file_ref(w, t, t->mm->exe_file_id, "program", f);
+	check_file_ref(w, t, t->fs->cwd_id, "working directory", f);
+	check_file_ref(w, t, t->fs->root_id, "root directory", f);
+	check_area_files(w, t, f);
+	if (t->fds->owner == t)
+		check_table(w, t, f);
+	task_each_thread(th, t)
+		check_thread(th, f);
+}
+
+/* ---- rooms ---- */
+
+static void check_facets(const struct world *w, const struct task *t, struct findings *f)
+{
+	task_each_thread(th, t) {
+		bool leader = th == &t->threads[0];
+
+		for (size_t i = 0; facets[i]; i++)
+			if (facets[i]->check && (facets[i]->scope == PER_TASK ?
+							       leader : !leader || !t->leader_dead))
+				facets[i]->check(w, th, f);
+	}
+}
+
+static void check_files(const struct world *w, struct findings *f)
+{
+	const struct entry_list *list = &w->entries[IMG_FILES];
+
+	for (size_t i = 0; i < list->n; i++) {
+		const FileEntry *fe = list->at[i]->msg;
+		const struct file_kind *k = file_kind_of(fe->type);
+
+		if (!k)
+			finding_add(f, "file-kind", SEV_ERROR, 0,
+				"file %u is of type %d, which this version cannot restore", fe->id,
+				fe->type);
+		else if (k->check)
+			k->check(w, fe, f);
+	}
+}
+
+void snapshot_check(const struct world *w, struct findings *f)
+{
+	check_tids(w, f);
+	check_alone_ids(w, f);
+	world_each_task(t, w) {
+		check_ids(w, t, f);
+		if (!task_is_alive(t))
+			continue;
+		check_alive(w, t, f);
+		/* rooms rely on what was checked so far */
+		if (!findings_error(f))
+			check_facets(w, t, f);
+	}
+	if (!findings_error(f))
+		check_files(w, f);
+}
