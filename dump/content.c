@@ -44,7 +44,7 @@ int dump_descriptors(void *ctx, struct err *err)
 			return err_while(err, "looking at the files of task %d (%s)", s->pid,
 				task_comm(s->task));
 	}
-	return 0;
+	return file_collect_finish(d->files, err);
 }
 
 int dump_memory(void *ctx, struct err *err)
