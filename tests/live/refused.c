@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * refused: has something that cannot be saved (argv[2]: unix, inet, epoll, inotify, timerfd,
+ * signalfd) at descriptor 9, a child, a thread and memory; must run on after a dump that refused it.
+ */
+#include "descriptors.h"
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sys/epoll.h>
+#include <sys/inotify.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/timerfd.h>
+
+static volatile unsigned long beats;
+
+static int make(const char *what)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
+	sigset_t set;
+	int sv[2], fd;
+
+	if (!strcmp(what, "unix")) {
+		NEED(socketpair(AF_UNIX, SOCK_STREAM, 0, sv) == 0);
+		return sv[0];
+	}
+	if (!strcmp(what, "inet"))
+		return socket(AF_INET, SOCK_STREAM, 0);
+	if (!strcmp(what, "epoll")) {
+		NEED(pipe(sv) == 0);
+		fd = epoll_create1(0);
+		NEED(epoll_ctl(fd, EPOLL_CTL_ADD, sv[0], &ev) == 0);
+		return fd;
+	}
+	if (!strcmp(what, "inotify"))
+		return inotify_init1(0);
+	if (!strcmp(what, "timerfd"))
+		return timerfd_create(CLOCK_MONOTONIC, 0);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	return signalfd(-1, &set, 0);
+}
+
+static void kid(void *arg)
+{
+	struct self s;
+
+	(void)arg;
+	self_note(&s, true);
+	child_up();
+	wait_term();
+	self_check(&s);
+}
+
+static void *beat(void *arg)
+{
+	while (!subject_term) {
+		beats++;
+		usleep(500);
+	}
+	return arg;
+}
+
+int main(int argc, char **argv)
+{
+	unsigned long seen;
+	struct self s;
+	uint8_t *mem;
+	pthread_t t;
+	pid_t pid;
+	int fd;
+
+	subject_init(argc, argv);
+	fd = make(argc > 2 ? argv[2] : "unix");
+	NEED(fd >= 0 && dup2(fd, 9) == 9);
+	close(fd);
+	mem = map(1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
+	fill(mem, 1 << 20, 5);
+	pid = child(kid, NULL);
+	NEED(pthread_create(&t, NULL, beat, NULL) == 0);
+	self_note(&s, false);
+	ready();
+	seen = beats;
+	while (beats < seen + 10)
+		usleep(1000);
+	wait_term();
+	self_check(&s);
+	CHECK(holds(mem, 1 << 20, 5));
+	CHECK(fcntl(9, F_GETFD) == 0);
+	CHECK(key_value("/proc/self/status", "TracerPid") == 0);
+	CHECK(pthread_join(t, NULL) == 0);
+	child_end(pid);
+	pass();
+}
