@@ -284,9 +284,18 @@ static int set_playing_mask(struct husk *h, struct err *err)
 	return 0;
 }
 
+/*
+ * Restored seccomp filters must not see the tapes that are played after them; forks and threads
+ * inherit that. It needs CAP_SYS_ADMIN; without it a filter that forbids what is left to do fails.
+ */
 static int seize_child(pid_t pid, int gate, struct err *err)
 {
-	if (ptrace(PTRACE_SEIZE, pid, NULL, (void *)(uintptr_t)TRACE_OPTIONS) < 0)
+	uintptr_t options = TRACE_OPTIONS | PTRACE_O_SUSPEND_SECCOMP;
+	long r = ptrace(PTRACE_SEIZE, pid, NULL, (void *)options);
+
+	if (r < 0 && (errno == EPERM || errno == EINVAL))
+		r = ptrace(PTRACE_SEIZE, pid, NULL, (void *)(uintptr_t)TRACE_OPTIONS);
+	if (r < 0)
 		return err_sys(err, "cannot trace the new task %d", pid);
 	if (write(gate, "g", 1) != 1)
 		return err_sys(err, "cannot wake the new task %d", pid);
