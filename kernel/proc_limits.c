@@ -4,8 +4,8 @@
 #include <errno.h>
 
 /* In the order of RLIMIT_* numbers; the words behind "Max " in the file. */
-static const char *const names[PROC_N_LIMITS] = { "cpu time", "file size", "data size", "stack size",
-	"core file size", "resident set", "processes", "open files", "locked memory",
+static const char *const names[PROC_N_LIMITS] = { "cpu time", "file size", "data size",
+	"stack size", "core file size", "resident set", "processes", "open files", "locked memory",
 	"address space", "file locks", "pending signals", "msgqueue size", "nice priority",
 	"realtime priority", "realtime timeout" };
 
@@ -42,8 +42,8 @@ int proc_limits_parse(const char *text, struct proc_limits *ret, struct err *err
 		}
 	}
 	if (seen != (1u << PROC_N_LIMITS) - 1)
-		return err_set(err, ERR_KERNEL, EINVAL,
-			"a limits file in /proc cannot be understood");
+		return err_set(
+			err, ERR_KERNEL, EINVAL, "a limits file in /proc cannot be understood");
 	*ret = l;
 	return 0;
 }

@@ -9,7 +9,7 @@ enum { PROC_N_LIMITS = 16 }; /* RLIM_NLIMITS */
 struct proc_limits {
 	struct {
 		uint64_t cur, max; /* UINT64_MAX: unlimited, as RLIM_INFINITY */
-	} at[PROC_N_LIMITS]; /* by RLIMIT_* number */
+	} at[PROC_N_LIMITS];	   /* by RLIMIT_* number */
 };
 
 int proc_limits_parse(const char *text, struct proc_limits *ret, struct err *err) must_use;

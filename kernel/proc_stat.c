@@ -78,7 +78,8 @@ int proc_stat_parse(const char *text, struct proc_stat *ret, struct err *err)
 	memcpy(s.comm, c.at, len);
 	c.at = close;
 	if (!parse_lit(&c, ") ") || cursor_done(&c))
-		return err_set(err, ERR_KERNEL, EINVAL, "stat of process %u in /proc is cut off", pid);
+		return err_set(
+			err, ERR_KERNEL, EINVAL, "stat of process %u in /proc is cut off", pid);
 	s.state = *c.at++;
 	if (!take_words(&c, &w))
 		return err_set(err, ERR_KERNEL, EINVAL,

@@ -11,10 +11,10 @@
 struct proc_stat {
 	pid_t pid;
 	char comm[64]; /* raw, may hold blanks, parentheses and newlines; cut to fit */
-	char state; /* R S D T t Z X I */
+	char state;    /* R S D T t Z X I */
 	pid_t ppid, pgrp, session;
 	int32_t tty_nr; /* device number, 0 none */
-	pid_t tpgid; /* -1 none */
+	pid_t tpgid;	/* -1 none */
 	uint32_t flags; /* PF_* */
 	int64_t priority, nice, num_threads;
 	uint64_t starttime; /* clock ticks since boot */

@@ -27,8 +27,14 @@ struct line_rule {
 	bool basic; /* every kernel prints it for every task */
 };
 
-#define RULE(key, kind, member) { key, kind, offsetof(struct proc_status, member), false }
-#define BASIC(key, kind, member) { key, kind, offsetof(struct proc_status, member), true }
+#define RULE(key, kind, member)                                                                    \
+	{                                                                                          \
+		key, kind, offsetof(struct proc_status, member), false                             \
+	}
+#define BASIC(key, kind, member)                                                                   \
+	{                                                                                          \
+		key, kind, offsetof(struct proc_status, member), true                              \
+	}
 
 static const struct line_rule rules[] = {
 	RULE("Umask:", LINE_OCT, umask),

@@ -22,15 +22,15 @@ struct ns_ids {
 struct proc_status {
 	char state; /* R S D T t Z X I */
 	pid_t tgid, pid, ppid;
-	pid_t tracer; /* thread that traces it, 0 none */
+	pid_t tracer;		   /* thread that traces it, 0 none */
 	uint32_t uids[4], gids[4]; /* real, effective, saved, file system */
-	struct cursor groups; /* points into the text; see proc_status_group() */
+	struct cursor groups;	   /* points into the text; see proc_status_group() */
 	struct ns_ids nstgid, nspid, nspgid, nssid;
 	uint64_t threads;
 	uint64_t sigpnd, shdpnd, sigblk, sigign, sigcgt; /* bit n-1 is signal n */
 	uint64_t cap_inh, cap_prm, cap_eff, cap_bnd, cap_amb;
 	uint64_t no_new_privs;
-	uint64_t seccomp; /* SECCOMP_MODE_* */
+	uint64_t seccomp;	  /* SECCOMP_MODE_* */
 	uint64_t seccomp_filters; /* since 5.9, else 0 */
 	bool has_seccomp_filters;
 	bool has_umask; /* not for zombies */

@@ -25,7 +25,7 @@ static bool take_i32(struct cursor *c, int32_t *ret)
 static bool take_signal(struct cursor *c, struct proc_timer *t)
 {
 	return parse_lit(c, "signal: ") && take_i32(c, &t->signo) && parse_lit(c, "/") &&
-		parse_u64(c, 16, &t->sival);
+	       parse_u64(c, 16, &t->sival);
 }
 
 static bool take_notify(struct cursor *c, struct proc_timer *t)
@@ -54,10 +54,10 @@ int proc_timers_next(struct cursor *c, struct proc_timer *ret, struct err *err)
 		return 0;
 	if (!parse_line(c, &line) || !parse_lit(&line, "ID: ") || !take_i32(&line, &t.id) ||
 		!parse_line(c, &line) || !take_signal(&line, &t) || !parse_line(c, &line) ||
-		!take_notify(&line, &t) || !parse_line(c, &line) || !parse_lit(&line, "ClockID: ") ||
-		!take_i32(&line, &t.clock))
-		return err_set(err, ERR_KERNEL, EINVAL,
-			"a timers file in /proc cannot be understood");
+		!take_notify(&line, &t) || !parse_line(c, &line) ||
+		!parse_lit(&line, "ClockID: ") || !take_i32(&line, &t.clock))
+		return err_set(
+			err, ERR_KERNEL, EINVAL, "a timers file in /proc cannot be understood");
 	*ret = t;
 	return 1;
 }

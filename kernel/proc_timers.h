@@ -11,7 +11,7 @@ struct proc_timer {
 	int32_t signo;
 	uint64_t sival; /* sigev_value */
 	int32_t notify; /* SIGEV_SIGNAL 0, SIGEV_NONE 1, SIGEV_THREAD 2, SIGEV_THREAD_ID 4 */
-	pid_t target; /* process or thread, as the reader's pid namespace calls it */
+	pid_t target;	/* process or thread, as the reader's pid namespace calls it */
 	int32_t clock;
 };
 

@@ -11,9 +11,9 @@
 /* struct sched_attr of linux/sched/types.h, version 1 (56 bytes, since 5.3). */
 struct sched_attrs {
 	uint32_t size, policy;
-	uint64_t flags; /* SCHED_FLAG_* */
-	int32_t nice; /* SCHED_NORMAL, SCHED_BATCH */
-	uint32_t priority; /* SCHED_FIFO, SCHED_RR */
+	uint64_t flags;			    /* SCHED_FLAG_* */
+	int32_t nice;			    /* SCHED_NORMAL, SCHED_BATCH */
+	uint32_t priority;		    /* SCHED_FIFO, SCHED_RR */
 	uint64_t runtime, deadline, period; /* SCHED_DEADLINE, nanoseconds */
 	uint32_t util_min, util_max;
 };

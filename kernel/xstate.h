@@ -24,8 +24,8 @@ enum xstate_component {
 };
 
 enum {
-	XSTATE_LEGACY = 512, /* FXSAVE part */
-	XSTATE_MIN = 576, /* and header */
+	XSTATE_LEGACY = 512,	/* FXSAVE part */
+	XSTATE_MIN = 576,	/* and header */
 	XSTATE_MAX = 64 * 1024, /* more than any processor has */
 	XSTATE_SOFTWARE = 464,
 	XSTATE_BV = 512,

@@ -17,6 +17,7 @@ const struct facet *const facets[] = {
 	&facet_loginuid,
 	&facet_rlimits_early,
 	/* PHASE_TASK */
+	&facet_leader_name,
 	&facet_sigactions,
 	&facet_subreaper,
 	&facet_oom,
@@ -38,9 +39,10 @@ const struct facet *const facets[] = {
 	&facet_seccomp_early,
 	&facet_creds,
 	/* PHASE_LAST */
-	&facet_dumpable,
 	&facet_timers_arm,
 	&facet_itimers,
+	&facet_leader_creds,
+	&facet_dumpable,
 	&facet_pdeath,
 	&facet_sched,
 	&facet_affinity,

@@ -12,8 +12,8 @@ static int altstack_ask(struct tape *t, struct look *l, struct cue *cue, struct 
 	return 0;
 }
 
-static int altstack_learn(const struct tape *t, struct look *l, const struct cue *cue,
-	struct err *err)
+static int altstack_learn(
+	const struct tape *t, struct look *l, const struct cue *cue, struct err *err)
 {
 	const stack_t *ss = tape_at(t, cue->at[1]);
 	int64_t r = tape_result(t, cue->at[0]);

@@ -3,7 +3,8 @@
  * Room of credentials, of every thread: uids, gids, groups, the five capability sets, securebits,
  * no_new_privs.
  *
- * The order of restoring keeps each right as long as it is needed (capabilities(7), credentials(7)):
+ * The order of restoring keeps each right as long as it is needed (capabilities(7),
+ * credentials(7)):
  *  1. securebits with no_setuid_fixup and keep_caps, so that changes of uids take no capabilities;
  *  2. the inheritable set, which may not exceed the bounding set, and then
  *  3. the bounding set, whose capabilities can only be dropped;
@@ -108,10 +109,10 @@ struct cap_sets {
 static bool get_sets(const CredsEntry *c, struct cap_sets *ret)
 {
 	return get_set(c->cap_inh, c->n_cap_inh, &ret->inh) &&
-		get_set(c->cap_prm, c->n_cap_prm, &ret->prm) &&
-		get_set(c->cap_eff, c->n_cap_eff, &ret->eff) &&
-		get_set(c->cap_bnd, c->n_cap_bnd, &ret->bnd) &&
-		get_set(c->cap_amb, c->n_cap_amb, &ret->amb);
+	       get_set(c->cap_prm, c->n_cap_prm, &ret->prm) &&
+	       get_set(c->cap_eff, c->n_cap_eff, &ret->eff) &&
+	       get_set(c->cap_bnd, c->n_cap_bnd, &ret->bnd) &&
+	       get_set(c->cap_amb, c->n_cap_amb, &ret->amb);
 }
 
 static void creds_check(const struct world *w, const struct thread *th, struct findings *f)
@@ -190,8 +191,8 @@ static void warn_bounding(const struct arise *a, uint64_t missing)
 }
 
 /* The sets as far as they exist here; an error names what cannot be given. */
-static int plan_sets(const struct arise *a, const struct ours *o, struct cap_sets *s,
-	struct err *err)
+static int plan_sets(
+	const struct arise *a, const struct ours *o, struct cap_sets *s, struct err *err)
 {
 	uint64_t known = o->last >= 63 ? UINT64_MAX : (1ull << (o->last + 1)) - 1;
 	int r;
@@ -267,10 +268,8 @@ static bool other_groups(const CredsEntry *c)
 	return false;
 }
 
-static int creds_tell(struct tape *t, const struct arise *a, struct err *err)
+static int tell_creds(struct tape *t, const struct arise *a, const CredsEntry *c, struct err *err)
 {
-	const ThreadCoreEntry *core = a->thread->core->thread_core;
-	const CredsEntry *c = core ? core->creds : NULL;
 	struct cap_sets s;
 	struct ours o;
 	int r;
@@ -278,8 +277,8 @@ static int creds_tell(struct tape *t, const struct arise *a, struct err *err)
 	if (!c)
 		return 0;
 	if (!get_sets(c, &s))
-		return err_image(err, "a capability set of thread %d has a wrong length",
-			a->thread->tid);
+		return err_image(
+			err, "a capability set of thread %d has a wrong length", a->thread->tid);
 	read_ours(&o);
 	r = plan_sets(a, &o, &s, err);
 	if (r < 0)
@@ -297,6 +296,27 @@ static int creds_tell(struct tape *t, const struct arise *a, struct err *err)
 	return 0;
 }
 
+static int creds_tell(struct tape *t, const struct arise *a, struct err *err)
+{
+	const ThreadCoreEntry *core = a->thread->core->thread_core;
+
+	return tell_creds(t, a, core ? core->creds : NULL, err);
+}
+
+/*
+ * A dead leader has no credentials in the image, but those it left decide who may signal the
+ * process: it gets those of the thread that speaks for it.
+ */
+static int leader_tell(struct tape *t, const struct arise *a, struct err *err)
+{
+	const struct task *task = a->thread->task;
+	const struct thread *speaker = task_live_thread(task);
+
+	if (!task->leader_dead || !speaker || !speaker->core->thread_core)
+		return 0;
+	return tell_creds(t, a, speaker->core->thread_core->creds, err);
+}
+
 const struct facet facet_creds = {
 	.name = "creds",
 	.scope = PER_THREAD,
@@ -306,6 +326,13 @@ const struct facet facet_creds = {
 	.learn = creds_learn,
 	.check = creds_check,
 	.tell = creds_tell,
+};
+
+const struct facet facet_leader_creds = {
+	.name = "leader-creds",
+	.scope = PER_TASK,
+	.phase = PHASE_LAST,
+	.tell = leader_tell,
 };
 
 /* ---- no_new_privs ---- */

@@ -48,12 +48,13 @@ int xsave_to_msg(struct arena *arena, const uint8_t *area, size_t len, UserX86Fp
  * Message -> area, which holds what ptrace gave for a thread of this computer. An error names a
  * component that is in use and that this processor lacks.
  */
-int xsave_from_msg(const UserX86FpregsEntry *fp, uint8_t *area, size_t len, struct err *err) must_use;
+int xsave_from_msg(
+	const UserX86FpregsEntry *fp, uint8_t *area, size_t len, struct err *err) must_use;
 
-extern const struct facet facet_state, facet_obstacles, facet_loginuid, facet_rlimits_early,
-	facet_sigactions, facet_subreaper, facet_oom, facet_membarrier, facet_prctls,
-	facet_personality, facet_clear_tid, facet_robust_list, facet_altstack, facet_sigmask,
-	facet_rseq, facet_timerslack, facet_pending, facet_pending_shared, facet_timers_make,
-	facet_rlimits, facet_seccomp_early, facet_creds, facet_sched, facet_affinity, facet_ioprio,
-	facet_dumpable, facet_timers_arm, facet_itimers, facet_mdwe, facet_pdeath, facet_no_new_privs,
-	facet_seccomp;
+extern const struct facet facet_state, facet_leader_name, facet_leader_creds, facet_obstacles,
+	facet_loginuid, facet_rlimits_early, facet_sigactions, facet_subreaper, facet_oom,
+	facet_membarrier, facet_prctls, facet_personality, facet_clear_tid, facet_robust_list,
+	facet_altstack, facet_sigmask, facet_rseq, facet_timerslack, facet_pending,
+	facet_pending_shared, facet_timers_make, facet_rlimits, facet_seccomp_early, facet_creds,
+	facet_sched, facet_affinity, facet_ioprio, facet_dumpable, facet_timers_arm, facet_itimers,
+	facet_mdwe, facet_pdeath, facet_no_new_privs, facet_seccomp;

@@ -19,8 +19,8 @@ static int itimers_ask(struct tape *t, struct look *l, struct cue *cue, struct e
 	return 0;
 }
 
-static int itimers_learn(const struct tape *t, struct look *l, const struct cue *cue,
-	struct err *err)
+static int itimers_learn(
+	const struct tape *t, struct look *l, const struct cue *cue, struct err *err)
 {
 	TaskTimersEntry *e = own_timers(l);
 	ItimerEntry *to[N_TIMERS] = { e->real, e->virt, e->prof };
@@ -80,7 +80,8 @@ static int itimers_tell(struct tape *t, const struct arise *a, struct err *err)
 		v.it_interval.tv_usec = (suseconds_t)it->iusec;
 		v.it_value.tv_sec = (time_t)it->vsec;
 		v.it_value.tv_usec = (suseconds_t)it->vusec;
-		/* it has just expired and its signal is pending: the next one is an interval away */
+		/* it has just expired and its signal is pending: the next one is an interval away
+		 */
 		if (!it->vsec && !it->vusec)
 			v.it_value = v.it_interval;
 		tape_call(t, "itimers", TAPE_MUST, SYS_setitimer, T(i),

@@ -50,7 +50,7 @@ static bool is_wanted(const struct arise *a)
 	uint32_t now;
 
 	return tc && tc->has_loginuid && tc->loginuid != UINT32_MAX &&
-		read_loginuid(getpid(), &now) == 0 && now != tc->loginuid;
+	       read_loginuid(getpid(), &now) == 0 && now != tc->loginuid;
 }
 
 static int loginuid_tell(struct tape *t, const struct arise *a, struct err *err)

@@ -11,12 +11,13 @@ enum { GET_REGISTRATIONS = 512 };
 
 static int membarrier_ask(struct tape *t, struct look *l, struct cue *cue, struct err *err)
 {
-	cue->at[0] = tape_call(t, "membarrier", 0, SYS_membarrier, T(GET_REGISTRATIONS), T(0), T(0));
+	cue->at[0] =
+		tape_call(t, "membarrier", 0, SYS_membarrier, T(GET_REGISTRATIONS), T(0), T(0));
 	return 0;
 }
 
-static int membarrier_learn(const struct tape *t, struct look *l, const struct cue *cue,
-	struct err *err)
+static int membarrier_learn(
+	const struct tape *t, struct look *l, const struct cue *cue, struct err *err)
 {
 	int64_t mask = tape_result(t, cue->at[0]);
 	TaskCoreEntry *tc = own_tc(l);
@@ -32,8 +33,8 @@ static int membarrier_learn(const struct tape *t, struct look *l, const struct c
 static int membarrier_tell(struct tape *t, const struct arise *a, struct err *err)
 {
 	const TaskCoreEntry *tc = tc_of(a->thread);
-	uint32_t mask = tc && tc->has_membarrier_registration_mask ?
-		tc->membarrier_registration_mask : 0;
+	uint32_t mask =
+		tc && tc->has_membarrier_registration_mask ? tc->membarrier_registration_mask : 0;
 
 	for (unsigned bit = 0; bit < 32; bit++)
 		if (mask >> bit & 1)

@@ -27,8 +27,7 @@ static int refuse_dispatch(const struct look *l, struct err *err)
 
 	if (ptrace_get_user_dispatch(l->tid, &d) < 0 || !d.mode)
 		return 0;
-	return err_unsupported(err,
-		"%s uses syscall user dispatch, which cannot be saved yet",
+	return err_unsupported(err, "%s uses syscall user dispatch, which cannot be saved yet",
 		thread_name(l->thread, who, sizeof(who)));
 }
 

@@ -14,8 +14,8 @@ static int pdeath_ask(struct tape *t, struct look *l, struct cue *cue, struct er
 	return 0;
 }
 
-static int pdeath_learn(const struct tape *t, struct look *l, const struct cue *cue,
-	struct err *err)
+static int pdeath_learn(
+	const struct tape *t, struct look *l, const struct cue *cue, struct err *err)
 {
 	int64_t r = tape_result(t, cue->at[0]);
 	int32_t signo = *(const int32_t *)tape_at(t, cue->at[1]);

@@ -180,13 +180,13 @@ static int queue_outside(const struct arise *a, const siginfo_t *info, bool shar
 	if (r == -EPERM) {
 		log_debug("signal %d of thread %d is sent anew: its siginfo cannot be kept",
 			info->si_signo, a->thread->tid);
-		r = shared ? (int)syscall(SYS_kill, a->tgid, info->si_signo) :
-			     (int)syscall(SYS_tgkill, a->tgid, a->tid, info->si_signo);
+		r = shared ? (int)syscall(SYS_kill, a->tgid, info->si_signo)
+			   : (int)syscall(SYS_tgkill, a->tgid, a->tid, info->si_signo);
 		r = r < 0 ? -errno : 0;
 	}
 	return r < 0 ? err_sysn(err, -r, "cannot queue signal %d of thread %d", info->si_signo,
-			       a->thread->tid) :
-		       0;
+			       a->thread->tid)
+		     : 0;
 }
 
 static int set_rest(const struct arise *a, const SignalQueueEntry *q, bool shared, struct err *err)

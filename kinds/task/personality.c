@@ -2,8 +2,8 @@
 /*
  * Room of the execution domain: /proc/PID/personality, personality(2). The image's field holds the
  * file's hexadecimal digits read as a decimal number and is of no use; the value stands in torpor's
- * own message. Set when the memory is complete, because READ_IMPLIES_EXEC changes what mmap(2) does;
- * by every thread, because it is a thread's own.
+ * own message. Set when the memory is complete, because READ_IMPLIES_EXEC changes what mmap(2)
+ * does; by every thread, because it is a thread's own.
  */
 #include "base/cleanup.h"
 #include "base/io.h"

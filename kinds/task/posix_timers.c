@@ -25,8 +25,8 @@ enum {
 	IDS_ON = 1,
 	IDS_GET = 2,
 	NOTIFY_THREAD_ID = 4, /* SIGEV_THREAD_ID */
-	MAX_ASKED = 500, /* by one tape */
-	MAX_COUNTED = 4000, /* ids to be counted through without RESTORE_IDS */
+	MAX_ASKED = 500,      /* by one tape */
+	MAX_COUNTED = 4000,   /* ids to be counted through without RESTORE_IDS */
 };
 
 /* ---- dump ---- */
@@ -42,8 +42,8 @@ static int virtual_tid(const struct task *t, pid_t real, int32_t *ret)
 	return 0;
 }
 
-static int add_timer(struct look *l, TaskTimersEntry *e, const struct proc_timer *pt,
-	struct err *err)
+static int add_timer(
+	struct look *l, TaskTimersEntry *e, const struct proc_timer *pt, struct err *err)
 {
 	struct arena *a = l->world->arena;
 	PosixTimerEntry *p = arena_msg(a, PosixTimerEntry, posix_timer_entry);
@@ -57,10 +57,10 @@ static int add_timer(struct look *l, TaskTimersEntry *e, const struct proc_timer
 	if (pt->notify & NOTIFY_THREAD_ID) {
 		p->has_notify_thread_id = true;
 		/* 0: the thread has ended, the timer lives on and notifies nobody */
-		if (pt->target &&
-			!virtual_tid(l->thread->task, pt->target, &p->notify_thread_id))
+		if (pt->target && !virtual_tid(l->thread->task, pt->target, &p->notify_thread_id))
 			return err_target(err, ESRCH,
-				"timer %d of %s notifies thread %d, which is not one of its threads",
+				"timer %d of %s notifies thread %d, which is not one of its "
+				"threads",
 				pt->id, thread_name(l->thread, who, sizeof(who)), pt->target);
 	}
 	if (e->n_posix == MAX_ASKED)
@@ -106,8 +106,8 @@ static int timers_ask(struct tape *t, struct look *l, struct cue *cue, struct er
 	return 0;
 }
 
-static int timers_learn(const struct tape *t, struct look *l, const struct cue *cue,
-	struct err *err)
+static int timers_learn(
+	const struct tape *t, struct look *l, const struct cue *cue, struct err *err)
 {
 	TaskTimersEntry *e = own_timers(l);
 	const struct itimerspec *v = tape_at(t, cue->at[1]);
@@ -144,8 +144,8 @@ static void check_timer(const PosixTimerEntry *p, const struct thread *th, struc
 		found |= one->tid == p->notify_thread_id;
 	if (p->it_sigev_notify & NOTIFY_THREAD_ID && p->notify_thread_id && !found)
 		finding_add(f, "timer-thread", SEV_ERROR, th->task->pid,
-			"POSIX timer %u of task %d notifies thread %d, which is not there", p->it_id,
-			th->task->pid, p->notify_thread_id);
+			"POSIX timer %u of task %d notifies thread %d, which is not there",
+			p->it_id, th->task->pid, p->notify_thread_id);
 }
 
 static void timers_check(const struct world *w, const struct thread *th, struct findings *f)
@@ -205,13 +205,14 @@ static int by_id(const void *x, const void *y)
 	return (*a)->it_id < (*b)->it_id ? -1 : (*a)->it_id > (*b)->it_id;
 }
 
-/* A new process counts its timers from 0; a wrong guess is found by asking for the id at the end. */
-static int make_by_count(struct tape *t, const TaskTimersEntry *e, const struct arise *a,
-	struct err *err)
+/* A new process counts its timers from 0; a wrong guess is found by asking for the id. */
+static int make_by_count(
+	struct tape *t, const TaskTimersEntry *e, const struct arise *a, struct err *err)
 {
-	PosixTimerEntry **sorted = arena_memdup(a->world->arena, e->posix,
-		e->n_posix * sizeof(*e->posix));
-	size_t at_id = tape_room(t, sizeof(int32_t)), at_spec = tape_room(t, sizeof(struct itimerspec));
+	PosixTimerEntry **sorted =
+		arena_memdup(a->world->arena, e->posix, e->n_posix * sizeof(*e->posix));
+	size_t at_id = tape_room(t, sizeof(int32_t)),
+	       at_spec = tape_room(t, sizeof(struct itimerspec));
 	uint32_t next = 0;
 
 	qsort(sorted, e->n_posix, sizeof(*sorted), by_id);
@@ -224,12 +225,12 @@ static int make_by_count(struct tape *t, const TaskTimersEntry *e, const struct 
 		const PosixTimerEntry *p = sorted[i];
 
 		for (; next < p->it_id; next++) {
-			tape_call(t, "timers", TAPE_MUST, SYS_timer_create, T(CLOCK_MONOTONIC), T(0),
-				T_DATA(at_id));
+			tape_call(t, "timers", TAPE_MUST, SYS_timer_create, T(CLOCK_MONOTONIC),
+				T(0), T_DATA(at_id));
 			tape_call(t, "timers", TAPE_MUST, SYS_timer_delete, T(next));
 		}
-		tape_call(t, "timers", TAPE_MUST, SYS_timer_create, T((int64_t)(int32_t)p->clock_id),
-			T_DATA(event_of(t, p)), T_DATA(at_id));
+		tape_call(t, "timers", TAPE_MUST, SYS_timer_create,
+			T((int64_t)(int32_t)p->clock_id), T_DATA(event_of(t, p)), T_DATA(at_id));
 		tape_call(t, "timers", TAPE_MUST, SYS_timer_gettime, T(p->it_id), T_DATA(at_spec));
 		next++;
 	}

@@ -31,8 +31,8 @@ static int prctls_ask(struct tape *t, struct look *l, struct cue *cue, struct er
 	return 0;
 }
 
-static int prctls_learn(const struct tape *t, struct look *l, const struct cue *cue,
-	struct err *err)
+static int prctls_learn(
+	const struct tape *t, struct look *l, const struct cue *cue, struct err *err)
 {
 	TorporTaskEntry *extra = l->thread->task->extra;
 	int64_t mce = tape_result(t, cue->at[0]);
@@ -85,8 +85,8 @@ static int mdwe_tell(struct tape *t, const struct arise *a, struct err *err)
 	const TorporTaskEntry *extra = a->thread->task->extra;
 
 	if (extra->has_mdwe && extra->mdwe)
-		tape_call(t, "prctls", TAPE_MUST, SYS_prctl, T(SET_MDWE), T(extra->mdwe), T(0), T(0),
-			T(0));
+		tape_call(t, "prctls", TAPE_MUST, SYS_prctl, T(SET_MDWE), T(extra->mdwe), T(0),
+			T(0), T(0));
 	return 0;
 }
 

@@ -130,8 +130,7 @@ int regs_look(struct look *l, const struct user_regs_struct *regs, struct err *e
 
 	thread_name(l->thread, who, sizeof(who));
 	if (regs->cs == CS_32)
-		return err_unsupported(err,
-			"%s runs 32-bit code, which cannot be saved yet", who);
+		return err_unsupported(err, "%s runs 32-bit code, which cannot be saved yet", who);
 	core_ensure(l->world, l->thread);
 	info = l->thread->core->thread_info;
 	regs_to_msg(regs, info->gpregs);
@@ -190,6 +189,6 @@ int regs_set(const struct arise *a, struct err *err)
 	if (r == 0)
 		r = pending_set_late(a, err);
 	return r < 0 ? err_while(err, "restoring the registers of %s",
-			       thread_name(a->thread, who, sizeof(who))) :
-		       0;
+			       thread_name(a->thread, who, sizeof(who)))
+		     : 0;
 }

@@ -92,8 +92,8 @@ static int early_tell(struct tape *t, const struct arise *a, struct err *err)
 	return 0;
 }
 
-static int refuse_raise(const struct arise *a, unsigned number, uint64_t want, uint64_t have,
-	struct err *err)
+static int refuse_raise(
+	const struct arise *a, unsigned number, uint64_t want, uint64_t have, struct err *err)
 {
 	char value[32] = "unlimited";
 
@@ -101,8 +101,8 @@ static int refuse_raise(const struct arise *a, unsigned number, uint64_t want, u
 		snprintf(value, sizeof(value), "%llu", (unsigned long long)want);
 	return err_set(err, ERR_KERNEL, EPERM,
 		"task %d had the hard limit '%s' = %s, but here it is %llu and cannot be raised "
-		"without CAP_SYS_RESOURCE", a->thread->task->pid, proc_limit_name(number), value,
-		(unsigned long long)have);
+		"without CAP_SYS_RESOURCE",
+		a->thread->task->pid, proc_limit_name(number), value, (unsigned long long)have);
 }
 
 static int rlimits_tell(struct tape *t, const struct arise *a, struct err *err)

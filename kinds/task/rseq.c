@@ -18,7 +18,7 @@ enum {
 	RSEQ_CS_AT = 8, /* offset of rseq_cs in struct rseq */
 	RSEQ_FLAGS_AT = 16,
 	NO_RESTART_ON_SIGNAL = 2, /* obsolete since 6.0 */
-	SIGNATURE_LEN = 4, /* stands in front of an abort handler */
+	SIGNATURE_LEN = 4,	  /* stands in front of an abort handler */
 };
 
 /* struct rseq_cs */

@@ -2,8 +2,8 @@
 /*
  * Room of scheduling: policy, priority, nice, deadline parameters, utilisation clamps, processor
  * affinity, io priority. All from outside, and late: a thread of low priority would slow its own
- * restore down. Affinity comes after the policy (a deadline thread must be free to run anywhere when
- * it becomes one).
+ * restore down. Affinity comes after the policy (a deadline thread must be free to run anywhere
+ * when it becomes one).
  */
 #include "base/log.h"
 #include "kernel/thread_calls.h"
@@ -16,9 +16,10 @@
 
 enum {
 	POLICY_DEADLINE = 6,
-	POLICY_RESET_ON_FORK = 0x40000000, /* SCHED_RESET_ON_FORK, as sched_getscheduler(2) has it */
-	CLAMP_TOP = 1024, /* SCHED_CAPACITY_SCALE */
-	MASK_ROOM = 8192, /* 65,536 processors */
+	POLICY_RESET_ON_FORK =
+		0x40000000, /* SCHED_RESET_ON_FORK, as sched_getscheduler(2) has it */
+	CLAMP_TOP = 1024,   /* SCHED_CAPACITY_SCALE */
+	MASK_ROOM = 8192,   /* 65,536 processors */
 };
 
 static bool is_realtime(uint32_t policy)
@@ -65,8 +66,8 @@ static int sched_look(struct look *l, struct err *err)
 		return err_sysn(err, -r, "cannot read the scheduling policy of %s",
 			thread_name(l->thread, who, sizeof(who)));
 	core->has_sched_policy = true;
-	core->sched_policy = s.policy |
-		(s.flags & SCHED_ATTR_RESET_ON_FORK ? POLICY_RESET_ON_FORK : 0);
+	core->sched_policy =
+		s.policy | (s.flags & SCHED_ATTR_RESET_ON_FORK ? POLICY_RESET_ON_FORK : 0);
 	core->has_sched_nice = true;
 	/* also for policies without nice: it counts again when the thread leaves them */
 	core->sched_nice = getpriority(PRIO_PROCESS, (id_t)l->tid);
@@ -126,8 +127,7 @@ static bool same_attrs(const struct sched_attrs *a, const struct sched_attrs *b)
 	uint64_t reset = SCHED_ATTR_RESET_ON_FORK;
 
 	return a->policy == b->policy && (a->flags & reset) == (b->flags & reset) &&
-		!is_realtime(a->policy) && a->policy != POLICY_DEADLINE &&
-		!(a->flags & ~reset);
+	       !is_realtime(a->policy) && a->policy != POLICY_DEADLINE && !(a->flags & ~reset);
 }
 
 static int sched_set(const struct arise *a, struct err *err)
@@ -148,9 +148,10 @@ static int sched_set(const struct arise *a, struct err *err)
 	if (r == 0 && same_attrs(&want, &now))
 		return 0;
 	r = thread_set_sched(a->tid, &want);
-	return r < 0 ? err_sysn(err, -r, "cannot set the scheduling policy of %s to %u, priority %u",
-			       who, want.policy, want.priority) :
-		       0;
+	return r < 0 ? err_sysn(err, -r,
+			       "cannot set the scheduling policy of %s to %u, priority %u", who,
+			       want.policy, want.priority)
+		     : 0;
 }
 
 /* ---- affinity ---- */
@@ -208,6 +209,7 @@ static void warn_missing(const struct arise *a, const ProtobufCBinaryData *want)
 	}
 }
 
+/* Threads without a saved mask get the one torpor was started with, by restore/arm.c. */
 static int affinity_set(const struct arise *a, struct err *err)
 {
 	const TorporThreadEntry *extra = a->thread->extra;
@@ -215,20 +217,20 @@ static int affinity_set(const struct arise *a, struct err *err)
 	char who[THREAD_NAME];
 	int r;
 
-	if (extra->has_affinity && extra->affinity.len) {
-		r = thread_set_affinity(a->tid, extra->affinity.data, extra->affinity.len);
-		if (r == 0) {
-			warn_missing(a, &extra->affinity);
-			return 0;
-		}
-		log_warn("none of the processors of %s is usable here (%s), it may run on all",
-			thread_name(a->thread, who, sizeof(who)), strerror(-r));
+	if (!extra->has_affinity || !extra->affinity.len)
+		return 0;
+	r = thread_set_affinity(a->tid, extra->affinity.data, extra->affinity.len);
+	if (r == 0) {
+		warn_missing(a, &extra->affinity);
+		return 0;
 	}
-	/* it inherited ours, and we move about while we work */
+	log_warn("none of the processors of %s is usable here (%s), it may run on all",
+		thread_name(a->thread, who, sizeof(who)), strerror(-r));
 	memset(all, 0xff, sizeof(all));
 	r = thread_set_affinity(a->tid, all, sizeof(all));
 	if (r < 0)
-		log_debug("processors of thread %d cannot be set: %s", a->thread->tid, strerror(-r));
+		log_debug(
+			"processors of thread %d cannot be set: %s", a->thread->tid, strerror(-r));
 	return 0;
 }
 

@@ -4,11 +4,11 @@
  *
  * Image: one SeccompEntry for all tasks, whose filters stand in chains, oldest first, each naming
  * the one before it; a thread names its newest. Equal chains of a whole task are the leader's, with
- * the flag TSYNC, and the other threads say nothing. Chains are compared by content; the kernel does
- * not tell more.
+ * the flag TSYNC, and the other threads say nothing. Chains are compared by content; the kernel
+ * does not tell more.
  *
- * Restore installs filters as the last call of a thread. One that will have neither no_new_privs nor
- * CAP_SYS_ADMIN by then gets them before its credentials. Either way later tapes pass: they are
+ * Restore installs filters as the last call of a thread. One that will have neither no_new_privs
+ * nor CAP_SYS_ADMIN by then gets them before its credentials. Either way later tapes pass: they are
  * played with PTRACE_O_SUSPEND_SECCOMP.
  */
 #include "kernel/ptrace.h"
@@ -23,7 +23,7 @@
 enum {
 	INSN = sizeof(struct sock_filter),
 	MAX_INSNS = 32768, /* of a chain (MAX_INSNS_PER_PATH), */
-	PENALTY = 4, /* each filter counting that many more */
+	PENALTY = 4,	   /* each filter counting that many more */
 	FLAGS = SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_LOG |
 		SECCOMP_FILTER_FLAG_SPEC_ALLOW, /* others make the call do something else */
 };
@@ -87,7 +87,7 @@ static bool same_filter(const SeccompFilter *a, const SeccompFilter *b)
 	uint32_t tsync = SECCOMP_FILTER_FLAG_TSYNC;
 
 	return (a->flags & ~tsync) == (b->flags & ~tsync) && a->filter.len == b->filter.len &&
-		!memcmp(a->filter.data, b->filter.data, a->filter.len);
+	       !memcmp(a->filter.data, b->filter.data, a->filter.len);
 }
 
 /* Is the chain the one whose newest filter has that index? */
@@ -158,7 +158,8 @@ static void mark_common(struct look *l)
 	task_each_thread(th, t) {
 		const ThreadCoreEntry *core = th->core->thread_core;
 
-		if (!core || !core->has_seccomp_filter || core->seccomp_filter != first->seccomp_filter)
+		if (!core || !core->has_seccomp_filter ||
+			core->seccomp_filter != first->seccomp_filter)
 			return;
 	}
 	for (size_t i = 1; i < t->n_threads; i++) {
@@ -251,8 +252,8 @@ static void tell_filter(struct tape *t, const SeccompFilter *f)
 	size_t at_prog = tape_data(t, &prog, sizeof(prog));
 
 	tape_point(t, at_prog + offsetof(struct sock_fprog, filter), at_insns);
-	tape_call(t, "seccomp", TAPE_MUST, SYS_seccomp, T(SECCOMP_SET_MODE_FILTER), T(f->flags & FLAGS),
-		T_DATA(at_prog));
+	tape_call(t, "seccomp", TAPE_MUST, SYS_seccomp, T(SECCOMP_SET_MODE_FILTER),
+		T(f->flags & FLAGS), T_DATA(at_prog));
 }
 
 static int tell_chain(struct tape *t, const struct arise *a, uint32_t newest, struct err *err)

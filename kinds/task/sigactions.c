@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Room of signal actions: all 64 by rt_sigaction(2) in one tape. The image holds 62 in order,
- * without SIGKILL and SIGSTOP. One action that is ignored flushes such signals, so pending ones come
- * later.
+ * without SIGKILL and SIGSTOP. One action that is ignored flushes such signals, so pending ones
+ * come later.
  */
 #include "kinds/task/family.h"
 #include <signal.h>
@@ -36,8 +36,8 @@ static int sigactions_ask(struct tape *t, struct look *l, struct cue *cue, struc
 	return 0;
 }
 
-static int sigactions_learn(const struct tape *t, struct look *l, const struct cue *cue,
-	struct err *err)
+static int sigactions_learn(
+	const struct tape *t, struct look *l, const struct cue *cue, struct err *err)
 {
 	const struct action *acts = tape_at(t, cue->at[1]);
 	struct arena *a = l->world->arena;
@@ -83,8 +83,8 @@ static int sigactions_tell(struct tape *t, const struct arise *a, struct err *er
 	size_t i = 0;
 
 	if (!tc || tc->n_sigactions != N_SAVED)
-		return err_image(err, "signal actions of task %d are incomplete",
-			a->thread->task->pid);
+		return err_image(
+			err, "signal actions of task %d are incomplete", a->thread->task->pid);
 	for (int s = 1; s <= N_SIGNALS; s++) {
 		struct action act;
 		const SaEntry *e;

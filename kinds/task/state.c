@@ -67,18 +67,31 @@ static void state_check(const struct world *w, const struct thread *th, struct f
 		check_live(th, f);
 }
 
+static void tell_name(struct tape *t, const char *comm)
+{
+	char name[COMM_LEN] = { 0 };
+
+	if (!comm)
+		return;
+	memcpy(name, comm, strnlen(comm, sizeof(name) - 1));
+	tape_call(t, "state", TAPE_MUST, SYS_prctl, T(PR_SET_NAME),
+		T_DATA(tape_data(t, name, sizeof(name))));
+}
+
 static int state_tell(struct tape *t, const struct arise *a, struct err *err)
 {
 	const ThreadCoreEntry *core = a->thread->core->thread_core;
 	const TaskCoreEntry *tc = tc_of(a->thread);
-	const char *comm = core && core->comm ? core->comm : tc ? tc->comm : NULL;
-	char name[COMM_LEN] = { 0 };
 
-	if (!comm)
-		return 0;
-	memcpy(name, comm, strnlen(comm, sizeof(name) - 1));
-	tape_call(t, "state", TAPE_MUST, SYS_prctl, T(PR_SET_NAME),
-		T_DATA(tape_data(t, name, sizeof(name))));
+	tell_name(t, core && core->comm ? core->comm : tc ? tc->comm : NULL);
+	return 0;
+}
+
+/* A dead leader is not among the threads that are told; its name outlives it. */
+static int leader_tell(struct tape *t, const struct arise *a, struct err *err)
+{
+	if (a->thread->task->leader_dead && tc_of(a->thread))
+		tell_name(t, tc_of(a->thread)->comm);
 	return 0;
 }
 
@@ -89,4 +102,11 @@ const struct facet facet_state = {
 	.look = state_look,
 	.check = state_check,
 	.tell = state_tell,
+};
+
+const struct facet facet_leader_name = {
+	.name = "leader-name",
+	.scope = PER_TASK,
+	.phase = PHASE_TASK,
+	.tell = leader_tell,
 };

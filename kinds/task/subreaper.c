@@ -10,13 +10,13 @@
 static int subreaper_ask(struct tape *t, struct look *l, struct cue *cue, struct err *err)
 {
 	cue->at[1] = tape_room(t, sizeof(int32_t));
-	cue->at[0] = tape_call(t, "subreaper", 0, SYS_prctl, T(PR_GET_CHILD_SUBREAPER),
-		T_DATA(cue->at[1]));
+	cue->at[0] = tape_call(
+		t, "subreaper", 0, SYS_prctl, T(PR_GET_CHILD_SUBREAPER), T_DATA(cue->at[1]));
 	return 0;
 }
 
-static int subreaper_learn(const struct tape *t, struct look *l, const struct cue *cue,
-	struct err *err)
+static int subreaper_learn(
+	const struct tape *t, struct look *l, const struct cue *cue, struct err *err)
 {
 	int64_t r = tape_result(t, cue->at[0]);
 	TaskCoreEntry *tc = own_tc(l);

@@ -32,12 +32,14 @@ enum {
 struct part {
 	unsigned component;
 	unsigned words, word; /* number and size in bytes */
-	size_t n_at, at; /* offsets of the members */
+	size_t n_at, at;      /* offsets of the members */
 };
 
 #define PART(component, words, word, name)                                                         \
-	{ component, words, word, offsetof(UserX86XsaveEntry, n_##name),                           \
-		offsetof(UserX86XsaveEntry, name) }
+	{                                                                                          \
+		component, words, word, offsetof(UserX86XsaveEntry, n_##name),                     \
+			offsetof(UserX86XsaveEntry, name)                                          \
+	}
 
 static const struct part parts[] = {
 	PART(XSTATE_AVX, 64, 4, ymmh_space),
@@ -89,8 +91,8 @@ static int refuse_homeless(uint64_t bv, struct err *err)
 {
 	for (unsigned i = 0; i < XSTATE_COUNT; i++)
 		if (bv & homeless & 1ull << i)
-			return err_unsupported(err, "its %s are in use, which images cannot hold",
-				xstate_name(i));
+			return err_unsupported(
+				err, "its %s are in use, which images cannot hold", xstate_name(i));
 	return 0;
 }
 
@@ -118,8 +120,8 @@ int xsave_to_msg(struct arena *arena, const uint8_t *area, size_t len, UserX86Fp
 	int r;
 
 	if (len < XSTATE_LEGACY)
-		return err_set(err, ERR_KERNEL, EIO, "the kernel gave only %zu bytes of registers",
-			len);
+		return err_set(
+			err, ERR_KERNEL, EIO, "the kernel gave only %zu bytes of registers", len);
 	legacy_to_msg(arena, area, fp);
 	if (len < XSTATE_MIN)
 		return 0;
@@ -210,8 +212,8 @@ int xsave_from_msg(const UserX86FpregsEntry *fp, uint8_t *area, size_t len, stru
 	int r;
 
 	if (len < XSTATE_LEGACY)
-		return err_set(err, ERR_KERNEL, EIO, "the kernel gave only %zu bytes of registers",
-			len);
+		return err_set(
+			err, ERR_KERNEL, EIO, "the kernel gave only %zu bytes of registers", len);
 	r = refuse_homeless(bv, err);
 	if (r == 0)
 		r = legacy_from_msg(fp, area, err);
