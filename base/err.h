@@ -11,6 +11,7 @@
  * - absence of a thing is not an error.
  */
 #pragma once
+#include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
 

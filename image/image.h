@@ -63,3 +63,5 @@ int image_set_commit(struct image_set *set, const void *inventory, struct err *e
 void image_set_discard(struct image_set *set);
 /* Bytes written so far, all files. */
 uint64_t image_set_bytes(const struct image_set *set);
+/* One image of one message that belongs to no set (statistics): no set is opened or changed. */
+int image_save_alone(int dirfd, enum image_id type, const void *msg, struct err *err) must_use;

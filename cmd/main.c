@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * torpor's command line: understand it, open the directories and the log, run one sub-command,
+ * and report how it ended. This is the only place that prints an error.
+ *
+ * The log file exists after every call in which its directory could be opened, also when the
+ * command line was refused; it then holds the refusal.
+ */
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "cmd/command.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+enum { EXIT_DEPRECATED = 255 };
+
+struct entry {
+	enum command id;
+	command_run *run;
+	bool uses_images;
+};
+
+static const struct entry entries[] = {
+	{ CMD_DUMP, cmd_dump, true },
+	{ CMD_RESTORE, cmd_restore, true },
+	{ CMD_CHECK, cmd_check, false },
+	{ CMD_SHOW, cmd_show, true },
+	{ CMD_PLAN, cmd_plan, true },
+	{ CMD_VERSION, cmd_version, false },
+	{ CMD_HELP, cmd_help, false },
+};
+
+static const struct entry *entry_of(enum command id)
+{
+	for (size_t i = 0; i < sizeof(entries) / sizeof(entries[0]); i++)
+		if (entries[i].id == id)
+			return &entries[i];
+	return NULL;
+}
+
+/* Where an error was set, without the way from the build directory to the source. */
+static const char *source_name(const char *file)
+{
+	size_t skip = strlen(__FILE__) - strlen("cmd/main.c");
+
+	if (strncmp(file, __FILE__, skip) != 0)
+		return file;
+	return file + skip;
+}
+
+static void print_json_error(const struct err *err)
+{
+	const char *trail = err->trail + (strncmp(err->trail, ", ", 2) ? 0 : 2);
+
+	fputs("{\"ok\": false, \"error\": {\"class\": ", stdout);
+	json_string(stdout, err_class_name(err->class));
+	printf(", \"errno\": %d, \"text\": ", err->number);
+	json_string(stdout, err->text);
+	fputs(", \"trail\": ", stdout);
+	json_string(stdout, trail);
+	fputs("}}\n", stdout);
+}
+
+static void report(const struct options *o, const struct err *err)
+{
+	const char *command = options_command_name(o->command);
+	const char *file = err->file ? source_name(err->file) : "?";
+	char text[sizeof(err->text) + sizeof(err->trail) + 1];
+
+	err_text(err, text, sizeof(text));
+	/* without a log file the log is standard error: said once is enough */
+	if (o->as_criu || log_fd() != STDERR_FILENO)
+		log_failure(file, err->line, text);
+	if (o->as_criu && log_fd() != STDERR_FILENO)
+		fprintf(stderr, "Error (%s:%d): %s\n", file, err->line, text);
+	else if (!o->as_criu)
+		fprintf(stderr, "torpor%s%s: %s\n", command ? " " : "", command ? command : "",
+			text);
+	if (o->json)
+		print_json_error(err);
+	if (err->class != ERR_USAGE)
+		return;
+	if (o->as_criu)
+		options_print_usage(stdout, true);
+	else
+		fprintf(stderr, "Try 'torpor%s%s --help'.\n", command ? " " : "",
+			command ? command : "");
+}
+
+static int open_dir(const char *path, const char *what, int *ret_fd, struct err *err)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return err_sys(err, "cannot open the %s directory '%s'", what, path);
+	*ret_fd = fd;
+	return 0;
+}
+
+/* Both directories are tried, so that a work directory alone can still take the log. */
+static int open_dirs(const struct options *o, bool uses_images, int *ret_images, int *ret_work,
+	struct err *err)
+{
+	struct err ignored = ERR_INIT;
+	int r = 0;
+
+	if (uses_images)
+		r = open_dir(o->images_dir, "images", ret_images, err);
+	if (o->work_dir || r == 0) {
+		int q = open_dir(o->work_dir ? o->work_dir : o->images_dir, "work", ret_work,
+			r < 0 ? &ignored : err);
+
+		if (q == 0 && fchdir(*ret_work) < 0)
+			q = err_sys(err, "cannot change to the work directory");
+		if (r == 0)
+			r = q;
+	}
+	return r;
+}
+
+/* LOG_WARN and what main prints itself go to standard error when there is no log file. */
+static int open_log(const struct options *o, struct err *err)
+{
+	int64_t level = o->verbosity > LOG_DEBUG ? LOG_DEBUG : o->verbosity;
+	int fd = STDERR_FILENO;
+
+	if (o->log_file && !strcmp(o->log_file, "-"))
+		fd = STDOUT_FILENO;
+	else if (o->log_file)
+		fd = open(o->log_file, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
+	if (fd < 0)
+		return err_sys(err, "cannot create the log file '%s'", o->log_file);
+	log_open(fd, (enum log_level)level);
+	return 0;
+}
+
+static void log_beginning(const struct options *o)
+{
+	struct utsname u;
+
+	if (uname(&u) < 0)
+		return;
+	log_info(o->as_criu ? "Version: 4.2 (torpor %s)" : "torpor %s", TORPOR_VERSION);
+	log_info("running on %s %s %s %s %s", u.nodename, u.sysname, u.release, u.version,
+		u.machine);
+	vec_each(note, &o->notes)
+		log_warn("%s", *note);
+}
+
+static int run(struct options *o, int parsed, struct err *err)
+{
+	const struct entry *entry = entry_of(o->command);
+	auto_close int images_fd = -1;
+	auto_close int work_fd = -1;
+	struct err later = ERR_INIT;
+	int r;
+
+	/* a refused command line still gets its log file, if it named one */
+	r = open_dirs(o, entry && entry->uses_images, &images_fd, &work_fd,
+		parsed < 0 ? &later : err);
+	if (work_fd >= 0 && open_log(o, parsed < 0 || r < 0 ? &later : err) < 0)
+		return parsed < 0 ? parsed : -err->number;
+	log_beginning(o);
+	if (parsed < 0)
+		return parsed;
+	if (r < 0)
+		return r;
+	return entry->run(&(struct call){ .o = o, .images_fd = images_fd, .work_fd = work_fd }, err);
+}
+
+/* What needs neither directories nor a log; -1 when there is nothing of the kind to do. */
+static int run_simple(const struct options *o, int argc, int parsed)
+{
+	if (argc <= 1) {
+		options_print_usage(stdout, o->as_criu);
+		return EXIT_FAILURE;
+	}
+	if (o->help && parsed == 0) {
+		options_print_help(stdout, o->command, o->as_criu);
+		return EXIT_SUCCESS;
+	}
+	if (o->version && parsed == 0) {
+		version_print(stdout, o->as_criu);
+		return EXIT_SUCCESS;
+	}
+	if (o->command == CMD_EXEC) {
+		fprintf(stderr, "%s: this command was removed; 'crit' shows images\n",
+			o->as_criu ? "criu" : "torpor");
+		return EXIT_DEPRECATED;
+	}
+	return -1;
+}
+
+int main(int argc, char **argv)
+{
+	struct err err = ERR_INIT;
+	struct options o;
+	int r, parsed;
+
+	parsed = options_parse(&o, argc, argv, &err);
+	r = run_simple(&o, argc, parsed);
+	if (r < 0) {
+		r = run(&o, parsed, &err);
+		if (r < 0) {
+			report(&o, &err);
+			r = EXIT_FAILURE;
+		}
+	}
+	options_done(&o);
+	if (fflush(stdout) != 0 && r == 0)
+		r = EXIT_FAILURE;
+	return r;
+}
