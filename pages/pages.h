@@ -32,6 +32,31 @@ struct pagemap {
 	size_t n;
 };
 
+/*
+ * Pages on their way: runs with RUN_PRESENT, in ascending order, and their bytes one after the
+ * other. Whoever holds it may change it; a feed fills it, then it is the sink's until put()
+ * returns.
+ */
+struct batch {
+	uint8_t *bytes; /* room for BATCH_BYTES */
+	size_t len;
+	struct run *runs; /* room for BATCH_RUNS; `offset` is not used */
+	size_t n_runs;
+};
+
+enum { BATCH_BYTES = 1024 * 1024, BATCH_RUNS = BATCH_BYTES / PAGE };
+
+/* Where pages come from (feed_*.c). A batch may come out empty before the end is reached. */
+struct page_feed {
+	/* 1: the batch was filled anew; 0: the end. */
+	int (*next)(struct page_feed *s, struct batch *b, struct err *err);
+};
+
+/* Where they go to (sink_*.c). May be called from another thread, but from one at a time. */
+struct page_sink {
+	int (*put)(struct page_sink *s, const struct batch *b, struct err *err);
+};
+
 /* Statistics of a dump, in pages. */
 struct page_stats {
 	uint64_t scanned, written, skipped_parent, lazy;
@@ -45,3 +70,11 @@ struct page_stats {
  */
 int pagemap_load(struct image_set *set, enum image_id type, unsigned long id, struct arena *a,
 	struct pagemap *ret, struct err *err) must_use;
+
+/*
+ * Moves everything from feed to sink. What is more than one batch is written by a thread of its
+ * own while the next batch is read; the thread has ended when this returns. Counts memdump_us
+ * (reading) and memwrite_us (writing).
+ */
+int pages_pump(struct page_feed *feed, struct page_sink *sink, struct page_stats *stats,
+	struct err *err) must_use;

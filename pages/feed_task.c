@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Reads the memory of a stopped process. Two roads, chosen by span: process_vm_readv(2), many
+ * spans in one call, where nobody else maps the pages; /proc/PID/mem for the rest, which neither
+ * un-shares pages nor asks for the right to read. What the first road could not read (an area may
+ * forbid it for reasons of its own) is read by the second.
+ */
+#include "base/io.h"
+#include "pages/batch.h"
+#include "pages/feed.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum { PIECES = IOV_MAX };
+
+/* Part of a span, to be read in one go. */
+struct piece {
+	const struct task_span *span;
+	uint64_t addr;
+	size_t len;
+};
+
+static int read_by_mem(const struct task_feed *s, uint8_t *to, uint64_t addr, size_t len,
+	struct err *err)
+{
+	int rc = io_pread_all(s->mem, to, len, (off_t)addr);
+
+	return rc < 0 ? err_sysn(err, -rc, "cannot read the memory of process %d at 0x%lx", s->pid,
+				addr) :
+			0;
+}
+
+/* Bytes that came; a failure shows as a short count. */
+static size_t read_by_iov(const struct task_feed *s, uint8_t *to, const struct piece *pieces,
+	size_t n, size_t total)
+{
+	struct iovec local = { to, total }, remote[PIECES];
+	ssize_t r;
+
+	for (size_t i = 0; i < n; i++)
+		remote[i] = (struct iovec){ (void *)pieces[i].addr, pieces[i].len };
+	r = process_vm_readv(s->pid, &local, 1, remote, n, 0);
+	return r < 0 ? 0 : (size_t)r;
+}
+
+static int read_pieces(const struct task_feed *s, uint8_t *to, const struct piece *pieces,
+	size_t n, size_t total, struct err *err)
+{
+	size_t have = pieces[0].span->exclusive ? read_by_iov(s, to, pieces, n, total) : 0;
+	size_t at = 0;
+
+	for (size_t i = 0; i < n && have < total; at += pieces[i++].len) {
+		size_t skip = have > at ? have - at : 0;
+		int rc;
+
+		if (skip >= pieces[i].len)
+			continue;
+		rc = read_by_mem(s, to + at + skip, pieces[i].addr + skip, pieces[i].len - skip, err);
+		if (rc < 0)
+			return rc;
+	}
+	return 0;
+}
+
+/* Pieces of one road that fit into room bytes; moves the feed on. */
+static size_t take_pieces(struct task_feed *s, struct piece *pieces, size_t room,
+	size_t *ret_total)
+{
+	const struct task_span *span = &s->spans[s->at];
+	bool exclusive = span->exclusive;
+	size_t n = 0, total = 0;
+
+	while (s->at < s->n && n < PIECES && total < room) {
+		uint64_t left;
+		size_t len;
+
+		span = &s->spans[s->at];
+		if (span->exclusive != exclusive)
+			break;
+		left = span->end - span->start - s->done;
+		len = left < room - total ? left : room - total;
+		pieces[n++] = (struct piece){ span, span->start + s->done, len };
+		total += len;
+		s->done += len;
+		if (len == left) {
+			s->at++;
+			s->done = 0;
+		}
+	}
+	*ret_total = total;
+	return n;
+}
+
+static int task_next(struct page_feed *base, struct batch *b, struct err *err)
+{
+	struct task_feed *s = (struct task_feed *)base;
+	struct piece pieces[PIECES];
+	size_t filled = 0; /* bytes read, of which the first b->len are kept */
+
+	batch_reset(b);
+	if (s->at == s->n)
+		return 0;
+	while (s->at < s->n && filled < BATCH_BYTES) {
+		uint8_t *from = b->bytes + filled;
+		size_t total, n = take_pieces(s, pieces, BATCH_BYTES - filled, &total);
+		int rc = read_pieces(s, from, pieces, n, total, err);
+
+		if (rc < 0)
+			return rc;
+		for (size_t i = 0; i < n; from += pieces[i++].len)
+			batch_take(b, from, pieces[i].addr, pieces[i].len, pieces[i].span->flags,
+				pieces[i].span->drop_zero);
+		filled += total;
+	}
+	return 1;
+}
+
+int task_feed_open(struct task_feed *s, pid_t pid, const struct task_span *spans, size_t n,
+	struct err *err)
+{
+	char path[64];
+
+	*s = (struct task_feed){ .base = { task_next }, .pid = pid, .spans = spans, .n = n };
+	snprintf(path, sizeof(path), "/proc/%d/mem", pid);
+	s->mem = open(path, O_RDONLY | O_CLOEXEC);
+	return s->mem < 0 ? err_sys(err, "cannot open %s", path) : 0;
+}
+
+void task_feed_close(struct task_feed *s)
+{
+	if (s->mem >= 0)
+		close(s->mem);
+	s->mem = -1;
+}

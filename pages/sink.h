@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Where pages go: a pagemap image and its pages file. */
+#pragma once
+#include "pages/pages.h"
+
+struct image_sink {
+	struct page_sink base;
+	struct image_writer *pagemap;
+	int fd; /* the pages file */
+	struct run pending; /* may still grow */
+	uint64_t written; /* pages */
+};
+
+/* Creates both files (the pages file also when it stays empty) and writes the head. */
+int image_sink_open(struct image_sink *s, struct image_set *set, enum image_id type,
+	unsigned long id, uint32_t pages_id, struct err *err) must_use;
+/* Finishes both files; the sink is gone in any case. */
+int image_sink_close(struct image_sink *s, struct err *err) must_use;
+/* After a failure: lets go of the files, which the set removes. */
+void image_sink_drop(struct image_sink *s);
