@@ -22,5 +22,12 @@ int file_collect_table(struct file_collector *c, struct task *t, pid_t tid, stru
  */
 int file_collect_named(struct file_collector *c, const struct task *t, pid_t tid, int dup,
 	const char *link, int flags, uint32_t *ret_id, struct err *err) must_use;
+/*
+ * Once all tasks were seen: refuses what only the whole tree shows (a pipe whose other end is
+ * outside).
+ */
+int file_collect_finish(struct file_collector *c, struct err *err) must_use;
+/* Shared memory objects met so far, with a readable descriptor each; valid until the free. */
+const struct shared_list *file_collected_shared(const struct file_collector *c);
 /* cwd, root, umask -> t->fs. */
 int file_collect_fs(struct file_collector *c, struct task *t, pid_t tid, struct err *err) must_use;

@@ -7,6 +7,7 @@
  */
 #pragma once
 #include "base/err.h"
+#include "base/vec.h"
 #include "image/image.h"
 #include "inject/tape.h"
 #include "model/findings.h"
@@ -76,10 +77,19 @@ struct facet {
 	int (*set)(const struct arise *a, struct err *err);
 };
 
-/* In the order of asking and telling (within a phase); ends with a NULL name. */
+/* In the order of asking and telling (within a phase); ends with NULL. */
 extern const struct facet *const facets[];
 
 /* -------------------------------------------------------------------------------- file kinds */
+
+/* A shared memory object which was met at the dump: its content is saved by pages-shmem. */
+struct shared_memory {
+	uint32_t shmid;
+	uint64_t size;
+	int fd; /* readable, the collector's */
+};
+
+struct shared_list vec_of(struct shared_memory);
 
 /* One descriptor of the target, with a duplicate of it in our hands. */
 struct fd_look {
@@ -96,7 +106,13 @@ struct fd_look {
 	int mnt_id; /* -1 unknown */
 	struct image_set *images;
 	const struct options *options;
+	uint32_t *next_id; /* for companion entries */
+	struct table *seen; /* of this dump, per room: table_key(type, its own id) -> in the arena */
+	struct table *ghosts; /* for names/ghost.h */
+	struct shared_list *shared; /* rooms of memory objects add theirs */
 };
+
+struct reach;
 
 /* What a file room can use while a tree is being restored. */
 struct file_maker {
@@ -106,6 +122,7 @@ struct file_maker {
 	struct table made; /* per room: table_key(type, its own id) -> pointer in arena */
 	struct table *fds; /* file id -> 1 + descriptor, managed by kinds/store.c */
 	struct arena *arena;
+	struct reach *reach; /* opens by name (names/reach.h) */
 };
 
 struct file_kind {
@@ -117,10 +134,15 @@ struct file_kind {
 	int (*collect)(const struct fd_look *l, FileEntry *fe, struct err *err);
 	/* Saves queued data without consuming them (called once per description, may be NULL). */
 	int (*bulk)(const struct fd_look *l, FileEntry *fe, struct err *err);
+	/* Dump, after all tables: refuses what only the whole tree shows. May be NULL. */
+	int (*settle)(const struct world *w, const struct table *seen, struct err *err);
 	/* Pure checks of one entry. May be NULL. */
 	void (*check)(const struct world *w, const FileEntry *fe, struct findings *f);
 	/* Makes the open file description; the descriptor becomes the caller's, O_CLOEXEC. */
 	int (*create)(struct file_maker *m, const FileEntry *fe, int *ret_fd, struct err *err);
+	/* A descriptor for mmap with the access mode of `flags`. NULL: any descriptor will do. */
+	int (*open_map)(struct file_maker *m, const FileEntry *fe, int flags, int *ret_fd,
+		struct err *err);
 	/* After all are created: what refers to other descriptors, queued data. May be NULL. */
 	int (*connect)(struct file_maker *m, const FileEntry *fe, int fd, struct err *err);
 	/* Called at the end of the restore, also a failed one: removes temporary names. May be NULL. */
@@ -133,8 +155,10 @@ struct file_kind {
 extern const struct file_kind *const file_kinds[];
 /* The room of an fd type or NULL. */
 const struct file_kind *file_kind_of(FdTypes type);
+/* "task 42 (redis), descriptor 7" or "task 42 (redis), a file it maps" into buf; returns buf. */
+const char *file_look_who(const struct fd_look *l, char *buf, size_t size);
 /*
- * Sentence for a descriptor nobody knows: "task 42 (redis) descriptor 7 is a socket:[123], which
- * cannot be saved yet".
+ * Sentence for a descriptor nobody knows: "task 42 (redis), descriptor 7 is a TCP socket
+ * (socket:[123]), which this version cannot save".
  */
 int file_kind_refuse(const struct fd_look *l, struct err *err);

@@ -14,18 +14,26 @@ struct file_store *file_store_new(struct world *w, struct image_set *images,
 /* Also cleans temporary names (rooms' clean). */
 void file_store_free(struct file_store *s);
 /*
- * Descriptor of a file entry, made on first use; borrowed, stays valid until file_store_free() or
- * file_store_drop(id). Mapped files: pass map = true to get one opened with the mode a mapping
- * needs (vma fdflags or O_RDONLY) instead of the entry's own flags.
+ * Descriptor of a file entry, made on first use; borrowed. One which some table wants stays open
+ * until the last table has it; any other one (exe, folders) for the next STORE_RECENT calls.
  */
 int file_store_get(struct file_store *s, uint32_t id, int *ret_fd, struct err *err) must_use;
+/*
+ * A descriptor for mmap, open with the access mode of flags; borrowed for the next STORE_RECENT
+ * calls.
+ */
 int file_store_get_for_map(struct file_store *s, uint32_t id, int flags, int *ret_fd,
 	struct err *err) must_use;
 /* Installs the whole descriptor table of task t in its husk: closes all else but sock_fd. */
 int file_store_install(struct file_store *s, struct husk *h, const struct task *t,
 	struct err *err) must_use;
-/* Once all tables are installed: rooms' connect, queued data. */
+/* Once all tables are installed: rooms' connect. */
 int file_store_connect(struct file_store *s, struct err *err) must_use;
-/* cwd, root, umask by tape (needs privileges: before PHASE_CREDS). */
+/*
+ * cwd, root, umask by tape, after the tables (needs privileges: before PHASE_CREDS). Call it once
+ * for every live task: with the last one of a table the husk's socket is closed.
+ */
 int file_store_set_fs(struct file_store *s, struct husk *h, const struct task *t, struct err *err)
 	must_use;
+
+enum { STORE_RECENT = 500 };

@@ -1,0 +1,416 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * See kinds/collect.h.
+ *
+ * Descriptors fall into groups by what is cheap to see: device, inode, flags and offset, which are
+ * the same wherever the open file description is. Within a group a search tree in kcmp's order
+ * finds out whether the description is known. Only new ones are duplicated and looked at closer.
+ */
+#include "kinds/collect.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/parse.h"
+#include "kernel/fdinfo.h"
+#include "kernel/kcmp.h"
+#include "kinds/lock/locks.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+
+#ifndef PIDFD_THREAD
+#define PIDFD_THREAD O_EXCL /* 6.9 */
+#endif
+
+/* One known open file description: where it was seen first. */
+struct known {
+	struct known *less, *more;
+	pid_t tid;
+	int fd;
+	FileEntry *entry;
+};
+
+struct group {
+	struct group *next; /* another one with the same key */
+	uint64_t dev, ino, pos;
+	uint32_t flags;
+	struct known *root;
+};
+
+struct named {
+	struct named *next;
+	uint64_t dev, ino;
+	int flags;
+	char *link;
+	uint32_t id;
+};
+
+struct file_collector {
+	struct world *world;
+	struct image_set *images;
+	const struct options *options;
+	struct arena *arena;
+	uint32_t next_id;
+	struct table groups, named, seen, ghosts;
+	struct shared_list shared;
+};
+
+/* A task whose table is being read. */
+struct table_look {
+	struct file_collector *c;
+	struct task *task;
+	pid_t tid;
+	int fds, infos; /* /proc/TID/fd and /proc/TID/fdinfo */
+	int pidfd;
+};
+
+struct file_collector *file_collector_new(struct world *w, struct image_set *images,
+	const struct options *o)
+{
+	struct file_collector *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		abort();
+	*c = (struct file_collector){ .world = w, .images = images, .options = o,
+		.arena = arena_new(), .next_id = 1 };
+	return c;
+}
+
+void file_collector_free(struct file_collector *c)
+{
+	if (!c)
+		return;
+	vec_each(s, &c->shared)
+		close(s->fd);
+	vec_done(&c->shared);
+	table_done(&c->groups);
+	table_done(&c->named);
+	table_done(&c->seen);
+	table_done(&c->ghosts);
+	arena_free(c->arena);
+	free(c);
+}
+
+const struct shared_list *file_collected_shared(const struct file_collector *c)
+{
+	return &c->shared;
+}
+
+static int take_pidfd(pid_t tid, int *ret, struct err *err)
+{
+	int fd = (int)syscall(SYS_pidfd_open, tid, 0);
+
+	/* A thread which is no leader (its leader is dead). */
+	if (fd < 0 && (errno == EINVAL || errno == ENOENT))
+		fd = (int)syscall(SYS_pidfd_open, tid, PIDFD_THREAD);
+	if (fd < 0)
+		return err_sys(err, "cannot get hold of task %d (pidfd_open)", tid);
+	*ret = fd;
+	return 0;
+}
+
+static struct group *group_of(struct file_collector *c, const struct stat *st,
+	const struct fdinfo *info)
+{
+	uint32_t flags = info->flags & ~(uint32_t)O_CLOEXEC;
+	uint64_t key = table_key(table_key(table_key(st->st_dev, st->st_ino), flags), info->pos);
+	struct group *first = table_get(&c->groups, key), *g;
+
+	for (g = first; g; g = g->next)
+		if (g->dev == st->st_dev && g->ino == st->st_ino && g->flags == flags &&
+			g->pos == info->pos)
+			return g;
+	g = arena_new_of(c->arena, struct group);
+	*g = (struct group){ .next = first, .dev = st->st_dev, .ino = st->st_ino, .flags = flags,
+		.pos = info->pos };
+	table_put(&c->groups, key, g);
+	return g;
+}
+
+/* Place in the tree where the description is (not NULL) or belongs (NULL). */
+static int find_known(struct group *g, pid_t tid, int fd, struct known ***ret, struct err *err)
+{
+	struct known **at = &g->root;
+
+	while (*at) {
+		int r = kcmp_objects(tid, (*at)->tid, KCMP_FILE, (unsigned long)fd,
+			(unsigned long)(*at)->fd);
+
+		if (r == 0)
+			break;
+		if (r < 0)
+			return err_sysn(err, -r, "cannot compare descriptors of tasks %d and %d (kcmp)",
+				tid, (*at)->tid);
+		if (r > 2)
+			return err_set(err, ERR_KERNEL, 71, "kcmp gives no order of descriptors");
+		at = r == 1 ? &(*at)->less : &(*at)->more;
+	}
+	*ret = at;
+	return 0;
+}
+
+/* Asks the rooms in order; fills and adds the entry. */
+static int ask_rooms(struct file_collector *c, struct fd_look *l, FileEntry **ret, struct err *err)
+{
+	FileEntry *fe = arena_msg(c->world->arena, FileEntry, file_entry);
+	const struct file_kind *kind = NULL;
+	int r;
+
+	l->world = c->world;
+	l->images = c->images;
+	l->options = c->options;
+	l->next_id = &c->next_id;
+	l->seen = &c->seen;
+	l->ghosts = &c->ghosts;
+	l->shared = &c->shared;
+	for (size_t i = 0; file_kinds[i] && !kind; i++)
+		if (file_kinds[i]->match(l))
+			kind = file_kinds[i];
+	if (!kind)
+		return file_kind_refuse(l, err);
+	fe->type = kind->type;
+	fe->id = c->next_id++;
+	r = kind->collect(l, fe, err);
+	if (r == 0 && kind->bulk && l->fd >= 0)
+		r = kind->bulk(l, fe, err);
+	if (r == 0)
+		r = world_add_file(c->world, fe, err);
+	if (r == 0)
+		*ret = fe;
+	return r;
+}
+
+static int read_link(int dirfd, const char *name, char buf[PATH_MAX])
+{
+	ssize_t n = readlinkat(dirfd, name, buf, PATH_MAX - 1);
+
+	if (n < 0)
+		return -errno;
+	buf[n] = '\0';
+	return 0;
+}
+
+/* A description nobody has seen before. */
+static int collect_new(struct table_look *t, const char *name, int fd, const struct fdinfo *info,
+	const char *text, FileEntry **ret, struct err *err)
+{
+	char link[PATH_MAX];
+	auto_close int dup = (int)syscall(SYS_pidfd_getfd, t->pidfd, fd, 0);
+	struct fd_look l = { .task = t->task, .tid = t->tid, .fd = fd, .dup = dup, .link = link,
+		.fdinfo = text, .mnt_id = info->mnt_id };
+	struct statfs fs;
+
+	if (dup < 0)
+		return err_sys(err, "cannot get descriptor %d of task %d (pidfd_getfd)", fd,
+			t->task->pid);
+	l.flags = fcntl(dup, F_GETFL);
+	if (l.flags < 0 || fstat(dup, &l.st) < 0 || read_link(t->fds, name, link) < 0)
+		return err_sys(err, "cannot look at descriptor %d of task %d", fd, t->task->pid);
+	l.fs_type = fstatfs(dup, &fs) < 0 ? 0 : (long)fs.f_type;
+	return ask_rooms(t->c, &l, ret, err);
+}
+
+static int collect_one(struct table_look *t, int fd, FdinfoEntry **ret, struct err *err)
+{
+	FdinfoEntry *e = arena_msg(t->c->world->arena, FdinfoEntry, fdinfo_entry);
+	auto_free char *text = NULL;
+	struct known **at = NULL;
+	struct fdinfo info;
+	struct stat st;
+	char name[16];
+	int r;
+
+	snprintf(name, sizeof(name), "%d", fd);
+	r = io_slurp_at(t->infos, name, &text, NULL);
+	if (r == 0 && fstatat(t->fds, name, &st, 0) < 0)
+		r = -errno;
+	if (r < 0)
+		return err_sysn(err, -r, "cannot look at descriptor %d of task %d", fd, t->task->pid);
+	if (!fdinfo_parse(text, &info))
+		return err_set(err, ERR_KERNEL, 71, "cannot understand fdinfo of descriptor %d of task %d",
+			fd, t->task->pid);
+	r = find_known(group_of(t->c, &st, &info), t->tid, fd, &at, err);
+	if (r < 0)
+		return r;
+	if (!*at) {
+		FileEntry *fe = NULL;
+
+		r = collect_new(t, name, fd, &info, text, &fe, err);
+		if (r < 0)
+			return r;
+		*at = arena_new_of(t->c->arena, struct known);
+		**at = (struct known){ .tid = t->tid, .fd = fd, .entry = fe };
+	}
+	if (info.has_locks) {
+		r = locks_collect(t->c->world, t->c->options, &t->c->seen, t->task, fd, (*at)->entry->id,
+			text, err);
+		if (r < 0)
+			return r;
+	}
+	e->id = (*at)->entry->id;
+	e->type = (*at)->entry->type;
+	e->fd = (uint32_t)fd;
+	e->flags = info.flags & O_CLOEXEC ? 1 : 0;
+	*ret = e;
+	return 0;
+}
+
+static int compare_numbers(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+struct numbers vec_of(int);
+
+static int list_numbers(int fds, struct numbers *ret)
+{
+	auto_dir DIR *d = NULL;
+	struct dirent *de;
+	int again = fcntl(fds, F_DUPFD_CLOEXEC, 0);
+
+	d = again < 0 ? NULL : fdopendir(again);
+	if (!d)
+		return -errno;
+	while ((de = readdir(d))) {
+		struct cursor c = cursor_of(de->d_name);
+		uint32_t n;
+
+		if (parse_u32(&c, 10, &n) && cursor_done(&c) && n <= INT_MAX)
+			vec_push(ret, (int)n);
+	}
+	if (ret->n)
+		qsort(ret->at, ret->n, sizeof(*ret->at), compare_numbers);
+	return 0;
+}
+
+static int collect_numbers(struct table_look *t, struct err *err)
+{
+	struct arena *arena = t->c->world->arena;
+	struct numbers numbers = { 0 };
+	struct fdtable *table = t->task->fds;
+	int r = list_numbers(t->fds, &numbers);
+
+	if (r < 0)
+		r = err_sysn(err, -r, "cannot list the descriptors of task %d", t->task->pid);
+	table->fds = arena_array(arena, numbers.n, sizeof(*table->fds));
+	table->n_fds = 0;
+	for (size_t i = 0; r == 0 && i < numbers.n; i++) {
+		r = collect_one(t, numbers.at[i], &table->fds[i], err);
+		if (r == 0)
+			table->n_fds++;
+	}
+	vec_done(&numbers);
+	return r;
+}
+
+int file_collect_table(struct file_collector *c, struct task *task, pid_t tid, struct err *err)
+{
+	auto_close int fds = -1;
+	auto_close int infos = -1;
+	auto_close int pidfd = -1;
+	struct table_look t = { .c = c, .task = task, .tid = tid };
+	char path[64];
+	int r = take_pidfd(tid, &pidfd, err);
+
+	if (r < 0)
+		return r;
+	snprintf(path, sizeof(path), "/proc/%d/fd", tid);
+	fds = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo", tid);
+	infos = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fds < 0 || infos < 0)
+		return err_sys(err, "cannot open '%s'", path);
+	t.fds = fds;
+	t.infos = infos;
+	t.pidfd = pidfd;
+	return collect_numbers(&t, err);
+}
+
+static uint64_t hash_text(const char *s)
+{
+	uint64_t h = 14695981039346656037u;
+
+	while (*s)
+		h = (h ^ (unsigned char)*s++) * 1099511628211u;
+	return h;
+}
+
+int file_collect_named(struct file_collector *c, const struct task *task, pid_t tid, int dup,
+	const char *link, int flags, uint32_t *ret_id, struct err *err)
+{
+	struct fd_look l = { .task = task, .tid = tid, .fd = -1, .dup = dup, .flags = flags,
+		.link = link, .fdinfo = "", .mnt_id = -1 };
+	struct named *first, *n;
+	struct statfs fs;
+	FileEntry *fe = NULL;
+	uint64_t key;
+	int r;
+
+	if (fstat(dup, &l.st) < 0)
+		return err_sys(err, "cannot look at '%s' of task %d", link, task->pid);
+	l.fs_type = fstatfs(dup, &fs) < 0 ? 0 : (long)fs.f_type;
+	key = table_key(table_key(l.st.st_dev, l.st.st_ino), hash_text(link) + (unsigned)flags);
+	first = table_get(&c->named, key);
+	for (n = first; n; n = n->next) {
+		if (n->dev == l.st.st_dev && n->ino == l.st.st_ino && n->flags == flags &&
+			!strcmp(n->link, link)) {
+			*ret_id = n->id;
+			return 0;
+		}
+	}
+	r = ask_rooms(c, &l, &fe, err);
+	if (r < 0)
+		return r;
+	n = arena_new_of(c->arena, struct named);
+	*n = (struct named){ .next = first, .dev = l.st.st_dev, .ino = l.st.st_ino, .flags = flags,
+		.link = arena_strdup(c->arena, link), .id = fe->id };
+	table_put(&c->named, key, n);
+	*ret_id = fe->id;
+	return 0;
+}
+
+static int collect_folder(struct file_collector *c, struct task *t, pid_t tid, const char *which,
+	uint32_t *ret_id, struct err *err)
+{
+	char path[64], link[PATH_MAX];
+	auto_close int fd = -1;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", tid, which);
+	fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || read_link(AT_FDCWD, path, link) < 0)
+		return err_sys(err, "cannot find the %s of task %d", which, t->pid);
+	return file_collect_named(c, t, tid, fd, link, O_RDONLY, ret_id, err);
+}
+
+int file_collect_fs(struct file_collector *c, struct task *t, pid_t tid, struct err *err)
+{
+	FsEntry *fs = arena_msg(c->world->arena, FsEntry, fs_entry);
+	auto_free char *status = NULL;
+	uint64_t mask;
+	int r = io_slurpf(&status, NULL, "/proc/%d/status", tid);
+
+	if (r < 0)
+		return err_sysn(err, -r, "cannot read the status of task %d", t->pid);
+	if (parse_field_u64(status, "Umask:", 8, &mask)) {
+		fs->has_umask = true;
+		fs->umask = (uint32_t)mask;
+	}
+	r = collect_folder(c, t, tid, "cwd", &fs->cwd_id, err);
+	if (r == 0)
+		r = collect_folder(c, t, tid, "root", &fs->root_id, err);
+	if (r == 0)
+		t->fs = fs;
+	return r;
+}
+
+int file_collect_finish(struct file_collector *c, struct err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; file_kinds[i] && r == 0; i++)
+		if (file_kinds[i]->settle)
+			r = file_kinds[i]->settle(c->world, &c->seen, err);
+	return r;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* What the rooms of descriptors have in common: owners of signals, status flags, names, queues. */
+#pragma once
+#include "kinds/kind.h"
+
+/* ---- dump ---- */
+/* F_GETOWN_EX, F_GETSIG and the owner's ids; zeros where nothing is set (fcntl(2)). */
+FownEntry *fown_collect(const struct fd_look *l);
+/*
+ * The name of the file behind the descriptor as a REG message with this id and flags; saves a
+ * ghost if it has no name left.
+ */
+int name_collect(const struct fd_look *l, uint32_t id, uint32_t flags, RegFileEntry **ret,
+	struct err *err) must_use;
+/* The same as a file entry of its own (for kinds which refer to a REG entry). */
+int name_collect_companion(const struct fd_look *l, uint32_t flags, uint32_t *ret_id,
+	struct err *err) must_use;
+/* Flags of the description as images hold them: without close-on-exec and O_TMPFILE. */
+uint32_t flags_collect(const struct fd_look *l);
+/*
+ * Copies what waits in a pipe without taking it out (tee(2)) and adds it to an image; once per
+ * pipe, and only by a readable end. Packets (O_DIRECT, pipe(2)) become one entry each.
+ */
+int queue_collect(const struct fd_look *l, enum image_id image, uint32_t pipe_id, struct err *err)
+	must_use;
+
+/* ---- restore ---- */
+int fown_restore(int fd, const FownEntry *fown, struct err *err) must_use;
+/* Sets what F_SETFL can set: O_APPEND, O_ASYNC, O_DIRECT, O_NOATIME, O_NONBLOCK. */
+int flags_restore(int fd, uint32_t flags, struct err *err) must_use;
+/* Opens the REG entry which another entry refers to. */
+int name_open_companion(struct file_maker *m, uint32_t id, int flags, int *ret_fd, struct err *err)
+	must_use;
+/* A new description of what fd refers to. */
+int reopen(int fd, int flags, int *ret_fd, struct err *err) must_use;
+
+/* What waited in one pipe. */
+struct queue {
+	struct queue_part {
+		const struct entry *entry;
+		struct queue_part *next;
+	} *first, *last;
+	size_t n;
+	uint32_t size; /* F_SETPIPE_SZ, 0 unknown */
+};
+
+/* Adds the entries of the image to queues made by ask(ctx, pipe_id), NULL: not wanted. */
+void queue_load(struct file_maker *m, enum image_id image,
+	struct queue *(*ask)(void *ctx, uint32_t pipe_id), void *ctx);
+/* Sets the size of an empty pipe and puts the bytes back; packets: keep the bounds of entries. */
+int queue_fill(int fd, const struct queue *q, bool packets, struct err *err) must_use;

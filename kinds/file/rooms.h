@@ -1,0 +1,10 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The rooms of descriptors, one file each; kinds/file_kinds.c puts them in order. */
+#pragma once
+#include "kinds/kind.h"
+
+extern const struct file_kind file_kind_eventfd;
+extern const struct file_kind file_kind_fifo;
+extern const struct file_kind file_kind_memfd;
+extern const struct file_kind file_kind_pipe;
+extern const struct file_kind file_kind_reg;

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The registry of what a descriptor can refer to. */
+#include "kinds/file/rooms.h"
+#include <stdio.h>
+
+/* Special names before the files opened by name. */
+const struct file_kind *const file_kinds[] = {
+	&file_kind_memfd,
+	&file_kind_reg,
+	&file_kind_pipe,
+	&file_kind_fifo,
+	&file_kind_eventfd,
+	NULL,
+};
+
+const struct file_kind *file_kind_of(FdTypes type)
+{
+	for (const struct file_kind *const *k = file_kinds; *k; k++)
+		if ((*k)->type == type)
+			return *k;
+	return NULL;
+}
+
+const char *file_look_who(const struct fd_look *l, char *buf, size_t size)
+{
+	if (l->fd >= 0)
+		snprintf(buf, size, "task %d (%s), descriptor %d", l->task->pid, task_comm(l->task), l->fd);
+	else
+		snprintf(buf, size, "task %d (%s), a file or folder it uses", l->task->pid,
+			task_comm(l->task));
+	return buf;
+}

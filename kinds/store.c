@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * See kinds/store.h.
+ *
+ * A slot stands for one description. users counts the tables that still want it; at 0 ours is
+ * closed. Descriptors without users (and those for mmap) lie in a ring of the last STORE_RECENT
+ * ones, so their number is bounded however many files are mapped.
+ */
+#include "kinds/store.h"
+#include "base/cleanup.h"
+#include "kinds/store_priv.h"
+#include "names/reach.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/syscall.h>
+
+static struct slot *slot_new(struct file_store *s, const FileEntry *entry)
+{
+	struct slot *slot = arena_new_of(s->maker.arena, struct slot);
+
+	slot->fd = -1;
+	slot->entry = entry;
+	return slot;
+}
+
+/* Counts the users of all descriptions and the live tasks of all tables. */
+static void count_users(struct file_store *s)
+{
+	world_each_task(t, s->maker.world) {
+		struct store_table *table;
+
+		if (!task_is_alive(t) || !t->fds)
+			continue;
+		table = table_get(&s->tables, (uintptr_t)t->fds);
+		if (table) {
+			table->tasks++;
+			continue;
+		}
+		table = arena_new_of(s->maker.arena, struct store_table);
+		table->tasks = 1;
+		table->sock_fd = -1;
+		table_put(&s->tables, (uintptr_t)t->fds, table);
+		for (size_t i = 0; i < t->fds->n_fds; i++) {
+			struct slot *slot = table_get(&s->slots, t->fds->fds[i]->id);
+
+			if (slot && slot->counted != table) {
+				slot->users++;
+				slot->counted = table;
+			}
+		}
+	}
+}
+
+struct file_store *file_store_new(struct world *w, struct image_set *images, const struct options *o)
+{
+	struct file_store *s = calloc(1, sizeof(*s));
+	const struct entry_list *list = &w->entries[IMG_FILES];
+	struct rlimit most;
+
+	if (!s)
+		abort();
+	s->maker = (struct file_maker){ .world = w, .images = images, .options = o,
+		.fds = &s->slots, .arena = w->arena, .reach = reach_new(w, images, o) };
+	/* Husks inherit it and need numbers as high as their tasks had. */
+	if (getrlimit(RLIMIT_NOFILE, &s->old_limit) == 0) {
+		most = s->old_limit;
+		most.rlim_cur = most.rlim_max;
+		(void)!setrlimit(RLIMIT_NOFILE, &most);
+	}
+	for (size_t i = 0; i < list->n; i++) {
+		const FileEntry *fe = list->at[i]->msg;
+
+		table_put(&s->slots, fe->id, slot_new(s, fe));
+	}
+	count_users(s);
+	return s;
+}
+
+static void slot_close(struct slot *slot)
+{
+	if (slot->fd >= 0)
+		close(take_fd(&slot->fd));
+}
+
+void file_store_free(struct file_store *s)
+{
+	const struct entry_list *list;
+
+	if (!s)
+		return;
+	list = &s->maker.world->entries[IMG_FILES];
+	for (size_t i = 0; i < list->n; i++)
+		slot_close(table_get(&s->slots, ((FileEntry *)list->at[i]->msg)->id));
+	for (size_t i = 0; i < STORE_RECENT; i++)
+		if (s->recent[i].slot)
+			slot_close(s->recent[i].slot);
+	for (size_t i = 0; file_kinds[i]; i++)
+		if (file_kinds[i]->clean)
+			file_kinds[i]->clean(&s->maker);
+	reach_free(s->maker.reach);
+	table_done(&s->maker.made);
+	table_done(&s->slots);
+	table_done(&s->maps);
+	table_done(&s->tables);
+	if (s->old_limit.rlim_max)
+		(void)!setrlimit(RLIMIT_NOFILE, &s->old_limit);
+	free(s);
+}
+
+/* Closes the oldest of the ring, unless it was made anew since. */
+static void remember(struct file_store *s, struct slot *slot)
+{
+	struct recent *at = &s->recent[s->recent_calls % STORE_RECENT];
+
+	if (at->slot && at->slot->remembered == at->call)
+		slot_close(at->slot);
+	slot->remembered = ++s->recent_calls;
+	*at = (struct recent){ .slot = slot, .call = slot->remembered };
+}
+
+static int slot_find(struct file_store *s, uint32_t id, struct slot **ret,
+	const struct file_kind **ret_kind, struct err *err)
+{
+	struct slot *slot = table_get(&s->slots, id);
+
+	if (!slot)
+		return err_image(err, "there is no file entry %u", id);
+	*ret_kind = file_kind_of(slot->entry->type);
+	if (!*ret_kind)
+		return err_unsupported(err, "file entry %u is of type %d, which this version cannot "
+			"restore", id, slot->entry->type);
+	*ret = slot;
+	return 0;
+}
+
+int file_store_get(struct file_store *s, uint32_t id, int *ret_fd, struct err *err)
+{
+	const struct file_kind *kind;
+	struct slot *slot;
+	int r = slot_find(s, id, &slot, &kind, err);
+
+	if (r < 0)
+		return r;
+	if (slot->fd < 0) {
+		r = kind->create(&s->maker, slot->entry, &slot->fd, err);
+		if (r < 0)
+			return err_while(err, "restoring file entry %u (%s)", id, kind->name);
+		if (!slot->users)
+			remember(s, slot);
+	}
+	*ret_fd = slot->fd;
+	return 0;
+}
+
+int file_store_get_for_map(struct file_store *s, uint32_t id, int flags, int *ret_fd,
+	struct err *err)
+{
+	uint64_t key = table_key((unsigned)(flags & O_ACCMODE), id);
+	struct slot *slot = table_get(&s->maps, key), *own;
+	const struct file_kind *kind;
+	int r;
+
+	if (!slot || slot->fd < 0) {
+		r = slot_find(s, id, &own, &kind, err);
+		if (r < 0)
+			return r;
+		if (!kind->open_map)
+			return file_store_get(s, id, ret_fd, err);
+		if (!slot) {
+			slot = slot_new(s, own->entry);
+			table_put(&s->maps, key, slot);
+		}
+		r = kind->open_map(&s->maker, own->entry, flags, &slot->fd, err);
+		if (r < 0)
+			return err_while(err, "opening file entry %u (%s) for a mapping", id, kind->name);
+		remember(s, slot);
+	}
+	*ret_fd = slot->fd;
+	return 0;
+}
+
+void store_served(struct slot *slot)
+{
+	if (--slot->users == 0)
+		slot_close(slot);
+}
+
+int file_store_connect(struct file_store *s, struct err *err)
+{
+	const struct entry_list *list = &s->maker.world->entries[IMG_FILES];
+
+	for (size_t i = 0; i < list->n; i++) {
+		const FileEntry *fe = list->at[i]->msg;
+		const struct file_kind *kind = file_kind_of(fe->type);
+		int r;
+
+		if (!kind || !kind->connect)
+			continue;
+		r = kind->connect(&s->maker, fe, ((struct slot *)table_get(&s->slots, fe->id))->fd, err);
+		if (r < 0)
+			return err_while(err, "connecting file entry %u (%s)", fe->id, kind->name);
+	}
+	return 0;
+}
+
+/* ---- folders ---- */
+
+static int same_as_ours(int fd)
+{
+	struct stat a, b;
+
+	return fstat(fd, &a) == 0 && stat("/", &b) == 0 && a.st_dev == b.st_dev &&
+		a.st_ino == b.st_ino;
+}
+
+static int tell_fs(struct file_store *s, struct husk *h, const FsEntry *fs, struct tape *tape,
+	struct err *err)
+{
+	int fds[2], got[2];
+	int r = file_store_get(s, fs->root_id, &fds[0], err);
+	size_t dot;
+
+	if (r == 0)
+		r = file_store_get(s, fs->cwd_id, &fds[1], err);
+	if (r == 0)
+		r = husk_send(h, fds, 2, got, err);
+	if (r < 0)
+		return r;
+	if (!same_as_ours(fds[0])) {
+		dot = tape_data(tape, ".", 2);
+		tape_call(tape, "fs", TAPE_MUST, SYS_fchdir, T(got[0]));
+		tape_call(tape, "fs", TAPE_MUST, SYS_chroot, T_DATA(dot));
+	}
+	tape_call(tape, "fs", TAPE_MUST, SYS_fchdir, T(got[1]));
+	tape_call(tape, "fs", 0, SYS_close, T(got[0]));
+	tape_call(tape, "fs", 0, SYS_close, T(got[1]));
+	if (fs->has_umask)
+		tape_call(tape, "fs", 0, SYS_umask, T(fs->umask));
+	return 0;
+}
+
+int file_store_set_fs(struct file_store *s, struct husk *h, const struct task *t, struct err *err)
+{
+	struct store_table *table = table_get(&s->tables, (uintptr_t)t->fds);
+	struct tape *tape = tape_new();
+	int r = 0;
+
+	/* The owner of a shared table may have moved the socket. */
+	if (table && table->sock_fd >= 0)
+		h->sock_fd = table->sock_fd;
+	if (t->fs)
+		r = tell_fs(s, h, t->fs, tape, err);
+	if (r == 0 && table && table->tasks > 0 && --table->tasks == 0) {
+		tape_call(tape, "fs", 0, SYS_close, T(h->sock_fd));
+		h->sock_fd = -1;
+	}
+	if (r == 0 && tape_calls(tape))
+		r = husk_play(h, 0, tape, err);
+	tape_free(tape);
+	if (r < 0)
+		return err_while(err, "setting root and working directory of task %d (%s)", t->pid,
+			task_comm(t));
+	return 0;
+}

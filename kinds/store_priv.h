@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The insides of the file store, for kinds/store.c and kinds/install.c only. */
+#pragma once
+#include "kinds/store.h"
+#include <sys/resource.h>
+
+/* One description, or one descriptor for mmap. */
+struct slot {
+	const FileEntry *entry;
+	int fd; /* ours, -1 not made or given away */
+	unsigned users; /* tables that still want it */
+	const struct store_table *counted; /* the table that counted it last */
+	uint64_t remembered; /* number of the call that put it into the ring, 0 never */
+};
+
+struct store_table {
+	unsigned tasks; /* live ones that have not got their folders yet */
+	int sock_fd; /* where the husks' socket lies now, -1 not installed */
+};
+
+struct file_store {
+	struct file_maker maker;
+	struct table slots; /* file id -> struct slot */
+	struct table maps; /* access mode and file id -> struct slot */
+	struct table tables; /* struct fdtable -> struct store_table */
+	struct recent {
+		struct slot *slot;
+		uint64_t call;
+	} recent[STORE_RECENT];
+	uint64_t recent_calls;
+	struct rlimit old_limit;
+};
+
+/* One table has it. */
+void store_served(struct slot *slot);
