@@ -10,6 +10,11 @@ struct planner {
 	struct arena *a;
 	struct plan *p;
 	struct table helpers; /* pid -> helper actor that stands for a dead leader */
+	/*
+	 * session whose leader is gone -> the lowest task above all its members: the leader was
+	 * its child, or born below it, so a helper that stands for the leader is its child
+	 */
+	struct table anchors;
 	struct err *err;
 };
 
@@ -55,44 +60,83 @@ static bool is_leader(const struct task *t)
 
 /* ---- births ---- */
 
-/*
- * A session below t which only t's own birth can bring in: one of its children (or theirs) is in
- * it and it is not t's. 0 if there is none.
- */
+static bool is_below(const struct task *t, const struct task *ancestor)
+{
+	for (t = t->parent; t; t = t->parent)
+		if (t == ancestor)
+			return true;
+	return false;
+}
+
+static size_t depth_of(const struct task *t)
+{
+	size_t n = 0;
+
+	while ((t = t->parent))
+		n++;
+	return n;
+}
+
+/* The lowest task that is a or above it and b or above it. */
+static struct task *common_ancestor(struct task *a, struct task *b)
+{
+	size_t da = depth_of(a), db = depth_of(b);
+
+	for (; da > db; da--)
+		a = a->parent;
+	for (; db > da; db--)
+		b = b->parent;
+	while (a != b) {
+		a = a->parent;
+		b = b->parent;
+	}
+	return a;
+}
+
+static void find_anchors(struct planner *pl)
+{
+	world_each_task(t, pl->w) {
+		struct task *a = table_get(&pl->anchors, (uint64_t)t->sid);
+
+		if (t->parent && !world_task(pl->w, t->sid))
+			table_put(&pl->anchors, (uint64_t)t->sid,
+				a ? common_ancestor(a, t->parent) : t->parent);
+	}
+}
+
+/* Is t's birth the way by which session s came to its children? */
+static bool brings_session(const struct planner *pl, const struct task *t, pid_t s)
+{
+	const struct task *leader = world_task(pl->w, s);
+
+	if (!s || s == t->sid)
+		return false;
+	if (leader)
+		return !is_below(leader, t);
+	return s == pl->p->outer_sid || table_get(&pl->anchors, (uint64_t)s) != t;
+}
+
+/* The session a session leader must be born in for its children's sake; 0: any. */
 static pid_t wanted_session(const struct planner *pl, const struct task *t)
 {
 	task_each_child(c, t) {
 		pid_t s = is_leader(c) ? wanted_session(pl, c) : c->sid;
 
-		if (s && s != t->sid && !world_task(pl->w, s))
-			return s;
-		if (s && s != t->sid && t->parent && (s == t->parent->sid ||
-						s == actor_of(pl, t->parent)->born_sid))
+		if (brings_session(pl, t, s))
 			return s;
 	}
 	return 0;
 }
 
-static void leader_birth(struct planner *pl, struct task *t, struct actor *x, struct actor *parent)
-{
-	const struct task *p = t->parent;
-	pid_t want = wanted_session(pl, t);
-
-	created_by(x, parent, parent, 0);
-	x->born_sid = p->sid;
-	if (want && is_leader(p) && want != p->sid && want == parent->born_sid) {
-		x->born_sid = want;
-		x->early = true;
-	}
-}
-
-/* A process that stands for the session leader with this pid, as a child of parent. */
-static struct actor *session_helper(struct planner *pl, pid_t sid, struct actor *parent)
+/* A process that stands for the session leader with this pid, as a child of the anchor. */
+static struct actor *session_helper(struct planner *pl, pid_t sid)
 {
 	struct actor *h = table_get(&pl->helpers, (uint64_t)sid);
+	struct actor *parent;
 
 	if (h)
 		return h;
+	parent = actor_of(pl, table_get(&pl->anchors, (uint64_t)sid));
 	h = add_actor(pl, NULL, sid);
 	h->born_sid = parent->task->sid;
 	created_by(h, parent, parent, 0);
@@ -106,44 +150,33 @@ static void orphan_birth(struct planner *pl, struct actor *x, struct actor *from
 {
 	struct actor *m = add_actor(pl, NULL, 0);
 
-	m->born_sid = x->task->sid;
+	m->born_sid = x->born_sid;
 	created_by(m, from, from, 0);
 	created_by(x, m, parent, 0);
 }
 
-static bool is_below(const struct task *t, const struct task *ancestor)
+/* x comes into session sid, the one it is born in, by one of the ways in plan.h. */
+static int birth(struct planner *pl, struct actor *x, struct actor *parent, pid_t sid)
 {
-	for (t = t->parent; t; t = t->parent)
-		if (t == ancestor)
-			return true;
-	return false;
-}
-
-static int member_birth(struct planner *pl, struct task *t, struct actor *x, struct actor *parent)
-{
-	struct task *p = t->parent, *leader = world_task(pl->w, t->sid);
+	struct task *t = x->task, *p = t->parent, *leader = world_task(pl->w, sid);
 	struct actor *h;
 
-	x->born_sid = t->sid;
-	if (p->sid == t->sid) {
+	x->born_sid = sid;
+	if (p->sid == sid) {
 		created_by(x, parent, parent, 0);
-	} else if (is_leader(p) && parent->born_sid == t->sid) {
+	} else if (is_leader(p) && parent->born_sid == sid) {
 		created_by(x, parent, parent, 0);
 		x->early = true;
 	} else if (leader && is_leader(leader) && leader->parent == p) {
 		created_by(x, actor_of(pl, leader), parent, CLONE_PARENT);
 	} else if (leader && is_leader(leader) && is_below(leader, p)) {
 		orphan_birth(pl, x, actor_of(pl, leader), parent);
-	} else if (!leader) {
-		h = session_helper(pl, t->sid, parent);
-		if (h->parent == parent)
-			created_by(x, h, parent, CLONE_PARENT);
-		else
-			orphan_birth(pl, x, h, parent);
+	} else if (!leader && (h = session_helper(pl, sid))->parent == parent) {
+		created_by(x, h, parent, CLONE_PARENT);
 	} else {
 		return err_unsupported(pl->err,
-			"task %d (%s) is in session %d, which its parent %d cannot have given it",
-			t->pid, task_comm(t), t->sid, p->pid);
+			"task %d (%s) was born in session %d, which its parent %d cannot have "
+			"given it", t->pid, task_comm(t), sid, p->pid);
 	}
 	return 0;
 }
@@ -171,17 +204,16 @@ static int plan_births(struct planner *pl)
 {
 	world_each_task(t, pl->w) {
 		struct actor *x = actor_of(pl, t), *parent;
-		int r = 0;
+		pid_t sid;
+		int r;
 
 		if (!t->parent) {
 			x->born_sid = is_leader(t) ? 0 : t->sid;
 			continue;
 		}
 		parent = actor_of(pl, t->parent);
-		if (is_leader(t))
-			leader_birth(pl, t, x, parent);
-		else
-			r = member_birth(pl, t, x, parent);
+		sid = is_leader(t) ? wanted_session(pl, t) : t->sid;
+		r = birth(pl, x, parent, sid ? sid : t->parent->sid);
 		if (r < 0)
 			return r;
 		birth_sharing(x);
@@ -284,6 +316,57 @@ static void lead_group(struct planner *pl, struct task *member, struct table *le
 	add_step(pl, STEP_GROUP, h, 0);
 }
 
+static bool is_moved(const struct planner *pl, const struct task *t)
+{
+	return actor_of(pl, t)->moved;
+}
+
+/*
+ * Leaders (by number) that are members of another group. Such a group lives on without its leader
+ * only if somebody else is in it: who joins it goes before its leader leaves. Each has one place to
+ * go, so following the chain of those who wait gives an order; a ring of them is broken where a
+ * group has other members.
+ */
+static void move_leaders(struct planner *pl, struct table *led)
+{
+	struct table waiting = { 0 }; /* group -> task that still has to join it */
+	struct table joined = { 0 }; /* groups with members besides their leader */
+	struct task **movers = NULL;
+	size_t n = 0;
+
+	world_each_task(t, pl->w)
+		if (t->pgid != t->pid && !is_outer_group(pl, t->pgid) &&
+			table_get(led, (uint64_t)t->pid))
+			arena_push(pl->a, movers, n, t);
+	world_each_task(t, pl->w)
+		if (t->pgid != t->pid && !table_get(led, (uint64_t)t->pid))
+			table_put(&joined, (uint64_t)t->pgid, t);
+	for (size_t i = 0; i < n; i++)
+		table_put(&waiting, (uint64_t)movers[i]->pgid, movers[i]);
+	for (size_t i = 0; i < n; i++) {
+		struct task *t = movers[i], *first;
+		size_t hops = 0;
+
+		/* from t back along those who wait to join the group that would become empty */
+		while (!is_moved(pl, t) && hops++ <= n &&
+			!table_get(&joined, (uint64_t)t->pid)) {
+			first = table_get(&waiting, (uint64_t)t->pid);
+			if (!first || is_moved(pl, first))
+				break;
+			t = first;
+		}
+		if (is_moved(pl, t))
+			continue;
+		add_step(pl, STEP_GROUP, actor_of(pl, t), t->pgid);
+		actor_of(pl, t)->moved = true;
+		table_put(&joined, (uint64_t)t->pgid, t);
+		if (t != movers[i])
+			i--; /* the chain is one shorter: again */
+	}
+	table_done(&waiting);
+	table_done(&joined);
+}
+
 static void plan_groups(struct planner *pl)
 {
 	struct table led = { 0 };
@@ -291,30 +374,26 @@ static void plan_groups(struct planner *pl)
 	world_each_task(t, pl->w)
 		if (t->pgid != t->sid && !is_outer_group(pl, t->pgid))
 			lead_group(pl, t, &led);
-	/* join; who leads another group than its own joins after that one has its members */
 	world_each_task(t, pl->w)
 		if (t->pgid != t->pid && !is_outer_group(pl, t->pgid) &&
 			!table_get(&led, (uint64_t)t->pid))
 			add_step(pl, STEP_GROUP, actor_of(pl, t), t->pgid);
-	world_each_task(t, pl->w)
-		if (t->pgid != t->pid && !is_outer_group(pl, t->pgid) &&
-			table_get(&led, (uint64_t)t->pid))
-			add_step(pl, STEP_GROUP, actor_of(pl, t), t->pgid);
+	move_leaders(pl, &led);
 	table_done(&led);
 }
 
-/* Zombies die first, then helpers from the last to the first: a child before its parent. */
+/* Helpers end from the last to the first, a child before its parent; then zombies can die. */
 static void plan_deaths(struct planner *pl)
 {
+	for (size_t i = pl->p->n_actors; i-- > 0;)
+		if (!pl->p->actors[i]->task)
+			add_step(pl, STEP_END, pl->p->actors[i], 0);
 	for (size_t i = 0; i < pl->p->n_actors; i++) {
 		struct actor *x = pl->p->actors[i];
 
 		if (x->task && !task_is_alive(x->task))
 			add_step(pl, STEP_DIE, x, 0);
 	}
-	for (size_t i = pl->p->n_actors; i-- > 0;)
-		if (!pl->p->actors[i]->task)
-			add_step(pl, STEP_END, pl->p->actors[i], 0);
 }
 
 int plan_make(struct world *w, const struct options *o, struct plan *ret, struct err *err)
@@ -336,6 +415,7 @@ int plan_make(struct world *w, const struct options *o, struct plan *ret, struct
 	}
 	world_each_task(t, w)
 		add_actor(&pl, t, t->pid);
+	find_anchors(&pl);
 	r = plan_births(&pl);
 	if (r == 0) {
 		add_step(&pl, STEP_START, actor_of(&pl, root), 0);
@@ -345,6 +425,7 @@ int plan_make(struct world *w, const struct options *o, struct plan *ret, struct
 		plan_deaths(&pl);
 	}
 	table_done(&pl.helpers);
+	table_done(&pl.anchors);
 	return r;
 }
 

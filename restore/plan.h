@@ -39,6 +39,7 @@ struct actor {
 	uint64_t flags; /* of clone: CLONE_PARENT, CLONE_FILES, CLONE_FS */
 	pid_t born_sid; /* session it is born in */
 	bool inherits; /* starts with its parent's memory */
+	bool moved; /* a group leader that has joined another group */
 	bool early; /* forked before its creator's setsid */
 	struct actor *first, *last, *next; /* what it creates */
 	size_t index;
