@@ -61,5 +61,5 @@ int dump_memory(void *ctx, struct err *err)
 			return err_while(err, "saving the memory of task %d (%s)", s->pid,
 				task_comm(s->task));
 	}
-	return mm_dump_shared(d->world, d->images, &d->next_pages_id, &d->pages, err);
+	return mm_dump_shared(d->files, d->images, &d->next_pages_id, &d->pages, err);
 }

@@ -22,15 +22,12 @@ struct scan_arg {
 
 enum { SCAN_REGIONS = 1024, READ_PAGES = 8192, PAGE_SHIFT = 12 };
 
-static long scan_call(int fd, struct scan_arg *a, bool guard)
+static long scan_call(int fd, struct scan_arg *a, unsigned want, bool guard)
 {
 	a->size = sizeof(*a);
-	a->category_anyof_mask = PAGE_PRESENT | PAGE_SWAPPED;
-	a->return_mask = PAGE_PRESENT | PAGE_SWAPPED | PAGE_FILE | PAGE_PFNZERO;
-	if (guard) {
-		a->category_anyof_mask |= PAGE_GUARD;
-		a->return_mask |= PAGE_GUARD;
-	}
+	a->category_anyof_mask = guard ? want : want & ~(unsigned)PAGE_GUARD;
+	a->return_mask = PAGE_PRESENT | PAGE_SWAPPED | PAGE_FILE | PAGE_PFNZERO |
+		(guard ? PAGE_GUARD : 0);
 	return ioctl(fd, SCAN_IOCTL, a);
 }
 
@@ -44,8 +41,8 @@ int page_scanner_open(struct page_scanner *s, pid_t pid, struct err *err)
 	s->fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (s->fd < 0)
 		return err_sys(err, "cannot open %s", path);
-	s->can_guard = scan_call(s->fd, &probe, true) >= 0;
-	s->can_scan = s->can_guard || scan_call(s->fd, &probe, false) >= 0;
+	s->can_guard = scan_call(s->fd, &probe, PAGE_GUARD, true) >= 0;
+	s->can_scan = s->can_guard || scan_call(s->fd, &probe, PAGE_PRESENT, false) >= 0;
 	return 0;
 }
 
@@ -56,15 +53,15 @@ void page_scanner_close(struct page_scanner *s)
 	s->fd = -1;
 }
 
-static int scan_by_ioctl(const struct page_scanner *s, uint64_t start, uint64_t end,
-	page_span_each *each, void *data, struct err *err)
+static int scan_by_ioctl(const struct page_scanner *s, unsigned want, uint64_t start,
+	uint64_t end, page_span_each *each, void *data, struct err *err)
 {
 	struct scan_region regions[SCAN_REGIONS];
 
 	while (start < end) {
 		struct scan_arg a = { .start = start, .end = end, .vec = (uintptr_t)regions,
 			.vec_len = SCAN_REGIONS };
-		long n = scan_call(s->fd, &a, s->can_guard);
+		long n = scan_call(s->fd, &a, want, s->can_guard);
 
 		if (n < 0)
 			return err_sys(err, "cannot scan the pages of 0x%lx-0x%lx", start, end);
@@ -90,18 +87,19 @@ static unsigned is_of_bits(uint64_t bits)
 		(bits >> 61 & 1 ? PAGE_FILE : 0) | (bits >> 58 & 1 ? PAGE_GUARD : 0);
 }
 
-static int span_flush(struct page_span *span, page_span_each *each, void *data, struct err *err)
+static int span_flush(struct page_span *span, unsigned want, page_span_each *each, void *data,
+	struct err *err)
 {
 	int rc = 0;
 
-	if (span->end > span->start && span->is & (PAGE_PRESENT | PAGE_SWAPPED | PAGE_GUARD))
+	if (span->end > span->start && span->is & want)
 		rc = each(span, data, err);
 	span->start = span->end;
 	return rc;
 }
 
-static int scan_by_read(const struct page_scanner *s, uint64_t start, uint64_t end,
-	page_span_each *each, void *data, struct err *err)
+static int scan_by_read(const struct page_scanner *s, unsigned want, uint64_t start,
+	uint64_t end, page_span_each *each, void *data, struct err *err)
 {
 	auto_free uint64_t *bits = calloc(READ_PAGES, sizeof(*bits));
 	struct page_span span = { start, start, 0 };
@@ -118,20 +116,20 @@ static int scan_by_read(const struct page_scanner *s, uint64_t start, uint64_t e
 			unsigned is = is_of_bits(bits[i]);
 
 			if (is != span.is)
-				rc = span_flush(&span, each, data, err);
+				rc = span_flush(&span, want, each, data, err);
 			span.is = is;
 			span.end = start + ((i + 1) << PAGE_SHIFT);
 		}
 		start += n << PAGE_SHIFT;
 	}
-	return rc < 0 ? rc : span_flush(&span, each, data, err);
+	return rc < 0 ? rc : span_flush(&span, want, each, data, err);
 }
 
-int page_scan(const struct page_scanner *s, uint64_t start, uint64_t end, page_span_each *each,
-	void *data, struct err *err)
+int page_scan(const struct page_scanner *s, unsigned want, uint64_t start, uint64_t end,
+	page_span_each *each, void *data, struct err *err)
 {
-	return s->can_scan ? scan_by_ioctl(s, start, end, each, data, err) :
-			     scan_by_read(s, start, end, each, data, err);
+	return s->can_scan ? scan_by_ioctl(s, want, start, end, each, data, err) :
+			     scan_by_read(s, want, start, end, each, data, err);
 }
 
 int page_bits(const struct page_scanner *s, uint64_t addr, size_t n, uint64_t *ret, struct err *err)

@@ -36,9 +36,9 @@ typedef int page_span_each(const struct page_span *span, void *data, struct err 
 
 int page_scanner_open(struct page_scanner *s, pid_t pid, struct err *err) must_use;
 void page_scanner_close(struct page_scanner *s);
-/* Spans of [start, end) that are present or swapped (or guarded). Both are page aligned. */
-int page_scan(const struct page_scanner *s, uint64_t start, uint64_t end, page_span_each *each,
-	void *data, struct err *err) must_use;
+/* Spans of [start, end), page aligned, that are one of `want` (not PAGE_FILE, PAGE_PFNZERO). */
+int page_scan(const struct page_scanner *s, unsigned want, uint64_t start, uint64_t end,
+	page_span_each *each, void *data, struct err *err) must_use;
 
 /*
  * Whether a page of a private area is mapped by this process alone (bit 56, since 4.2 of Linux).

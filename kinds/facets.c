@@ -8,6 +8,7 @@
  * - affinity after sched: see sched.c;
  * - no-new-privs, mdwe and, last of all, seccomp: they bar the way for others.
  */
+#include "kinds/mem/mm.h"
 #include "kinds/task/family.h"
 
 const struct facet *const facets[] = {
@@ -17,6 +18,7 @@ const struct facet *const facets[] = {
 	&facet_loginuid,
 	&facet_rlimits_early,
 	/* PHASE_TASK */
+	&facet_mm,
 	&facet_leader_name,
 	&facet_sigactions,
 	&facet_subreaper,

@@ -23,9 +23,11 @@ int mm_look(struct world *w, struct task *t, pid_t tid, struct file_collector *f
  */
 int mm_dump_pages(struct world *w, struct task *t, pid_t tid, struct image_set *images,
 	uint32_t pages_id, struct page_stats *stats, struct err *err) must_use;
-/* Contents of shared objects (shared anonymous memory, memfd), each once. */
-int mm_dump_shared(struct world *w, struct image_set *images, uint32_t *next_pages_id,
+/* Contents of the shared objects (shared anonymous memory, memfd) that were met, each once. */
+int mm_dump_shared(struct file_collector *files, struct image_set *images, uint32_t *next_pages_id,
 	struct page_stats *stats, struct err *err) must_use;
+/* The end of brk, which only the task itself can tell, and its THP flag. */
+extern const struct facet facet_mm;
 
 /* ---- restore ---- */
 struct mm_build {
