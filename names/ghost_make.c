@@ -45,15 +45,15 @@ static int fill_chunks(struct image_reader *r, const GhostFileEntry *g, int fd, 
 	if (!g->has_size || g->size > INT64_MAX)
 		e = err_image(err, "'%s' has chunks but no sane size", image_reader_name(r));
 	while (e == 0 && image_left(r)) {
-		GhostChunkEntry c = GHOST_CHUNK_ENTRY__INIT;
+		GhostChunkEntry *c;
 
 		e = image_next_as(r, &ghost_chunk_entry__descriptor, scratch, &c, err);
 		if (e <= 0)
 			break;
-		if (c.off > g->size || c.len > g->size - c.off || c.len > image_left(r))
+		if (c->off > g->size || c->len > g->size - c->off || c->len > image_left(r))
 			e = err_image(err, "'%s' has a chunk beyond its end", image_reader_name(r));
 		else
-			e = fill_piece(r, fd, c.off, c.len, err);
+			e = fill_piece(r, fd, c->off, c->len, err);
 	}
 	if (e == 0 && ftruncate(fd, (off_t)g->size) < 0)
 		e = err_sys(err, "cannot set the size of the deleted file of '%s'",
@@ -165,7 +165,7 @@ static int set_traits(const GhostFileEntry *g, int fd, const char *path, struct 
 static int make_from(struct image_set *images, struct image_reader *r, struct arena *arena,
 	uint32_t id, const char *path, int *ret_fd, struct err *err)
 {
-	GhostFileEntry g = GHOST_FILE_ENTRY__INIT;
+	GhostFileEntry *g;
 	auto_close int fd = -1;
 	char self[64];
 	int e = image_next(r, arena, &g, err);
@@ -174,18 +174,18 @@ static int make_from(struct image_set *images, struct image_reader *r, struct ar
 		return err_image(err, "'%s' is empty", image_reader_name(r));
 	if (e < 0)
 		return e;
-	fd = make_somewhere(images, &g, id, path, err);
+	fd = make_somewhere(images, g, id, path, err);
 	if (fd < 0)
 		return fd;
-	if (S_ISREG(g.mode))
-		e = g.chunks ? fill_chunks(r, &g, fd, err) :
+	if (S_ISREG(g->mode))
+		e = g->chunks ? fill_chunks(r, g, fd, err) :
 			       fill_piece(r, fd, 0, image_left(r), err);
 	if (e < 0)
 		return e;
-	e = set_traits(&g, fd, path, err);
+	e = set_traits(g, fd, path, err);
 	if (e < 0)
 		return e;
-	if (!S_ISREG(g.mode)) {
+	if (!S_ISREG(g->mode)) {
 		*ret_fd = take_fd(&fd);
 		return 0;
 	}

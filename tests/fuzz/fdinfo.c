@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* libFuzzer target: every parser of fdinfo texts. */
+#include "kernel/fdinfo.h"
+#include <stdlib.h>
+#include <string.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	char *text = malloc(size + 1);
+	struct fdinfo f;
+	struct fdinfo_eventfd e;
+	struct fdinfo_timerfd t;
+	struct fdinfo_epoll p;
+	struct fdinfo_lock l;
+	uint64_t mask;
+	size_t at;
+
+	if (!text)
+		return 0;
+	memcpy(text, data, size);
+	text[size] = '\0';
+	fdinfo_parse(text, &f);
+	fdinfo_parse_eventfd(text, &e);
+	fdinfo_parse_timerfd(text, &t);
+	fdinfo_parse_signalfd(text, &mask);
+	for (at = 0; fdinfo_next_epoll(text, &at, &p);)
+		;
+	for (at = 0; fdinfo_next_lock(text, &at, &l);)
+		;
+	free(text);
+	return 0;
+}
