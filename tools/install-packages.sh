@@ -1,23 +1,45 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Installs the Debian packages of packages.txt that are missing. Nothing is asked, and nothing is
-# downloaded when all of them are there.
+# usage: install-packages.sh [build]
+# Installs the Debian packages of packages.txt that are missing, with "build" only those. Nothing
+# is asked, and nothing is downloaded when all are there. Packages only tests need may fail to
+# install: those tests say so and are skipped.
 set -euo pipefail
 cd "$(dirname "$0")"
+wanted=${1:-all}
 
-missing=()
-while read -r name _; do
-	[[ -z $name || $name == \#* ]] && continue
-	status=$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null || true)
-	[[ $status == installed ]] || missing+=("$name")
-done <packages.txt
+# missing KIND: names of packages of that kind which are not installed
+missing() {
+	local name kind rest status
+	while read -r name kind rest; do
+		[[ $kind == "$1" && $name != \#* ]] || continue
+		status=$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null || true)
+		[[ $status == installed ]] || echo "$name"
+	done <packages.txt
+}
 
-((${#missing[@]})) || exit 0
-if ((EUID != 0)); then
-	echo "These packages are missing; run 'sudo make deps': ${missing[*]}" >&2
-	exit 1
+# install NAMES: as root, or says what to do
+install() {
+	if ((EUID != 0)); then
+		echo "Missing packages: $*" >&2
+		echo "'sudo make deps' installs them." >&2
+		return 1
+	fi
+	echo "installing $*"
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -q || echo "apt-get update failed; going on with what is known" >&2
+	apt-get install -q -y --no-install-recommends "$@"
+}
+
+if ! command -v dpkg-query >/dev/null; then
+	echo "This is no Debian system; what is needed stands in tools/packages.txt." >&2
+	exit 0
 fi
-echo "installing ${missing[*]}"
-export DEBIAN_FRONTEND=noninteractive
-apt-get update -q || echo "apt-get update failed; trying what is known" >&2
-apt-get install -q -y --no-install-recommends "${missing[@]}"
+mapfile -t build < <(missing build)
+mapfile -t test < <([[ $wanted == build ]] || missing test)
+if ((${#build[@]})); then
+	install "${build[@]}"
+fi
+if ((${#test[@]})) && ! install "${test[@]}"; then
+	echo "going on without them: their tests are skipped" >&2
+fi

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+# A thin front for meson and ninja.
+#
+#   make            builds build/torpor
+#   make demo       installs what is missing, builds, saves and restores a program before your eyes
+#   make check      installs what is missing, builds, runs every test
+#   make bench      measures, beside criu where that is installed
+#   make install    to PREFIX (/usr/local), below DESTDIR if that is set
+#   make uninstall  takes away what make install brought
+#   make deps       installs missing Debian packages (as root)
+
+PREFIX ?= /usr/local
+BUILD := build
+# The system's Python: the one Debian's packages belong to.
+PYTHON := /usr/bin/python3
+
+.PHONY: all demo check bench install uninstall deps build-deps clean
+
+all: build-deps $(BUILD)/build.ninja
+	ninja -C $(BUILD)
+
+build-deps:
+	@tools/install-packages.sh build
+
+deps:
+	@tools/install-packages.sh
+
+$(BUILD)/build.ninja:
+	meson setup $(BUILD) . --prefix=$(PREFIX)
+
+demo: all
+	tools/demo.sh $(BUILD)/torpor
+
+check: deps all
+	$(PYTHON) -m pytest tests
+
+bench: deps all
+	$(PYTHON) tests/perf/bench.py
+
+install: all
+	meson configure $(BUILD) --prefix=$(PREFIX)
+	meson install -C $(BUILD)
+
+uninstall:
+	ninja -C $(BUILD) uninstall
+
+clean:
+	rm -rf $(BUILD)
