@@ -1,0 +1,372 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A box: new pid and mount namespaces in which one test does its work as process 1.
+
+`run_boxed(function, ...)` forks, makes the namespaces and calls function(box, ...) in the new
+process 1. All pids are free in there, and whatever was started dies with it, however the test
+ends. The function returns normally, or raises Failed or Skipped; anything else it raises is a
+failure with its trace. Data come back through a pipe.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+SOURCE = Path(__file__).resolve().parent.parent
+BUILD = Path(os.environ.get("TORPOR_BUILD", SOURCE / "build")).resolve()
+TORPOR = Path(os.environ.get("TORPOR", BUILD / "torpor")).resolve()
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWPID = 0x20000000
+MS_REC, MS_PRIVATE = 0x4000, 1 << 18
+MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
+PR_SET_PDEATHSIG = 1
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Failed(Exception):
+    """The test failed, for this reason."""
+
+
+class Skipped(Exception):
+    """The test cannot run here, for this reason."""
+
+
+def _call(name: str, *args: Any) -> int:
+    result = int(getattr(_libc, name)(*args))
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{name}: {os.strerror(number)}")
+    return result
+
+
+def mount(source: str, target: str, kind: str, flags: int = 0, data: str = "") -> None:
+    """mount(2)."""
+    _call("mount", source.encode(), target.encode(), kind.encode(), flags, data.encode())
+
+
+def umount(target: str) -> None:
+    """umount2(2), lazily."""
+    _call("umount2", target.encode(), 2)
+
+
+@dataclass
+class Done:
+    """A program that has ended."""
+
+    argv: list[str]
+    status: int  # exit code, or minus the signal
+    output: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"'{' '.join(self.argv)}' ended with {self.status}: {self.output.strip()[-2000:]}"
+
+
+@dataclass(frozen=True)
+class Task:
+    """What /proc shows of a task."""
+
+    pid: int
+    ppid: int
+    pgid: int
+    sid: int
+    state: str
+    comm: str
+    tids: tuple[int, ...]
+
+
+def read_stat(path: str) -> tuple[str, list[str]]:
+    """comm and the fields from the state on of a stat file."""
+    text = Path(path).read_text(errors="surrogateescape")
+    left, right = text.index("("), text.rindex(")")
+    return text[left + 1 : right], text[right + 2 :].split()
+
+
+def read_task(pid: int) -> Task | None:
+    """The task, or None if there is none."""
+    try:
+        comm, stat = read_stat(f"/proc/{pid}/stat")
+        tids = tuple(sorted(int(t) for t in os.listdir(f"/proc/{pid}/task")))
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    state = stat[0] if stat[0] in "TZ" else "L"
+    return Task(pid, int(stat[1]), int(stat[2]), int(stat[3]), state, comm, tids)
+
+
+def tail(path: Path, lines: int = 25) -> str:
+    """The end of a log."""
+    try:
+        text = path.read_text(errors="replace").splitlines()
+    except OSError as e:
+        return f"--- {path.name}: {e.strerror}"
+    return "\n".join([f"--- {path.name} (last lines)", *text[-lines:]])
+
+
+@dataclass
+class Box:
+    """What a test can do in its namespaces."""
+
+    dir: Path
+    statuses: dict[int, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    runs: int = 0
+
+    # ------------------------------------------------------------------------------- processes
+
+    def reap(self) -> None:
+        """Takes the status of every child that has ended; as process 1 all orphans are ours."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG | 0x40000000)  # __WALL
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            self.statuses[pid] = os.waitstatus_to_exitcode(status)
+
+    def start(
+        self,
+        argv: Iterable[str | Path],
+        *,
+        session: bool = True,
+        out: str | Path = os.devnull,
+        into: str | Path = os.devnull,
+        env: dict[str, str] | None = None,
+        fds: tuple[int, int, int] | None = None,
+        cwd: Path | None = None,
+    ) -> int:
+        """Starts a program, by default in a session of its own with its descriptors on files."""
+        words = [str(w) for w in argv]
+        back = os.getcwd()
+        self.reap()
+        if cwd:
+            os.chdir(cwd)
+        try:
+            if fds:
+                actions: list[Any] = [(os.POSIX_SPAWN_DUP2, fd, i) for i, fd in enumerate(fds)]
+            else:
+                actions = [
+                    (os.POSIX_SPAWN_OPEN, 0, str(into), os.O_RDONLY, 0),
+                    (
+                        os.POSIX_SPAWN_OPEN,
+                        1,
+                        str(out),
+                        os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+                        0o644,
+                    ),
+                    (os.POSIX_SPAWN_DUP2, 1, 2),
+                ]
+            pid = os.posix_spawnp(
+                words[0],
+                words,
+                os.environ | env if env else dict(os.environ),
+                file_actions=actions,
+                setsid=session,
+                setsigdef=[signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ],
+                setsigmask=[],
+            )
+        finally:
+            os.chdir(back)
+        self.statuses.pop(pid, None)
+        return pid
+
+    def wait(self, pid: int, timeout: float) -> int | None:
+        """Exit code of a child (or minus the signal); None if it goes on after that time."""
+        self.reap()
+        if pid in self.statuses:
+            return self.statuses[pid]
+        fd = os.pidfd_open(pid)
+        try:
+            poller = select.poll()
+            poller.register(fd, select.POLLIN)
+            end = time.monotonic() + timeout
+            while pid not in self.statuses:
+                left = end - time.monotonic()
+                if left <= 0:
+                    return None
+                poller.poll(min(5, left * 1000))
+                self.reap()
+        finally:
+            os.close(fd)
+        return self.statuses[pid]
+
+    def run(self, argv: Iterable[str | Path], *, timeout: float = 60, **how: Any) -> Done:
+        """Runs a program to its end."""
+        words = [str(w) for w in argv]
+        self.runs += 1
+        out = self.dir / f"output-{self.runs}"
+        begin = time.monotonic()
+        if "fds" not in how:
+            how["out"] = out
+        pid = self.start(words, session=how.pop("session", False), **how)
+        status = self.wait(pid, timeout)
+        seconds = time.monotonic() - begin
+        if status is None:
+            os.kill(pid, signal.SIGKILL)
+            self.wait(pid, 10)
+        text = out.read_text(errors="replace") if out.exists() else ""
+        done = Done(words, -1000 if status is None else status, text, seconds)
+        if status is None:
+            raise Failed(f"{done}\nit did not end within {timeout} s")
+        return done
+
+    def tasks(self) -> list[Task]:
+        """All tasks but process 1, by pid."""
+        self.reap()
+        pids = sorted(int(p) for p in os.listdir("/proc") if p.isdigit() and p != "1")
+        found = (read_task(p) for p in pids)
+        return [t for t in found if t]
+
+    def kill_all(self) -> None:
+        """Ends every task in the box and waits until none is left."""
+        for _ in range(400):
+            tasks = self.tasks()
+            if not tasks:
+                return
+            for t in tasks:
+                try:
+                    os.kill(t.pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            time.sleep(0.005)
+        raise Failed(f"tasks which cannot be killed: {self.tasks()}")
+
+    def until(self, what: str, seconds: float, good: Callable[[], Any]) -> Any:
+        """Polls until good() is true and returns what it returned."""
+        end = time.monotonic() + seconds
+        while True:
+            self.reap()
+            result = good()
+            if result:
+                return result
+            if time.monotonic() > end:
+                raise Failed(f"after {seconds} s: {what}")
+            time.sleep(0.003)
+
+    # ------------------------------------------------------------------------------------ tool
+
+    def torpor(self, *words: str | Path, timeout: float = 60, **how: Any) -> Done:
+        """Runs the tool that is tested."""
+        done = self.run([TORPOR, *words], timeout=timeout, **how)
+        self.notes.append(str(done))
+        return done
+
+    def leftovers(self) -> set[str]:
+        """What a failed operation must not leave: mounts, files of ours in common places."""
+        found = {f"mount {line.split()[4]}" for line in Path("/proc/self/mountinfo").open()}
+        for place in ("/tmp", "/dev/shm", "/run", "/var/tmp"):
+            found |= {f"{place}/{name}" for name in os.listdir(place)}
+        return found
+
+
+def _make_namespaces() -> None:
+    _call("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
+    mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+
+
+def _report(fd: int, kind: str, text: str, data: Any) -> None:
+    blob = json.dumps({"kind": kind, "text": text, "data": data}).encode()
+    while blob:
+        blob = blob[os.write(fd, blob) :]
+
+
+def _as_init(fd: int, box: Box, function: Callable[..., Any], args: dict[str, Any]) -> None:
+    kind, text, data = "failed", "", None
+    try:
+        _make_namespaces()
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) > 2 and os.path.exists(f"/proc/self/fd/{name}"):
+                os.set_inheritable(int(name), False)
+        os.chdir(box.dir)
+        data = function(box, **args)
+        kind = "passed"
+    except Skipped as e:
+        kind, text = "skipped", str(e)
+    except Failed as e:
+        frames = traceback.extract_tb(e.__traceback__)
+        text = f"{e}\n(at {Path(frames[-1].filename).name}:{frames[-1].lineno})"
+    except BaseException:
+        text = traceback.format_exc()
+    if kind == "failed":
+        logs = sorted(box.dir.rglob("*.log")) + sorted(box.dir.rglob("result"))
+        text = "\n".join([text, *box.notes[-4:], *(tail(p) for p in logs)])
+    _report(fd, kind, text, data)
+
+
+def _fork_init(fd: int, box: Box, function: Callable[..., Any], args: dict[str, Any]) -> None:
+    """In the first child: makes process 1 and ends as it does."""
+    _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
+    _call("unshare", CLONE_NEWPID | CLONE_NEWNS)
+    pid = os.fork()
+    if pid == 0:
+        _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
+        _as_init(fd, box, function, args)
+        os._exit(0)
+    os.close(fd)
+    os.waitpid(pid, 0)
+    os._exit(0)
+
+
+def _collect(fd: int, pid: int, timeout: float) -> bytes | None:
+    """Everything the box reports; None if it takes too long."""
+    parts: list[bytes] = []
+    end = time.monotonic() + timeout
+    while True:
+        left = end - time.monotonic()
+        if left <= 0 or not select.select([fd], [], [], left)[0]:
+            os.kill(pid, signal.SIGKILL)
+            return None
+        part = os.read(fd, 65536)
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
+
+
+def run_boxed(function: Callable[..., Any], *, timeout: float = 120, **args: Any) -> Any:
+    """Calls function(box, **args) in a box; returns its data, raises Failed or Skipped."""
+    if os.geteuid() != 0:
+        raise Skipped("needs root")
+    folder = Path(tempfile.mkdtemp(prefix="torpor-test-"))
+    folder.chmod(0o755)
+    read_end, write_end = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(read_end)
+            _fork_init(write_end, Box(folder), function, args)
+        except BaseException as e:
+            _report(write_end, "failed", f"cannot make the box: {e}", None)
+        os._exit(1)
+    os.close(write_end)
+    try:
+        blob = _collect(read_end, pid, timeout)
+    finally:
+        os.close(read_end)
+        os.waitpid(pid, 0)
+        shutil.rmtree(folder, ignore_errors=True)
+    if blob is None:
+        raise Failed(f"the box was killed: not done after {timeout} s")
+    if not blob:
+        raise Failed("the box died without a report")
+    report = json.loads(blob)
+    if report["kind"] == "skipped":
+        raise Skipped(report["text"])
+    if report["kind"] == "failed":
+        raise Failed(report["text"])
+    return report["data"]

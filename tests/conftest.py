@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""pytest: finds what was built, and runs tests in boxes (box.py).
+
+Environment: TORPOR_BUILD build directory (build), TORPOR tool (BUILD/torpor), TORPOR_FIXTURES
+folder with image sets of CRIU, KILLS number of kills, ROUNDS rounds of each real program,
+FUZZ_SECONDS time for each fuzzer. `-m "not slow"` leaves out what takes long.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import box
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "slow: takes more than a few seconds")
+
+
+@pytest.fixture(scope="session")
+def torpor() -> Path:
+    """The tool; without it nothing can be tested."""
+    if not box.TORPOR.exists():
+        pytest.fail(f"{box.TORPOR} is not built (run make)", pytrace=False)
+    return box.TORPOR
+
+
+@pytest.fixture
+def boxed(torpor: Path) -> Callable[..., Any]:
+    """boxed(function, **args) runs function(box, **args) as process 1 of new namespaces."""
+
+    def run(function: Callable[..., Any], **args: Any) -> Any:
+        try:
+            return box.run_boxed(function, **args)
+        except (box.Skipped, box.Failed) as e:
+            verdict = e
+        if isinstance(verdict, box.Skipped):
+            pytest.skip(str(verdict))
+        pytest.fail(str(verdict), pytrace=False)
+
+    return run

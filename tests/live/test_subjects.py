@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Every live subject, undisturbed and in every way of dumping and restoring."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import struct
+import termios
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from box import BUILD, Box, Failed, read_task
+from subjects import Subject
+
+HERE = Path(__file__).parent
+# started by tests of their own
+OTHERS = {"busy", "refused", "tty"}
+# take long: only the main ways
+BIG = {"areas60000", "files10000", "threads1000"}
+NAMES = sorted(p.stem for p in HERE.glob("*.c") if p.stem not in OTHERS)
+STATIC = ["mem_private", "pipes", "robust_rseq", "threads", "tree"]
+
+
+def alone(s: Subject) -> None:
+    """No dump: what the subject expects holds on this kernel."""
+
+
+def plain(s: Subject) -> None:
+    """Dump, restore."""
+    s.dump()
+    s.restore()
+
+
+def running(s: Subject) -> None:
+    """It runs on after -R."""
+    s.dump("-R")
+
+
+def running_restore(s: Subject) -> None:
+    """-R, then it dies; the images bring it back."""
+    s.dump("-R")
+    s.kill()
+    s.restore()
+
+
+def twice(s: Subject) -> None:
+    """What was restored can be dumped again."""
+    s.dump()
+    s.restore()
+    s.dump()
+    s.restore()
+
+
+def stopped(s: Subject) -> None:
+    """-s leaves it stopped; it can be continued."""
+    s.dump("-s")
+    s.resume()
+
+
+def stopped_restore(s: Subject) -> None:
+    """-s on both sides."""
+    s.dump("-s")
+    s.kill()
+    s.restore("-s")
+    s.resume()
+
+
+MODES: dict[str, Callable[[Subject], None]] = {
+    f.__name__: f
+    for f in (alone, plain, running, running_restore, twice, stopped, stopped_restore)
+}
+
+
+def live(box: Box, name: str, mode: str) -> None:
+    s = Subject(box, name)
+    s.start(stops=name == "stopped_root")
+    MODES[mode](s)
+    s.finish()
+
+
+def cases() -> Iterator[Any]:
+    for name in NAMES:
+        for mode in MODES:
+            if name not in BIG or mode in ("alone", "plain", "running"):
+                yield pytest.param(name, mode, id=f"{name}-{mode}")
+    for name in STATIC:
+        for mode in ("plain", "twice"):
+            yield pytest.param(f"{name}_static", mode, id=f"{name}_static-{mode}")
+
+
+@pytest.fixture
+def huge_pages() -> Iterator[None]:
+    """A few huge pages, where they can be had."""
+    path = Path("/proc/sys/vm/nr_hugepages")
+    old = path.read_text() if path.exists() else None
+    try:
+        if old is not None and int(old) < 32:
+            path.write_text("32")
+        yield
+    finally:
+        if old is not None:
+            path.write_text(old)
+
+
+@pytest.mark.parametrize(("name", "mode"), cases())
+def test_subject(boxed: Callable[..., Any], request: Any, name: str, mode: str) -> None:
+    if name == "hugetlb":
+        request.getfixturevalue("huge_pages")
+    boxed(live, name=name, mode=mode)
+
+
+# ---------------------------------------------------------------------------------- shell jobs
+
+
+def shell_job(box: Box, mode: str) -> None:
+    """The box is the shell: it leads the session of a terminal and starts the subject as a job."""
+    os.setsid()
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSCTTY, 0)
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
+    s = Subject(box, "tty", fds=(slave, slave, slave))
+    s.start(session=False)
+    if mode == "refused":
+        done = box.torpor(*s.dump_command(), fds=(slave, slave, slave))
+        if done.status == 0:
+            raise Failed("a job of a shell was dumped without --shell-job")
+        s.expect_tasks()
+    else:
+        s.options = ("--shell-job",)
+        MODES[mode](s)
+    os.set_blocking(master, False)
+    s.finish()
+    text = os.read(master, 65536)
+    if not text.endswith(b"hello\r\ntty\r\n"):
+        raise Failed(f"the terminal shows {text[-300:]!r}")
+    size = fcntl.ioctl(slave, termios.TIOCGWINSZ, b"\0" * 8)
+    if struct.unpack("HHHH", size)[:2] != (33, 99):
+        raise Failed(f"the terminal's size has changed: {size!r}")
+
+
+@pytest.mark.parametrize("mode", ["alone", "refused", *list(MODES)[1:]])
+def test_shell_job(boxed: Callable[..., Any], mode: str) -> None:
+    boxed(shell_job, mode=mode)
+
+
+# ------------------------------------------------------------------------------------- refusal
+
+WORDS = {
+    "unix": "socket",
+    "inet": "socket",
+    "epoll": "eventpoll",
+    "inotify": "inotify",
+    "timerfd": "timerfd",
+    "signalfd": "signalfd",
+}
+
+
+def refused(box: Box, what: str) -> None:
+    s = Subject(box, "refused", (what,))
+    s.start()
+    done = box.torpor(*s.dump_command())
+    if done.status != 1:
+        raise Failed(f"dump ended with {done.status}")
+    if (s.images / "inventory.img").exists():
+        raise Failed("a failed dump left inventory.img")
+    log = s.images / "dump.log"
+    if not log.exists():
+        raise Failed("a failed dump left no log")
+    for where, text in (("the log", log.read_text()), ("its output", done.output)):
+        sentence = [t for t in text.splitlines() if WORDS[what] in t and "Error" in t]
+        if not sentence and where == "its output" and not text.strip():
+            continue  # the log has it
+        if not any(str(s.pid) in t and " 9" in t for t in sentence):
+            raise Failed(f"{where} does not name task, descriptor and object in one sentence")
+    s.expect_tasks()
+    s.finish()
+
+
+@pytest.mark.parametrize("what", sorted(WORDS))
+def test_refused(boxed: Callable[..., Any], what: str) -> None:
+    boxed(refused, what=what)
+
+
+# ------------------------------------------------------------------------------ the tool itself
+
+
+def taken_pid(box: Box) -> None:
+    """Restore while somebody has the pids: names pid and owner, and creates nothing."""
+    s = Subject(box, "tree")
+    s.start()
+    s.dump("-R")
+    done = box.torpor(*s.restore_command())
+    if done.status == 0:
+        raise Failed("restored although the pids are taken")
+    text = done.output + (s.images / "restore.log").read_text()
+    if not any(str(s.pid) in t and "tree" in t for t in text.splitlines() if "Error" in t):
+        raise Failed("the error does not name the pid and its owner")
+    s.expect_tasks()
+    s.finish()
+
+
+def test_taken_pid(boxed: Callable[..., Any]) -> None:
+    boxed(taken_pid)
+
+
+def attached(box: Box) -> None:
+    """Without -d torpor stays as parent until the root ends."""
+    s = Subject(box, "pipes")
+    s.start()
+    s.dump()
+    command = [w for w in s.restore_command() if w != "-d"]
+    tool = box.start([BUILD / "torpor", *command], out=box.dir / "attached.out")
+    box.until("the root is not there", 20, lambda: read_task(s.pid) and s.lines())
+    box.until("no pidfile", 20, lambda: (box.dir / "pidfile").exists())
+    task = read_task(s.pid)
+    if not task or task.ppid != tool:
+        raise Failed(f"torpor ({tool}) is not the parent: {task}")
+    os.kill(s.pid, 15)
+    if box.wait(tool, 20) != 0 or s.answer() != "PASS":
+        raise Failed(f"torpor ended with {box.statuses.get(tool)}, result {s.lines()}")
+
+
+def test_attached(boxed: Callable[..., Any]) -> None:
+    boxed(attached)
+
+
+def sibling(box: Box) -> None:
+    """-S: the root is a child of torpor's parent (process 1 is that anyway), not of torpor."""
+    s = Subject(box, "pipes")
+    s.start()
+    s.dump()
+    s.restore("-S")
+    s.finish()
+
+
+def test_sibling(boxed: Callable[..., Any]) -> None:
+    boxed(sibling)
+
+
+def exec_cmd(box: Box) -> None:
+    """restore --exec-cmd -- COMMAND becomes the command when the tasks run."""
+    s = Subject(box, "pipes")
+    s.start()
+    s.dump()
+    command = [w for w in s.restore_command() if w != "-d"]
+    done = box.torpor(*command, "--exec-cmd", "--", "/bin/echo", "and", "now")
+    if done.status != 0 or "and now" not in done.output:
+        raise Failed("the command was not run")
+    s.expect_tasks()
+    s.finish()
+
+
+def test_exec_cmd(boxed: Callable[..., Any]) -> None:
+    boxed(exec_cmd)
+
+
+def work_dir(box: Box) -> None:
+    """-W: logs, statistics and the pidfile go there, images do not."""
+    s = Subject(box, "pipes")
+    s.start()
+    work = box.dir / "elsewhere"
+    work.mkdir()
+    done = box.torpor(*s.dump_command(), "-W", work)
+    if done.status != 0 or not (work / "dump.log").exists() or not (work / "stats-dump").exists():
+        raise Failed("dump.log and stats-dump are not in the work directory")
+    command = ["restore", "-d", "-D", s.images, "-W", work, "-o", "restore.log"]
+    done = box.torpor(*command, "--pidfile", "the-pid")
+    if done.status != 0 or (work / "the-pid").read_text().strip() != str(s.pid):
+        raise Failed("the pidfile is not in the work directory")
+    if (s.images / "dump.log").exists() or not (s.images / "inventory.img").exists():
+        raise Failed("images and logs are not where they should be")
+    s.finish()
+
+
+def test_work_dir(boxed: Callable[..., Any]) -> None:
+    boxed(work_dir)

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A live subject in a box: start, dump, restore, finish, each with what must hold afterwards."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from box import BUILD, Box, Done, Failed, Skipped, Task, read_task
+
+
+@dataclass
+class Subject:
+    """One subject (tests/live/NAME.c) and the images made of it."""
+
+    box: Box
+    name: str
+    args: tuple[str, ...] = ()
+    pid: int = 0
+    before: list[Task] = field(default_factory=list)
+    rounds: int = 0
+    options: tuple[str, ...] = ()
+    fds: tuple[int, int, int] | None = None
+
+    @property
+    def program(self) -> Path:
+        return BUILD / "tests/live" / self.name
+
+    @property
+    def result(self) -> Path:
+        return self.box.dir / "result"
+
+    @property
+    def images(self) -> Path:
+        return self.box.dir / f"images-{self.rounds}"
+
+    def lines(self) -> list[str]:
+        try:
+            return self.result.read_text(errors="replace").splitlines()
+        except FileNotFoundError:
+            return []
+
+    def answer(self) -> str:
+        """The first line that says how it ended, or ''."""
+        for line in self.lines():
+            if line.startswith(("FAIL", "PASS", "SKIP")):
+                return line
+        return ""
+
+    # --------------------------------------------------------------------------------- start
+
+    def start(self, session: bool = True, stops: bool = False) -> None:
+        """Starts it and waits until it is ready (`stops`: and has stopped itself)."""
+        work = self.box.dir / "work"
+        work.mkdir(exist_ok=True)
+        self.pid = self.box.start(
+            [self.program, self.result, *self.args], cwd=work, session=session, fds=self.fds
+        )
+
+        def is_ready() -> bool:
+            if self.answer().startswith("SKIP"):
+                raise Skipped(self.answer()[6:])
+            if self.answer() or self.pid in self.box.statuses:
+                raise Failed(f"{self.name} did not set up: {self.lines()}")
+            task = read_task(self.pid)
+            return "ready" in self.lines() and (not stops or bool(task and task.state == "T"))
+
+        self.box.until(f"{self.name} is not ready: {self.lines()}", 60, is_ready)
+        self.before = self.box.tasks()
+
+    # ---------------------------------------------------------------------------------- dump
+
+    def dump_command(self, *options: str) -> list[str]:
+        self.rounds += 1
+        self.images.mkdir()
+        return self.dump_again(*options)
+
+    def dump_again(self, *options: str) -> list[str]:
+        return [
+            *("dump", "-t", str(self.pid), "-D", str(self.images), "-o", "dump.log", "-v4"),
+            *(self.options + options),
+        ]
+
+    def dump(self, *options: str, timeout: float = 60) -> Done:
+        """Dumps it; images must be complete and the tasks gone, or with -R, -s be there."""
+        done = self.box.torpor(*self.dump_command(*options), timeout=timeout, fds=self.fds)
+        if done.status != 0:
+            raise Failed("dump failed")
+        for name in ("inventory.img", "pstree.img", "dump.log", "stats-dump"):
+            if not (self.images / name).exists():
+                raise Failed(f"dump succeeded but left no {name}")
+        if "-R" in options:
+            self.expect_tasks()
+        elif "-s" in options:
+            self.expect_stopped()
+        else:
+            left = [t for t in self.box.tasks() if t.state != "Z"]
+            if left:
+                raise Failed(f"tasks which the dump left behind: {left}")
+        return done
+
+    # ------------------------------------------------------------------------------- restore
+
+    def restore_command(self, *options: str) -> list[str]:
+        return [
+            *("restore", "-d", "-D", str(self.images), "-o", "restore.log", "-v4"),
+            *("--pidfile", str(self.box.dir / "pidfile"), *self.options, *options),
+        ]
+
+    def restore(self, *options: str, timeout: float = 60) -> Done:
+        """Restores it; every task and thread must be there as it was."""
+        (self.box.dir / "pidfile").unlink(missing_ok=True)
+        done = self.box.torpor(*self.restore_command(*options), timeout=timeout, fds=self.fds)
+        if done.status != 0:
+            raise Failed("restore failed")
+        for path in (self.images / "restore.log", self.images / "stats-restore"):
+            if not path.exists():
+                raise Failed(f"restore succeeded but left no {path.name}")
+        written = (self.box.dir / "pidfile").read_text().strip()
+        if written != str(self.pid):
+            raise Failed(f"pidfile holds '{written}', not {self.pid}")
+        if "-s" in options:
+            self.expect_stopped()
+        else:
+            self.expect_tasks()
+        return done
+
+    def kill(self) -> None:
+        self.box.kill_all()
+
+    # --------------------------------------------------------------------------------- state
+
+    def _ours(self) -> list[Task]:
+        return self.box.tasks()
+
+    def expect_tasks(self) -> None:
+        """The tasks are those of the start: ids, parents, groups, sessions, states, threads."""
+        last: list[Task] = []
+
+        def same() -> bool:
+            nonlocal last
+            last = self._ours()
+            return last == self.before
+
+        try:
+            self.box.until("", 2, same)
+        except Failed:
+            gone = [t for t in self.before if t not in last]
+            new = [t for t in last if t not in self.before]
+            raise Failed(
+                f"tasks differ: was {gone[:4]} is {new[:4]} ({len(gone)}); result {self.lines()}"
+            ) from None
+
+    def expect_stopped(self) -> None:
+        for t in self._ours():
+            if t.state not in "TZ":
+                raise Failed(f"task is not stopped: {t}")
+            for tid in t.tids if t.state == "T" else ():
+                state = Path(f"/proc/{t.pid}/task/{tid}/stat").read_text().rsplit(")", 1)[1]
+                if state.split()[0] not in "TZ":
+                    raise Failed(f"thread {tid} of {t} is not stopped")
+        if [t.pid for t in self._ours()] != [t.pid for t in self.before]:
+            raise Failed(f"tasks are {self._ours()}, were {self.before}")
+
+    def resume(self) -> None:
+        """SIGCONT to those that ran before."""
+        for t in self.before:
+            if t.state == "L" or (t.state == "Z" and len(t.tids) > 1):
+                os.kill(t.pid, signal.SIGCONT)
+        self.expect_tasks()
+
+    def finish(self, timeout: float = 60) -> None:
+        """SIGTERM; it must say PASS, end with 0 and leave no task behind."""
+        task = read_task(self.pid)
+        if not task or task.state == "Z":
+            status = self.box.statuses.get(self.pid)
+            raise Failed(f"{self.name} died with {status} before SIGTERM: {self.lines()}")
+        os.kill(self.pid, signal.SIGTERM)
+        if task.state == "T":
+            os.kill(self.pid, signal.SIGCONT)
+        self.box.until(
+            "no answer", timeout, lambda: self.answer() or self.pid in self.box.statuses
+        )
+        if self.answer() != "PASS":
+            status = self.box.statuses.get(self.pid)
+            raise Failed(f"{self.name} says '{self.answer()}' (status {status})")
+        self.box.until("the root does not end", timeout, lambda: read_task(self.pid) is None)
+        if self.box.statuses.get(self.pid) != 0:
+            raise Failed(f"exit status is {self.box.statuses.get(self.pid)}")
+        self.box.until(
+            f"tasks are left: {self.box.tasks()}", timeout, lambda: not self.box.tasks()
+        )
