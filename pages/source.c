@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Following pages through a chain of parent images. Each directory may hold a link "parent" to the
+ * one it was made against; a page marked RUN_PARENT has its bytes in the nearest ancestor that has
+ * them. The chain is walked only as deep as such pages reach, with one cursor per level, so the
+ * cost is linear in the number of runs.
+ */
+#include "pages/source.h"
+#include "base/cleanup.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+struct level {
+	struct image_set *set;
+	bool owned; /* we opened the set and its directory */
+	struct pagemap map;
+	size_t at; /* first run that may still matter */
+};
+
+struct walk {
+	struct arena *arena;
+	enum image_id type;
+	unsigned long id;
+	struct level levels[PAGE_LAYERS_MAX];
+	size_t n;
+	struct page_source *out;
+};
+
+static int level_open(struct walk *w, struct image_set *set, bool owned, struct err *err)
+{
+	struct level *l = &w->levels[w->n];
+	struct page_layer layer = { .fd = -1 };
+
+	*l = (struct level){ .set = set, .owned = owned };
+	w->n++;
+	vec_push(&w->out->layers, layer);
+	return pagemap_load(set, w->type, w->id, w->arena, &l->map, err);
+}
+
+/* The directory behind the deepest level so far. */
+static int level_descend(struct walk *w, uint64_t vaddr, struct err *err)
+{
+	const struct level *l = &w->levels[w->n - 1];
+	struct image_set *parent;
+	int dirfd, r;
+
+	if (w->n == PAGE_LAYERS_MAX)
+		return err_image(err, "the chain of parent images has more than %d links",
+			PAGE_LAYERS_MAX);
+	dirfd = openat(image_set_dirfd(l->set), "parent", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dirfd < 0 && errno == ENOENT)
+		return err_image(err, "page 0x%lx is in a parent image, which is missing", vaddr);
+	if (dirfd < 0)
+		return err_sys(err, "cannot open the parent images of page 0x%lx", vaddr);
+	r = image_set_open(dirfd, false, &parent, err);
+	if (r < 0) {
+		close(dirfd);
+		return err_while(err, "opening the parent images");
+	}
+	return level_open(w, parent, true, err);
+}
+
+static int layer_use(struct walk *w, size_t depth, struct err *err)
+{
+	struct page_layer *layer = &w->out->layers.at[depth];
+	const struct level *l = &w->levels[depth];
+	struct stat st;
+	int r;
+
+	if (layer->fd >= 0)
+		return 0;
+	r = image_open_raw(l->set, IMG_PAGES, l->map.pages_id, &layer->fd, err);
+	if (r < 0)
+		return r;
+	if (fstat(layer->fd, &st) < 0)
+		return err_sys(err, "cannot examine pages-%u.img", l->map.pages_id);
+	layer->len = (uint64_t)st.st_size;
+	return 0;
+}
+
+static int segment_add(struct walk *w, size_t depth, const struct run *run, uint64_t lo,
+	uint64_t hi, struct err *err)
+{
+	struct page_segment seg = { .vaddr = lo, .pages = (hi - lo) / PAGE,
+		.offset = run->offset + (lo - run->vaddr), .layer = (uint32_t)depth };
+
+	vec_push(&w->out->segments, seg);
+	return layer_use(w, depth, err);
+}
+
+/*
+ * Segments for [lo, hi) as level `depth` knows it. Below the first level every page must be found;
+ * in the first one gaps are pages that nobody stored.
+ */
+static int resolve(struct walk *w, size_t depth, uint64_t lo, uint64_t hi, struct err *err)
+{
+	int r = depth < w->n ? 0 : level_descend(w, lo, err);
+
+	while (r == 0 && lo < hi) {
+		struct level *l = &w->levels[depth];
+		const struct run *run;
+		uint64_t end, from;
+
+		while (l->at < l->map.n &&
+			l->map.runs[l->at].vaddr + l->map.runs[l->at].pages * PAGE <= lo)
+			l->at++;
+		run = l->at < l->map.n ? &l->map.runs[l->at] : NULL;
+		from = run && run->vaddr > lo ? run->vaddr : lo;
+		if (depth > 0 && (!run || from > lo))
+			return err_image(err, "page 0x%lx is in a parent image, which does not have it",
+				lo);
+		if (!run || from >= hi)
+			return 0;
+		end = run->vaddr + run->pages * PAGE;
+		end = end < hi ? end : hi;
+		if (run->flags & RUN_PRESENT)
+			r = segment_add(w, depth, run, from, end, err);
+		else if (run->flags & RUN_PARENT)
+			r = resolve(w, depth + 1, from, end, err);
+		else
+			return err_unsupported(err, "page 0x%lx was left to a lazy-pages server, "
+				"which this version cannot ask", from);
+		lo = end;
+	}
+	return r;
+}
+
+static void walk_done(struct walk *w)
+{
+	for (size_t i = 0; i < w->n; i++) {
+		if (w->levels[i].owned) {
+			int dirfd = image_set_dirfd(w->levels[i].set);
+
+			image_set_close(w->levels[i].set);
+			close(dirfd);
+		}
+	}
+	arena_free(w->arena);
+}
+
+int page_source_open(struct image_set *set, enum image_id type, unsigned long id,
+	struct page_source *ret, struct err *err)
+{
+	struct walk w = { .type = type, .id = id, .out = ret };
+	int r;
+
+	*ret = (struct page_source){ 0 };
+	w.arena = arena_new();
+	r = level_open(&w, set, false, err);
+	if (r == 0 && w.levels[0].map.n)
+		r = resolve(&w, 0, 0, ~(uint64_t)(PAGE - 1), err);
+	walk_done(&w);
+	if (r < 0)
+		page_source_close(ret);
+	return r;
+}
+
+int page_source_map(struct page_source *s, struct err *err)
+{
+	vec_each(layer, &s->layers) {
+		void *p;
+
+		if (layer->fd < 0 || layer->map || !layer->len)
+			continue;
+		p = mmap(NULL, layer->len, PROT_READ, MAP_SHARED, layer->fd, 0);
+		if (p == MAP_FAILED)
+			return err_sys(err, "cannot map a pages file of %lu bytes", layer->len);
+		layer->map = p;
+	}
+	return 0;
+}
+
+void page_source_close(struct page_source *s)
+{
+	vec_each(layer, &s->layers) {
+		if (layer->map)
+			munmap((void *)(uintptr_t)layer->map, layer->len);
+		if (layer->fd >= 0)
+			close(layer->fd);
+	}
+	vec_done(&s->layers);
+	vec_done(&s->segments);
+}
