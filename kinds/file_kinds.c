@@ -9,7 +9,11 @@ const struct file_kind *const file_kinds[] = {
 	&file_kind_reg,
 	&file_kind_pipe,
 	&file_kind_fifo,
+	&file_kind_tty,
 	&file_kind_eventfd,
+	&file_kind_signalfd,
+	&file_kind_timerfd,
+	&file_kind_epoll,
 	NULL,
 };
 

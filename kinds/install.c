@@ -198,6 +198,42 @@ static int install_batch(struct install *in, size_t *at, struct err *err)
 	return r;
 }
 
+static bool has_number(const void *table, int number)
+{
+	const struct install *in = table;
+
+	return is_busy(in, number) && number != in->h->sock_fd;
+}
+
+static int tell_one(struct install *in, const struct file_kind *kind, struct slot *slot, int number,
+	struct err *err)
+{
+	size_t at = 0;
+	int more = 2, r = 0;
+
+	while (more == 2 && r == 0) {
+		more = kind->tell(slot->entry, number, has_number, in, in->tape, &at);
+		r = play(in, err);
+	}
+	slot->told = more == 1;
+	return r;
+}
+
+/* What a task must do itself for its descriptions, now that it has all of them. */
+static int tell_rooms(struct install *in, struct err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < in->n && r == 0; i++) {
+		const struct file_kind *kind = file_kind_of(in->fds[i]->type);
+		struct slot *slot = table_get(&in->s->slots, in->fds[i]->id);
+
+		if (kind && kind->tell && !slot->told)
+			r = tell_one(in, kind, slot, (int)in->fds[i]->fd, err);
+	}
+	return r;
+}
+
 static int take_locks(struct install *in, struct err *err)
 {
 	const struct world *w = in->s->maker.world;
@@ -226,6 +262,8 @@ int file_store_install(struct file_store *s, struct husk *h, const struct task *
 		r = clear_table(&in, err);
 	while (r == 0 && at < in.n)
 		r = install_batch(&in, &at, err);
+	if (r == 0)
+		r = tell_rooms(&in, err);
 	if (r == 0)
 		r = take_locks(&in, err);
 	tape_free(in.tape);

@@ -143,6 +143,13 @@ struct file_kind {
 	/* A descriptor for mmap with the access mode of `flags`. NULL: any descriptor will do. */
 	int (*open_map)(struct file_maker *m, const FileEntry *fe, int flags, int *ret_fd,
 		struct err *err);
+	/*
+	 * Appends calls of a task whose table is complete and has the description as `number`; has()
+	 * tells which numbers it has. 1: that is all, 2: call again with the same *at (0 at first)
+	 * after playing, 0: this task cannot. Asked until one task could. May be NULL.
+	 */
+	int (*tell)(const FileEntry *fe, int number, bool (*has)(const void *table, int number),
+		const void *table, struct tape *tape, size_t *at);
 	/* After all are created: what refers to other descriptors, queued data. May be NULL. */
 	int (*connect)(struct file_maker *m, const FileEntry *fe, int fd, struct err *err);
 	/* Called at the end of the restore, also a failed one: removes temporary names. May be NULL. */

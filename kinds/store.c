@@ -192,11 +192,15 @@ int file_store_connect(struct file_store *s, struct err *err)
 	for (size_t i = 0; i < list->n; i++) {
 		const FileEntry *fe = list->at[i]->msg;
 		const struct file_kind *kind = file_kind_of(fe->type);
+		const struct slot *slot = table_get(&s->slots, fe->id);
 		int r;
 
+		if (kind && kind->tell && slot->counted && !slot->told)
+			return err_image(err, "no task has all that file entry %u (%s) refers to", fe->id,
+				kind->name);
 		if (!kind || !kind->connect)
 			continue;
-		r = kind->connect(&s->maker, fe, ((struct slot *)table_get(&s->slots, fe->id))->fd, err);
+		r = kind->connect(&s->maker, fe, slot->fd, err);
 		if (r < 0)
 			return err_while(err, "connecting file entry %u (%s)", fe->id, kind->name);
 	}

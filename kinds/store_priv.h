@@ -10,6 +10,7 @@ struct slot {
 	int fd; /* ours, -1 not made or given away */
 	unsigned users; /* tables that still want it */
 	const struct store_table *counted; /* the table that counted it last */
+	bool told; /* its room's tell was played */
 	uint64_t remembered; /* number of the call that put it into the ring, 0 never */
 };
 

@@ -3,8 +3,12 @@
 #pragma once
 #include "kinds/kind.h"
 
+extern const struct file_kind file_kind_epoll;
 extern const struct file_kind file_kind_eventfd;
 extern const struct file_kind file_kind_fifo;
 extern const struct file_kind file_kind_memfd;
 extern const struct file_kind file_kind_pipe;
 extern const struct file_kind file_kind_reg;
+extern const struct file_kind file_kind_signalfd;
+extern const struct file_kind file_kind_timerfd;
+extern const struct file_kind file_kind_tty;
