@@ -14,8 +14,6 @@ int image_save_alone(int dirfd, enum image_id type, const void *msg, struct err 
 		q = image_finish(w, err);
 		r = r < 0 ? r : q;
 	}
-	vec_each(name, &set.created)
-		free(*name);
-	vec_done(&set.created);
+	image_set_forget(&set);
 	return r;
 }

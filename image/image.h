@@ -3,13 +3,15 @@
  * Image files: framing, magics and the set they form (format: docs/FORMAT.md).
  *
  * - Images are hostile until checked: every size is compared with the bytes that are left in the
- *   file before anything is allocated; a message is parsed into the caller's arena.
+ *   file before anything is allocated; a message is parsed into the caller's arena, within the
+ *   limits of image/limits.h.
  * - A set that is written becomes valid by its inventory: image_set_commit() writes it last, after
  *   everything else has reached the disk. image_set_discard() removes what a failed dump wrote.
  */
 #pragma once
 #include "base/arena.h"
 #include "base/err.h"
+#include "base/vec.h"
 #include "image/types.h"
 #include <protobuf-c/protobuf-c.h>
 #include <sys/types.h>
@@ -26,6 +28,18 @@ int image_set_dirfd(const struct image_set *set);
 /* Name of an image into buf; returns buf. */
 char *image_name(enum image_id type, unsigned long id, char *buf, size_t size);
 
+struct image_found {
+	enum image_id type;
+	unsigned long id; /* 0 for those without a number */
+};
+
+struct image_list vec_of(struct image_found);
+
+/* Which images the directory holds, by type and number; the caller calls vec_done(). */
+int image_set_scan(const struct image_set *set, struct image_list *ret, struct err *err) must_use;
+/* Does this file name belong to an image? 1 and what it is, or 0. */
+int image_name_parse(const char *name, struct image_found *ret);
+
 /* ---- reading ---- */
 /* *ret = NULL when there is no such file (that is not an error). Checks the magics. */
 int image_open(struct image_set *set, enum image_id type, unsigned long id,
@@ -37,6 +51,9 @@ int image_next_as(struct image_reader *r, const ProtobufCMessageDescriptor *desc
 	void *ret_msg, struct err *err) must_use;
 /* Payload bytes at the current place; an early end is an error. */
 int image_payload(struct image_reader *r, void *buf, size_t len, struct err *err) must_use;
+/* Same, into new memory of the arena. */
+int image_payload_keep(struct image_reader *r, size_t len, struct arena *a, void **ret,
+	struct err *err) must_use;
 int image_skip(struct image_reader *r, size_t len, struct err *err) must_use;
 size_t image_left(const struct image_reader *r); /* bytes after the current place */
 off_t image_offset(const struct image_reader *r);
@@ -57,7 +74,10 @@ int image_put_payload(struct image_writer *w, const void *bytes, size_t len, str
 int image_finish(struct image_writer *w, struct err *err) must_use;
 int image_create_raw(struct image_set *set, enum image_id type, unsigned long id, int *ret_fd,
 	struct err *err) must_use;
-/* Everything but the inventory must be finished. Syncs, writes the inventory, syncs again. */
+/*
+ * Everything but the inventory must be finished. Removes what an older set left behind, syncs,
+ * writes the inventory, syncs again.
+ */
 int image_set_commit(struct image_set *set, const void *inventory, struct err *err) must_use;
 /* Removes every file this set created (not those it found). */
 void image_set_discard(struct image_set *set);

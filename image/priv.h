@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Shared by the files of image/. */
 #pragma once
+#include "base/table.h"
 #include "base/vec.h"
 #include "image/image.h"
 #include "proto/messages.h"
@@ -18,11 +19,19 @@ struct image_set {
 	bool write;
 	uint32_t version; /* inventory: 1 or 2 */
 	struct vec_of(char *) created;
+	struct table made; /* table_key(type, id) of what was created */
 };
 
+/* The magic that stands in front of the type's own one. */
+uint32_t image_first_magic(enum image_id type);
+/* Forgets what was created. */
+void image_set_forget(struct image_set *set);
+/* Creates (truncates) a file of the set and remembers it. */
 int image_create_fd(struct image_set *set, const char *name, int *ret, struct err *err) must_use;
 /* image_create() under another name. */
 int image_create_named(struct image_set *set, enum image_id type, const char *name,
 	struct image_writer **ret, struct err *err) must_use;
 /* Flushes and fsyncs. */
 int image_sync(struct image_writer *w, struct err *err) must_use;
+/* The sentence for a failed creation or write. */
+int image_write_failed(struct err *err, int number, const char *name) must_use;

@@ -1,9 +1,10 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * A set of images in a directory.
  *
- * A directory that is being written never looks complete: a stale inventory goes first, the new
- * one comes last, by rename, after everything else has reached the disk.
+ * - A directory that is being written never looks complete: a stale inventory goes first, the new
+ *   one comes last, by rename, after everything else has reached the disk.
+ * - A set that is complete holds nothing of an older one that a reader would take for its own.
  */
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -39,13 +40,13 @@ static int learn_version(struct image_set *set, struct err *err)
 	if (got == 0)
 		got = err_image(err, "inventory.img is empty: this is no complete image set");
 	if (got == 1) {
-		set->version = inv->img_version;
+		/* 0: a pre-dump, whose pages a parent chain needs; its layout is that of 2 */
+		set->version = inv->img_version ? inv->img_version : 2;
 		got = 0;
-		if (set->version != 1 && set->version != 2)
+		if (set->version > 2)
 			got = err_image(err,
-				"inventory.img has version %u: %s", set->version,
-				set->version ? "made by a newer program" :
-					       "this is a pre-dump, which cannot be restored");
+				"inventory.img has version %u: it was made by a newer program",
+				set->version);
 	}
 	image_reader_close(r);
 	arena_free(a);
@@ -84,10 +85,17 @@ void image_set_close(struct image_set *set)
 {
 	if (!set)
 		return;
+	image_set_forget(set);
+	free(set);
+}
+
+void image_set_forget(struct image_set *set)
+{
 	vec_each(name, &set->created)
 		free(*name);
 	vec_done(&set->created);
-	free(set);
+	table_done(&set->made);
+	set->made = (struct table){ 0 };
 }
 
 int image_set_dirfd(const struct image_set *set)
@@ -108,20 +116,20 @@ uint64_t image_set_bytes(const struct image_set *set)
 
 void image_set_discard(struct image_set *set)
 {
-	vec_each(name, &set->created) {
+	vec_each(name, &set->created)
 		unlinkat(set->dirfd, *name, 0);
-		free(*name);
-	}
-	set->created.n = 0;
+	image_set_forget(set);
 }
 
+/* O_NOFOLLOW: in a directory others may write to, a link could lead us to any file. */
 int image_create_fd(struct image_set *set, const char *name, int *ret, struct err *err)
 {
-	int fd = openat(set->dirfd, name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+	const int flags = O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW;
+	int fd = openat(set->dirfd, name, flags, 0644);
 	char *copy;
 
 	if (fd < 0)
-		return err_sys(err, "cannot create image '%s'", name);
+		return image_write_failed(err, errno, name);
 	copy = strdup(name);
 	if (!copy)
 		abort();
@@ -135,6 +143,7 @@ int image_create_raw(struct image_set *set, enum image_id type, unsigned long id
 {
 	char name[IMAGE_NAME];
 
+	table_put(&set->made, table_key((uint64_t)type, id), set);
 	return image_create_fd(set, image_name(type, id, name, sizeof(name)), ret_fd, err);
 }
 
@@ -151,41 +160,80 @@ int image_open_raw(struct image_set *set, enum image_id type, unsigned long id, 
 	return 0;
 }
 
-static int sync_dir(struct image_set *set, struct err *err)
-{
-	auto_close int fd = openat(set->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+/* ---- commit ---- */
 
-	if (fd < 0 || (fsync(fd) < 0 && errno != EINVAL))
-		return err_sys(err, "cannot sync the images directory");
+/*
+ * Lists and numbered images are read because they are there: those of an older dump into the same
+ * directory must go. Images of tasks and pages are only reached by a reference; they stay,
+ * because a page server may have put them here for us.
+ */
+static int remove_stale(struct image_set *set, struct err *err)
+{
+	const unsigned referred = IMGF_SERVICE | IMGF_RAW | IMGF_TASK | IMGF_SET;
+	struct image_list found = { 0 };
+	char name[IMAGE_NAME];
+	int r = image_set_scan(set, &found, err);
+
+	vec_each(f, &found) {
+		if (r < 0 || image_types[f->type].flags & referred ||
+			table_get(&set->made, table_key((uint64_t)f->type, f->id)))
+			continue;
+		image_name(f->type, f->id, name, sizeof(name));
+		if (unlinkat(set->dirfd, name, 0) < 0 && errno != ENOENT)
+			r = err_sys(err, "cannot remove the stale image '%s'", name);
+	}
+	vec_done(&found);
+	return r;
+}
+
+static int write_inventory(struct image_set *set, const char *name, const void *inventory,
+	struct err *err)
+{
+	struct image_writer *w;
+	int q, r = image_create_named(set, IMG_INVENTORY, name, &w, err);
+
+	if (r < 0)
+		return r;
+	r = image_put(w, inventory, err);
+	if (r == 0)
+		r = image_sync(w, err);
+	q = image_finish(w, r < 0 ? NULL : err);
+	return r < 0 ? r : q;
+}
+
+static int rename_inventory(struct image_set *set, const char *from, struct err *err)
+{
+	char *name = strdup("inventory.img");
+
+	if (!name)
+		abort();
+	vec_push(&set->created, name);
+	if (renameat(set->dirfd, from, set->dirfd, name) < 0)
+		return err_sys(err, "cannot put inventory.img into place");
 	return 0;
 }
 
 /*
  * One syncfs for all files: with thousands of them an fsync each costs a journal commit each. It
- * reports write-back errors since 5.8 (syncfs(2)).
+ * reports errors of write-back since 5.8 (syncfs(2)).
  */
 int image_set_commit(struct image_set *set, const void *inventory, struct err *err)
 {
 	static const char temporary[] = ".inventory.img.new";
-	struct image_writer *w = NULL;
+	auto_close int fd = openat(set->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int r;
 
-	if (syncfs(set->dirfd) < 0)
-		return err_sys(err, "cannot write the images to the disk");
-	r = image_create_named(set, IMG_INVENTORY, temporary, &w, err);
-	if (r == 0)
-		r = image_put(w, inventory, err);
-	if (r == 0)
-		r = image_sync(w, err);
-	if (r == 0)
-		r = image_finish(w, err);
-	else if (w && image_finish(w, NULL) < 0)
-		return r; /* the first failure counts */
+	if (fd < 0)
+		return err_sys(err, "cannot open the images directory");
+	r = remove_stale(set, err);
 	if (r < 0)
 		return r;
-	if (renameat(set->dirfd, temporary, set->dirfd, "inventory.img") < 0)
-		return err_sys(err, "cannot put inventory.img into place");
-	free(set->created.at[set->created.n - 1]);
-	set->created.at[set->created.n - 1] = strdup("inventory.img");
-	return sync_dir(set, err);
+	if (syncfs(fd) < 0)
+		return err_sys(err, "cannot write the images to the disk");
+	r = write_inventory(set, temporary, inventory, err);
+	if (r == 0)
+		r = rename_inventory(set, temporary, err);
+	if (r == 0 && fsync(fd) < 0 && errno != EINVAL)
+		r = err_sys(err, "cannot write the images directory to the disk");
+	return r;
 }

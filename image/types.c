@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The table of image types as data; the same file gives types.h its enum. */
 #include "image/types.h"
 #include "proto/messages.h"
 #include <stddef.h>

@@ -1,5 +1,8 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
-/* Writing one image: header, then messages each behind its size, payloads as they come. */
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Writing one image: header, then messages each behind its size, payloads as they come. Bytes are
+ * gathered, so that the many small images of a dump cost one write each.
+ */
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "image/priv.h"
@@ -14,14 +17,33 @@ struct image_writer {
 	uint8_t buf[IMAGE_BUFFER];
 };
 
+int image_write_failed(struct err *err, int number, const char *name)
+{
+	switch (number) {
+	case ENOSPC:
+		return err_set(err, ERR_RESOURCE, number,
+			"cannot write image '%s': no space is left in the images directory", name);
+	case EDQUOT:
+		return err_set(err, ERR_RESOURCE, number,
+			"cannot write image '%s': the disk quota of the images directory is used up",
+			name);
+	case EROFS:
+		return err_set(err, ERR_RESOURCE, number,
+			"cannot write image '%s': the images directory is read-only", name);
+	case ELOOP:
+		return err_set(err, ERR_RESOURCE, number,
+			"cannot write image '%s': there is a symbolic link of that name", name);
+	default:
+		return err_sysn(err, number, "cannot write image '%s'", name);
+	}
+}
+
 static int flush(struct image_writer *w, struct err *err)
 {
 	int r = io_write_all(w->fd, w->buf, w->used);
 
 	w->used = 0;
-	if (r < 0)
-		return err_sysn(err, -r, "cannot write image '%s'", w->name);
-	return 0;
+	return r < 0 ? image_write_failed(err, -r, w->name) : 0;
 }
 
 int image_put_payload(struct image_writer *w, const void *bytes, size_t len, struct err *err)
@@ -35,7 +57,7 @@ int image_put_payload(struct image_writer *w, const void *bytes, size_t len, str
 	}
 	if (len > sizeof(w->buf)) {
 		r = io_write_all(w->fd, bytes, len);
-		return r < 0 ? err_sysn(err, -r, "cannot write image '%s'", w->name) : 0;
+		return r < 0 ? image_write_failed(err, -r, w->name) : 0;
 	}
 	if (len)
 		memcpy(w->buf + w->used, bytes, len);
@@ -43,18 +65,24 @@ int image_put_payload(struct image_writer *w, const void *bytes, size_t len, str
 	return 0;
 }
 
+uint32_t image_first_magic(enum image_id type)
+{
+	unsigned flags = image_types[type].flags;
+
+	if (type == IMG_INVENTORY || flags & IMGF_RAW)
+		return 0;
+	return flags & (IMGF_SERVICE | IMGF_SERVICE_MAGIC) ? IMAGE_MAGIC_SERVICE :
+							     IMAGE_MAGIC_COMMON;
+}
+
 static int put_header(struct image_writer *w, enum image_id type, struct err *err)
 {
-	const struct image_type *t = &image_types[type];
-	uint32_t first = t->flags & (IMGF_SERVICE | IMGF_SERVICE_MAGIC) ? IMAGE_MAGIC_SERVICE :
-									   IMAGE_MAGIC_COMMON;
+	uint32_t first = image_first_magic(type), own = image_types[type].magic;
 	int r = 0;
 
-	if (!t->magic)
-		return 0;
-	if (type != IMG_INVENTORY)
+	if (first)
 		r = image_put_payload(w, &first, sizeof(first), err);
-	return r < 0 ? r : image_put_payload(w, &t->magic, sizeof(t->magic), err);
+	return r < 0 || !own ? r : image_put_payload(w, &own, sizeof(own), err);
 }
 
 int image_create_named(struct image_set *set, enum image_id type, const char *name,
@@ -87,31 +115,48 @@ int image_create(struct image_set *set, enum image_id type, unsigned long id,
 {
 	char name[IMAGE_NAME];
 
+	table_put(&set->made, table_key((uint64_t)type, id), set);
 	return image_create_named(set, type, image_name(type, id, name, sizeof(name)), ret, err);
+}
+
+/* Bigger than the buffer: packed aside. */
+static int put_large(struct image_writer *w, const void *msg, size_t len, struct err *err)
+{
+	auto_free uint8_t *packed = malloc(len);
+
+	if (!packed)
+		return err_nomem(err);
+	protobuf_c_message_pack(msg, packed);
+	return image_put_payload(w, packed, len, err);
 }
 
 int image_put(struct image_writer *w, const void *msg, struct err *err)
 {
 	size_t len = protobuf_c_message_get_packed_size(msg);
-	auto_free uint8_t *packed = malloc(len ? len : 1);
 	uint32_t size = (uint32_t)len;
 	int r;
 
-	if (!packed)
-		return err_nomem(err);
 	if (len > INT32_MAX)
 		return err_bug(err, "a message of %zu bytes for image '%s'", len, w->name);
-	protobuf_c_message_pack(msg, packed);
 	r = image_put_payload(w, &size, sizeof(size), err);
-	return r < 0 ? r : image_put_payload(w, packed, len, err);
+	if (r == 0 && len > sizeof(w->buf) - w->used)
+		r = flush(w, err);
+	if (r < 0)
+		return r;
+	if (len > sizeof(w->buf))
+		return put_large(w, msg, len, err);
+	protobuf_c_message_pack(msg, w->buf + w->used);
+	w->used += len;
+	return 0;
 }
 
 int image_sync(struct image_writer *w, struct err *err)
 {
 	int r = flush(w, err);
 
+	/* EINVAL: a special file system without anything to sync */
 	if (r == 0 && fsync(w->fd) < 0 && errno != EINVAL)
-		return err_sys(err, "cannot write image '%s' to the disk", w->name);
+		return image_write_failed(err, errno, w->name);
 	return r;
 }
 
@@ -122,8 +167,9 @@ int image_finish(struct image_writer *w, struct err *err)
 	if (!w)
 		return 0;
 	r = flush(w, err);
+	/* NFS reports at close what it could not write */
 	if (close(w->fd) < 0 && r == 0)
-		r = err_sys(err, "cannot write image '%s'", w->name);
+		r = image_write_failed(err, errno, w->name);
 	free(w);
 	return r;
 }
