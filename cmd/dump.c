@@ -66,7 +66,7 @@ int cmd_dump(const struct call *call, struct err *err)
 		return r;
 	stats = stats_of(&f);
 	stats_save_dump(call->work_fd, &stats);
-	log_info("dumped %zu tasks, %zu threads, frozen %lu us", f.tasks, f.threads,
+	log_info("dump complete: tasks %zu, threads %zu, frozen %lu us", f.tasks, f.threads,
 		(unsigned long)f.frozen_us);
 	if (o->json)
 		print_json(&f);

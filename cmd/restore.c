@@ -56,7 +56,7 @@ static void say_figures(const struct call *call, const struct restore_figures *f
 	RestoreStatsEntry stats = stats_of(f);
 
 	stats_save_restore(call->work_fd, &stats);
-	log_info("restored %zu tasks, %zu threads, root task %d", f->tasks, f->threads, f->pid);
+	log_info("restore complete: tasks %zu, threads %zu, root task %d", f->tasks, f->threads, f->pid);
 	if (o->json)
 		print_json(f);
 	else if (wants_figures(o))

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""The command line as people and programs see it, and the shape of the source."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from box import BUILD, SOURCE
+
+NOBODY = "2000000000"
+
+
+def run(program: Path | str, *words: str, **more: object) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("CRIU")}
+    return subprocess.run(
+        [program, *words], capture_output=True, text=True, check=False, timeout=60,
+        env=environment, **more,  # type: ignore[call-overload]
+    )
+
+
+@pytest.fixture
+def criu(torpor: Path, tmp_path: Path) -> Path:
+    """torpor under its other name."""
+    link = tmp_path / "criu"
+    link.symlink_to(torpor)
+    return link
+
+
+def test_layers() -> None:
+    done = run(sys.executable, str(SOURCE / "tools/check-layers.py"))
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout
+
+
+def test_versions(torpor: Path, criu: Path) -> None:
+    assert re.fullmatch(r"torpor \d+\.\d+\.\d+\n", run(torpor, "--version").stdout)
+    assert run(torpor, "version").stdout == run(torpor, "-V").stdout
+    assert run(criu, "-V").stdout == "Version: 4.2\n"
+    assert json.loads(run(torpor, "version", "--json").stdout)["criu"] == "4.2"
+
+
+def test_usage(torpor: Path, criu: Path) -> None:
+    for program in (torpor, criu):
+        assert run(program).returncode == 1
+        assert "Usage:" in run(program).stdout
+        assert run(program, "-h").returncode == 0
+        assert run(program, "dump").returncode == 1
+        assert run(program, "frob").returncode == 1
+        assert run(program, "exec").returncode == 255
+    assert run(criu, "show").returncode == 255
+    assert "--images-dir" in run(torpor, "dump", "--imagesdir", "x").stderr
+
+
+def test_help_and_manual_name_every_option(torpor: Path) -> None:
+    table = (SOURCE / "options/options.def").read_text()
+    names = set(re.findall(r'^OPT_(?!GROUP|ALIAS)\w+\(\w+, "([^"]+)"', table, re.M)) - {"ms"}
+    assert len(names) > 80
+    text = run(torpor, "--help").stdout
+    manual = (BUILD / "docs/torpor.1").read_text().replace("\\-", "-").replace("[no-]", "")
+    for name in names:
+        assert re.search(rf"--(\[no-\])?{name}\b", text), name
+        assert f"--{name}" in manual, name
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["dump", "-t", NOBODY],
+        ["dump", "-t", "1", "--lazy-pages"],
+        ["dump", "-t", "zero"],
+        ["restore"],
+        ["restore", "--bogus"],
+        ["show"],
+        ["plan"],
+    ],
+)
+def test_failures_leave_a_log(torpor: Path, tmp_path: Path, words: list[str]) -> None:
+    done = run(torpor, *words, "-D", str(tmp_path), "-o", "x.log", "--json")
+    assert done.returncode == 1
+    log = tmp_path / "x.log"
+    assert log.stat().st_mode & 0o777 == 0o600
+    error = json.loads(done.stdout)["error"]
+    assert re.search(r"Error \([a-z]+/[\w/]+\.c:\d+\): " + re.escape(error["text"]), log.read_text())
+    assert error["text"] in done.stderr
+
+
+def test_refusals_name_the_option(torpor: Path) -> None:
+    done = run(torpor, "dump", "-t", NOBODY, "--lazy-pages")
+    assert "option --lazy-pages is not supported by this version of torpor" in done.stderr
+    done = run(torpor, "lazy-pages")
+    assert "command 'lazy-pages' is not supported" in done.stderr
+
+
+def test_work_directory(torpor: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    done = run(torpor, "dump", "-t", NOBODY, "-D", "/nonexistent", "-W", str(work), "-o", "x.log")
+    assert done.returncode == 1
+    assert "/nonexistent" in (work / "x.log").read_text()
+
+
+def test_check(torpor: Path, criu: Path) -> None:
+    report = json.loads(run(torpor, "check", "--all", "--json").stdout)
+    has = {f["name"]: f["has"] for f in report["features"]}
+    needed = [f["name"] for f in report["features"] if f["category"] == "needed"]
+    good = all(has[name] for name in needed)
+    for program in (torpor, criu):
+        assert run(program, "check").returncode == (0 if good else 1)
+    assert run(criu, "check").stdout == ("Looks good.\n" if good else "Does not look good.\n")
+    if good and not all(has.values()):
+        assert run(criu, "check", "--all").stdout.startswith("Looks good but some kernel features")
+        assert run(criu, "check", "--all").returncode == 1
+    for name in ("timens", "mem_dirty_track"):
+        done = run(criu, "check", "--feature", name)
+        assert done.returncode == (0 if has[name] else 1)
+        assert (done.stdout == f"{name} is supported\n") == has[name]
+    done = run(criu, "check", "--feature", "list")
+    assert done.returncode == 1
+    assert "Unknown feature list" in done.stderr
+
+
+def test_check_knows_the_features_of_criu(torpor: Path) -> None:
+    report = json.loads(run(torpor, "check", "--all", "--json").stdout)
+    names = {f["name"] for f in report["features"]}
+    asked = """mnt_id mem_dirty_track aio_remap timerfd tun tun_ns userns fdinfo_lock
+        seccomp_suspend seccomp_filters loginuid cgroupns autofs tcp_half_closed compat_cr uffd
+        uffd-noncoop can_map_vdso sk_ns sk_unix_file net_diag_raw nsid link_nsid kcmp_epoll timens
+        external_net_ns clone3_set_tid newifindex nftables has_ipt_legacy pidfd_store ns_pid
+        apparmor_stacking network_lock_nftables sockopt_buf_lock memfd_hugetlb
+        move_mount_set_group openat2 get_rseq_conf ipv6_freebind pagemap_scan overlayfs_maps
+        timer_cr_ids breakpoints pagemap_scan_guard_pages"""
+    assert set(asked.split()) <= names
+
+
+def test_closed_standard_output(torpor: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run([torpor, "--help"], stdout=full, check=False, timeout=60)
+    assert done.returncode == 1
