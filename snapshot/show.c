@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* `torpor show`: the tree first, then each task's memory and descriptors. */
 #include "snapshot/show.h"
+#include "base/text.h"
 #include "kinds/kind.h"
 #include "pages/pages.h"
 
@@ -101,8 +102,10 @@ static int print_tree(const struct world *w, struct image_set *set, FILE *out, s
 			human(s.saved, saved, sizeof(saved));
 		}
 		branch_text(t, branch, sizeof(branch));
-		fprintf(out, "%7d %7d %7d %7zu  %-11s %10s %10s  %s%s\n", t->pid, t->pgid, t->sid,
-			t->n_threads, state_name(t), mapped, saved, branch, task_comm(t));
+		fprintf(out, "%7d %7d %7d %7zu  %-11s %10s %10s  %s", t->pid, t->pgid, t->sid,
+			t->n_threads, state_name(t), mapped, saved, branch);
+		plain_string(out, task_comm(t));
+		fputc('\n', out);
 	}
 	return 0;
 }
@@ -118,14 +121,23 @@ static void describe_file(const struct world *w, uint32_t id, char *buf, size_t 
 		snprintf(buf, size, "%s %u", k ? k->name : "file", id);
 }
 
-static void print_files(const struct world *w, const struct task *t, FILE *out)
+static void print_file(
+	const struct world *w, const char *name, uint32_t id, const char *remark, FILE *out)
 {
 	char text[512];
 
-	describe_file(w, t->mm->exe_file_id, text, sizeof(text));
-	fprintf(out, "  %6s  %s\n", "exe", text);
-	describe_file(w, t->fs->cwd_id, text, sizeof(text));
-	fprintf(out, "  %6s  %s\n", "cwd", text);
+	describe_file(w, id, text, sizeof(text));
+	fprintf(out, "  %6s  ", name);
+	plain_string(out, text);
+	fprintf(out, "%s\n", remark);
+}
+
+static void print_files(const struct world *w, const struct task *t, FILE *out)
+{
+	char number[16];
+
+	print_file(w, "exe", t->mm->exe_file_id, "", out);
+	print_file(w, "cwd", t->fs->cwd_id, "", out);
 	if (t->fds->owner != t) {
 		fprintf(out, "  descriptors: those of task %d\n", t->fds->owner->pid);
 		return;
@@ -133,8 +145,8 @@ static void print_files(const struct world *w, const struct task *t, FILE *out)
 	for (size_t i = 0; i < t->fds->n_fds; i++) {
 		const FdinfoEntry *e = t->fds->fds[i];
 
-		describe_file(w, e->id, text, sizeof(text));
-		fprintf(out, "  %6u  %s%s\n", e->fd, text, e->flags & 1 ? "  (close-on-exec)" : "");
+		snprintf(number, sizeof(number), "%u", e->fd);
+		print_file(w, number, e->id, e->flags & 1 ? "  (close-on-exec)" : "", out);
 	}
 }
 
@@ -156,10 +168,12 @@ static void print_areas(const struct world *w, const struct task *t, FILE *out)
 			snprintf(text, sizeof(text), "guard");
 		else if (v->flags & FLAG_GROWSDOWN)
 			snprintf(text, sizeof(text), "[stack]");
-		fprintf(out, "  %012llx-%012llx %c%c%c%c %10s  %s\n", (unsigned long long)v->start,
+		fprintf(out, "  %012llx-%012llx %c%c%c%c %10s  ", (unsigned long long)v->start,
 			(unsigned long long)v->end, v->prot & 1 ? 'r' : '-', v->prot & 2 ? 'w' : '-',
 			v->prot & 4 ? 'x' : '-', v->flags & 1 ? 's' : 'p',
-			human(v->end - v->start, size, sizeof(size)), text);
+			human(v->end - v->start, size, sizeof(size)));
+		plain_string(out, text);
+		fputc('\n', out);
 	}
 }
 
@@ -180,22 +194,6 @@ static int show_text(const struct world *w, struct image_set *set, FILE *out, st
 
 /* ---- for programs ---- */
 
-static void json_text(const char *s, FILE *out)
-{
-	fputc('"', out);
-	for (; *s; s++) {
-		unsigned char c = (unsigned char)*s;
-
-		if (c == '"' || c == '\\')
-			fprintf(out, "\\%c", c);
-		else if (c < 0x20)
-			fprintf(out, "\\u%04x", c);
-		else
-			fputc(c, out);
-	}
-	fputc('"', out);
-}
-
 static void json_files(const struct world *w, const struct task *t, FILE *out)
 {
 	char text[512];
@@ -207,7 +205,7 @@ static void json_files(const struct world *w, const struct task *t, FILE *out)
 		describe_file(w, e->id, text, sizeof(text));
 		fprintf(out, "%s{\"fd\": %u, \"file\": %u, \"cloexec\": %s, \"what\": ",
 			i ? ", " : "", e->fd, e->id, e->flags & 1 ? "true" : "false");
-		json_text(text, out);
+		json_string(out, text);
 		fputc('}', out);
 	}
 	fputc(']', out);
@@ -221,9 +219,9 @@ static int json_task(const struct world *w, const struct task *t, struct image_s
 
 	fprintf(out, "{\"pid\": %d, \"ppid\": %d, \"pgid\": %d, \"sid\": %d, \"state\": ", t->pid,
 		t->parent ? t->parent->pid : 0, t->pgid, t->sid);
-	json_text(state_name(t), out);
+	json_string(out, state_name(t));
 	fputs(", \"name\": ", out);
-	json_text(task_comm(t), out);
+	json_string(out, task_comm(t));
 	fputs(", \"threads\": [", out);
 	task_each_thread(th, t)
 		fprintf(out, "%s%d", th == t->threads ? "" : ", ", th->tid);
