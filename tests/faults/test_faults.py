@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""An injected failure, and a sudden death of torpor, at every stage of dump and restore."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from box import SOURCE, Box, Failed
+from subjects import Subject
+
+DUMP_SUBJECTS = ["busy", "tree", "deleted", "stopped", "dead_leader"]
+RESTORE_SUBJECTS = ["tree", "deleted", "mem_shared", "threads", "zombies"]
+
+
+def stages(part: str) -> list[str]:
+    """Names in the stage table of dump or restore, in order."""
+    text = (SOURCE / part / "stages.c").read_text()
+    names = re.findall(r'\{\s*\.name = "([\w-]+)"', text)
+    assert len(names) > 5, f"no stage table in {part}/stages.c"
+    return names
+
+
+def files_below(*folders: Path) -> set[str]:
+    return {str(p) for f in folders for p in f.rglob("*")}
+
+
+def failed_dump(box: Box, name: str, stage: str, end: str) -> None:
+    s = Subject(box, name)
+    s.start()
+    work = box.dir / "work"
+    before, files = box.leftovers(), files_below(work)
+    done = box.torpor(*s.dump_command(), env={"TORPOR_FAULT": f"dump:{stage}{end}"})
+    if done.status != (-9 if end else 1):
+        raise Failed(f"dump ended with {done.status}")
+    if (s.images / "inventory.img").exists() and not end:
+        raise Failed("a failed dump left inventory.img")
+    if not end:
+        left = [p.name for p in s.images.glob("*.img")]
+        if left:
+            raise Failed(f"a failed dump left images: {left}")
+        if not any("injected fault" in t for t in _texts(done.output, s.images / "dump.log")):
+            raise Failed("the failure is not named")
+    s.expect_tasks()
+    if not end and (box.leftovers() != before or files_below(work) != files):
+        raise Failed(f"left behind: {box.leftovers() - before} {files_below(work) - files}")
+    # it can still be dumped and is what it was
+    s.dump()
+    s.restore()
+    s.finish()
+
+
+def _texts(output: str, log: Path) -> Iterator[str]:
+    yield output
+    if log.exists():
+        yield log.read_text()
+
+
+def failed_restore(box: Box, name: str, stage: str, end: str) -> None:
+    s = Subject(box, name)
+    s.start()
+    s.dump()
+    work = box.dir / "work"
+    before, files = box.leftovers(), files_below(work, s.images)
+    done = box.torpor(*s.restore_command(), env={"TORPOR_FAULT": f"restore:{stage}{end}"})
+    if done.status != (-9 if end else 1):
+        raise Failed(f"restore ended with {done.status}")
+    if end and stage == "depart":
+        s.expect_tasks()  # they had departed already
+        s.kill()
+    box.until(f"tasks are left: {box.tasks()}", 3, lambda: not box.tasks())
+    if (box.dir / "pidfile").exists() and not end:
+        raise Failed("a failed restore left a pidfile")
+    if box.leftovers() != before:
+        raise Failed(f"left behind: {box.leftovers() - before}")
+    new = files_below(work, s.images) - files - {str(s.images / "restore.log")}
+    if new and not end:
+        raise Failed(f"left behind: {new}")
+    s.restore()
+    s.finish()
+
+
+@pytest.mark.parametrize("stage", stages("dump"))
+@pytest.mark.parametrize("name", DUMP_SUBJECTS)
+def test_dump_fails(boxed: Callable[..., Any], name: str, stage: str) -> None:
+    boxed(failed_dump, name=name, stage=stage, end="")
+
+
+@pytest.mark.parametrize("stage", stages("dump"))
+@pytest.mark.parametrize("name", ["busy", "stopped"])
+def test_dump_dies(boxed: Callable[..., Any], name: str, stage: str) -> None:
+    boxed(failed_dump, name=name, stage=stage, end="=kill")
+
+
+@pytest.mark.parametrize("stage", stages("restore"))
+@pytest.mark.parametrize("name", RESTORE_SUBJECTS)
+def test_restore_fails(boxed: Callable[..., Any], name: str, stage: str) -> None:
+    boxed(failed_restore, name=name, stage=stage, end="")
+
+
+@pytest.mark.parametrize("stage", stages("restore"))
+@pytest.mark.parametrize("name", ["tree", "threads"])
+def test_restore_dies(boxed: Callable[..., Any], name: str, stage: str) -> None:
+    boxed(failed_restore, name=name, stage=stage, end="=kill")
+
+
+# ------------------------------------------------------------------------- what users do wrong
+
+
+def wrong_call(box: Box, words: list[str], expect: str) -> None:
+    done = box.torpor(*(w.replace("DIR", str(box.dir)) for w in words))
+    if done.status != 1 or expect not in done.output:
+        raise Failed(f"no '{expect}' in what it says")
+
+
+@pytest.mark.parametrize(
+    ("words", "expect"),
+    [
+        (["dump", "-D", "DIR"], "-t"),
+        (["dump", "-t", "99999", "-D", "DIR"], "99999"),
+        (["dump", "-t", "0", "-D", "DIR"], "0"),
+        (["dump", "-t", "1", "-D", "DIR/none"], "none"),
+        (["restore", "-D", "DIR"], "inventory"),
+        (["restore", "-D", "DIR/none"], "none"),
+        (["restore", "--no-such-option"], "no-such-option"),
+        (["nonsense"], "nonsense"),
+    ],
+    ids=lambda v: "-".join(v) if isinstance(v, list) else None,
+)
+def test_wrong_call(boxed: Callable[..., Any], words: list[str], expect: str) -> None:
+    boxed(wrong_call, words=words, expect=expect)
+
+
+def log_always_there(box: Box) -> None:
+    """The file named by -o exists in the image directory also after a failed call."""
+    images = box.dir / "images"
+    images.mkdir()
+    box.torpor("dump", "-t", "31999", "-D", images, "-o", "dump.log", "-v4")
+    box.torpor("restore", "-d", "-D", images, "-o", "restore.log", "-v4")
+    for name in ("dump.log", "restore.log"):
+        if not (images / name).exists() or "Error" not in (images / name).read_text():
+            raise Failed(f"{name} is missing or holds no error")
+        if (images / name).stat().st_mode & 0o777 != 0o600:
+            raise Failed(f"{name} can be read by others")
+
+
+def test_log_always_there(boxed: Callable[..., Any]) -> None:
+    boxed(log_always_there)
+
+
+def dump_of_itself(box: Box) -> None:
+    """A tree that holds torpor itself is refused, and so is a thread's id."""
+    done = box.torpor("dump", "-t", "1", "-D", box.dir)
+    if done.status != 1 or os.path.exists(box.dir / "inventory.img"):
+        raise Failed("process 1, torpor's own parent, was dumped")
+
+
+def test_dump_of_itself(boxed: Callable[..., Any]) -> None:
+    boxed(dump_of_itself)

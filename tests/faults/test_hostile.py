@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Full and read-only file systems; truncated and bit-flipped images.
+
+Images are read by a build with AddressSanitizer and UndefinedBehaviorSanitizer: `load_set` of
+tests/faults tries every byte of the small images in one process, the whole tool is tried with a
+sample (HOSTILE_SECONDS each, 30 by default).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sanitized
+from box import Box, Failed, Skipped, mount, umount
+from subjects import Subject
+
+SECONDS = float(os.environ.get("HOSTILE_SECONDS", "30"))
+SUBJECTS = ["deleted", "mem_shared", "pipes", "posix_timers", "seccomp_filter", "threads", "zombies"]
+
+
+# ----------------------------------------------------------------------------------- the disk
+
+
+def no_space(box: Box, size: str) -> None:
+    s = Subject(box, "mem_private")
+    s.start()
+    command = s.dump_command()
+    mount("tmpfs", str(s.images), "tmpfs", 0, f"size={size}")
+    done = box.torpor(*command)
+    if done.status != 1:
+        raise Failed(f"dump into {size} ended with {done.status}")
+    if (s.images / "inventory.img").exists():
+        raise Failed("a failed dump left inventory.img")
+    log = s.images / "dump.log"
+    if "No space left" not in done.output + (log.read_text() if log.exists() else ""):
+        raise Failed("the reason is not named")
+    s.expect_tasks()
+    umount(str(s.images))
+    s.dump()
+    s.restore()
+    s.finish()
+
+
+@pytest.mark.parametrize("size", ["4k", "32k", "200k", "5m", "40m"])
+def test_no_space(boxed: Callable[..., Any], size: str) -> None:
+    boxed(no_space, size=size)
+
+
+def read_only(box: Box) -> None:
+    s = Subject(box, "pipes")
+    s.start()
+    command = s.dump_command()
+    mount("tmpfs", str(s.images), "tmpfs", 1, "")  # MS_RDONLY
+    done = box.torpor(*command)
+    if done.status != 1 or "Read-only file system" not in done.output:
+        raise Failed("no clear error")
+    s.expect_tasks()
+    s.finish()
+
+
+def test_read_only(boxed: Callable[..., Any]) -> None:
+    boxed(read_only)
+
+
+def read_only_restore(box: Box) -> None:
+    """Images may lie on a read-only file system when the logs go elsewhere."""
+    s = Subject(box, "deleted")
+    s.start()
+    s.dump()
+    mount(str(s.images), str(s.images), "none", 4096, "")  # MS_BIND
+    mount("none", str(s.images), "none", 4096 | 32 | 1, "")  # MS_REMOUNT, MS_RDONLY
+    done = box.torpor(*s.restore_command(), "-W", str(box.dir))
+    if done.status != 0:
+        raise Failed("cannot restore from a read-only folder")
+    s.expect_tasks()
+    s.finish()
+
+
+def test_read_only_restore(boxed: Callable[..., Any]) -> None:
+    boxed(read_only_restore)
+
+
+# --------------------------------------------------------------------------------- the images
+
+
+@pytest.fixture(scope="module")
+def build(torpor: Path) -> Path:
+    try:
+        return sanitized.sanitized_build()
+    except Skipped as e:
+        reason = str(e)
+    except Failed as e:
+        pytest.fail(str(e), pytrace=False)
+    pytest.skip(reason)
+
+
+def crashed(status: int, output: str) -> bool:
+    return (
+        status not in (0, 1)
+        or "AddressSanitizer" in output
+        or "runtime error:" in output
+        or "Assertion" in output
+    )
+
+
+def load_all(box: Box, name: str, program: str) -> None:
+    """Every byte of the small images, in one process that only loads, checks and plans."""
+    s = Subject(box, name)
+    s.start()
+    s.dump()
+    done = box.run(
+        [program, s.images, str(SECONDS)], env=sanitized.ENVIRONMENT, timeout=SECONDS * 4 + 60
+    )
+    if done.status != 0:
+        raise Failed(str(done))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_load(boxed: Callable[..., Any], build: Path, name: str) -> None:
+    boxed(load_all, name=name, program=str(build / "tests/faults/load_set"), timeout=400)
+
+
+def damage(rng: random.Random, good: bytes) -> tuple[bytes, str]:
+    if rng.random() < 0.3 and len(good) > 1:
+        at = rng.randrange(len(good))
+        return good[:at], f"truncated to {at}"
+    at = rng.randrange(min(len(good), 65536))
+    bit = rng.randrange(8)
+    bad = bytearray(good)
+    bad[at] ^= 1 << bit
+    return bytes(bad), f"byte {at} bit {bit} flipped"
+
+
+def one_damage(box: Box, s: Subject, image: Path, bad: bytes, what: str, tool: Path) -> bool:
+    """Restores stopped, so that nothing wrong ever runs. Whether it was accepted."""
+    image.write_bytes(bad)
+    before = box.leftovers()
+    done = box.run(
+        [tool, *s.restore_command("-s")], env=sanitized.ENVIRONMENT, timeout=60, cwd=box.dir
+    )
+    if crashed(done.status, done.output):
+        log = (s.images / "restore.log").read_text(errors="replace")
+        raise Failed(f"{image.name} {what}: {done}\n{log[-2000:]}")
+    if done.status == 1:
+        text = done.output + (s.images / "restore.log").read_text(errors="replace")
+        if "Error" not in text:
+            raise Failed(f"{image.name} {what}: failed without an error message")
+        left = [t for t in box.tasks() if t.state != "Z"]
+        if left or box.leftovers() != before:
+            raise Failed(f"{image.name} {what}: left {left} {box.leftovers() - before}")
+    box.kill_all()
+    return done.status == 0
+
+
+def restore_damaged(box: Box, name: str, tool: str, seconds: float, seed: int) -> dict[str, Any]:
+    rng = random.Random(seed)
+    s = Subject(box, name)
+    s.start()
+    s.dump()
+    images = [p for p in sorted(s.images.glob("*.img")) if p.stat().st_size]
+    contents = {p: p.read_bytes() for p in images}
+    work = box.dir / "work"
+    shutil.copytree(work, box.dir / "kept", symlinks=True)
+    tried = accepted = 0
+    end = time.monotonic() + seconds
+    while time.monotonic() < end or tried < len(images):
+        image = images[tried % len(images)]
+        bad, what = damage(rng, contents[image])
+        accepted += one_damage(box, s, image, bad, f"{what} (seed {seed})", Path(tool))
+        image.write_bytes(contents[image])
+        tried += 1
+    shutil.rmtree(work)
+    shutil.copytree(box.dir / "kept", work, symlinks=True)
+    s.restore()
+    s.finish()
+    return {"tried": tried, "accepted": accepted}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["tree", "pipes", "threads"])
+def test_restore_damaged(boxed: Callable[..., Any], build: Path, name: str) -> None:
+    seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
+    tool = str(build / "torpor")
+    boxed(restore_damaged, name=name, tool=tool, seconds=SECONDS / 3, seed=seed, timeout=300)

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""SIGKILL to torpor at random instants of a dump: the target neither dies nor miscalculates.
+
+KILLS (500) says how often. The target (tests/live/busy.c) verifies registers, sums, system calls
+and signals all the time and counts its rounds for each thread, so a hanging thread shows too.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import random
+import shutil
+import signal
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from box import TORPOR, Box, Failed, read_stat
+from subjects import Subject
+
+KILLS = int(os.environ.get("KILLS", "500"))
+COUNTERS = 9
+
+
+class Beats:
+    """The counters of the target, in shared memory."""
+
+    def __init__(self, path: Path) -> None:
+        with path.open("rb") as f:
+            self.map = mmap.mmap(f.fileno(), 4096, prot=mmap.PROT_READ)
+
+    def read(self) -> tuple[int, ...]:
+        return struct.unpack_from(f"{COUNTERS}Q", self.map)
+
+
+def every_thread_goes_on(s: Subject, beats: Beats, what: str) -> None:
+    """Each counter moves within 3 s, and no mistake was found."""
+    start = beats.read()
+
+    def moved() -> bool:
+        if s.answer() or s.pid in s.box.statuses:
+            raise Failed(
+                f"{what}: the target says {s.lines()}, status {s.box.statuses.get(s.pid)}"
+            )
+        return all(a < b for a, b in zip(start, beats.read()))
+
+    try:
+        s.box.until("", 3, moved)
+    except Failed as e:
+        if str(e).strip(": ") != "after 3 s":
+            raise
+        states = {
+            tid: read_stat(f"/proc/{t.pid}/task/{tid}/stat")[1][0]
+            for t in s.box.tasks()
+            for tid in t.tids
+        }
+        raise Failed(
+            f"{what}: a thread hangs: {start} {beats.read()} states {states}"
+        ) from None
+
+
+def kill_harness(box: Box, kills: int, seed: int) -> dict[str, Any]:
+    rng = random.Random(seed)
+    s = Subject(box, "busy")
+    s.start()
+    beats = Beats(box.dir / "work/beats")
+    every_thread_goes_on(s, beats, "before any dump")
+    times = []
+    for _ in range(5):
+        times.append(s.dump("-R").seconds)
+        every_thread_goes_on(s, beats, "after an ordinary dump")
+        shutil.rmtree(s.images)
+    span = sorted(times)[2] * 1.05
+    images = box.dir / "killed"
+    command = ["dump", "-t", str(s.pid), "-R", "-D", str(images), "-o", "dump.log", "-v4"]
+    hit = complete = 0
+    for i in range(kills):
+        images.mkdir()
+        delay = rng.random() * span
+        tool = box.start([TORPOR, *command])
+        time.sleep(delay)
+        box.reap()
+        if tool not in box.statuses:
+            os.kill(tool, signal.SIGKILL)
+        status = box.wait(tool, 10)
+        hit += status == -signal.SIGKILL
+        complete += (images / "inventory.img").exists()
+        what = f"kill {i} after {delay * 1000:.2f} ms of {span * 1000:.2f} (seed {seed})"
+        every_thread_goes_on(s, beats, what)
+        shutil.rmtree(images)
+    if kills >= 100 and hit < kills // 2:
+        raise Failed(f"only {hit} of {kills} kills met a running dump")
+    s.dump()
+    s.restore()
+    every_thread_goes_on(s, beats, "after dump and restore")
+    s.finish()
+    return {"kills": kills, "hit": hit, "complete": complete, "span_ms": span * 1000}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(2))
+def test_kill(boxed: Callable[..., Any], part: int) -> None:
+    seed = int(os.environ.get("SEED", time.time_ns() % 1000000)) + part
+    figures = boxed(kill_harness, kills=KILLS // 2, seed=seed, timeout=60 + KILLS)
+    print(figures)
