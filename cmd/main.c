@@ -75,11 +75,14 @@ static void report(const struct options *o, const struct err *err)
 	/* without a log file the log is standard error: said once is enough */
 	if (o->as_criu || log_fd() != STDERR_FILENO)
 		log_failure(file, err->line, text);
-	if (o->as_criu && log_fd() != STDERR_FILENO)
-		fprintf(stderr, "Error (%s:%d): %s\n", file, err->line, text);
-	else if (!o->as_criu)
-		fprintf(stderr, "torpor%s%s: %s\n", command ? " " : "", command ? command : "",
-			text);
+	if (!o->as_criu || log_fd() != STDERR_FILENO) {
+		if (o->as_criu)
+			fprintf(stderr, "Error (%s:%d): ", file, err->line);
+		else
+			fprintf(stderr, "torpor%s%s: ", command ? " " : "", command ? command : "");
+		plain_string(stderr, text);
+		fputc('\n', stderr);
+	}
 	if (o->json)
 		print_json_error(err);
 	if (err->class != ERR_USAGE)

@@ -184,9 +184,9 @@ static int show_text(const struct world *w, struct image_set *set, FILE *out, st
 	world_each_task(t, w) {
 		if (r < 0 || !task_is_alive(t))
 			continue;
-		fprintf(out, "\ntask %d (%s): files\n", t->pid, task_comm(t));
+		fprintf(out, "\ntask %d: files\n", t->pid);
 		print_files(w, t, out);
-		fprintf(out, "task %d (%s): memory\n", t->pid, task_comm(t));
+		fprintf(out, "task %d: memory\n", t->pid);
 		print_areas(w, t, out);
 	}
 	return r;
