@@ -2,6 +2,7 @@
 #include "kernel/ptrace.h"
 #include <elf.h>
 #include <errno.h>
+#include <linux/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>

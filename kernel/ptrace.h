@@ -7,7 +7,6 @@
 #pragma once
 #include "base/err.h"
 #include <linux/filter.h>
-#include <linux/ptrace.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -38,8 +37,8 @@ int ptrace_peek_signals(pid_t tid, bool shared, uint64_t from, siginfo_t *buf, s
 int ptrace_get_rseq(pid_t tid, struct rseq_config *ret) must_use;
 int ptrace_get_user_dispatch(pid_t tid, struct user_dispatch *ret) must_use;
 /*
- * Instructions of the index-th seccomp filter (0 is the newest) into buf, which has room for
- * BPF_MAXINSNS; their number, or -ENOENT behind the oldest.
+ * Instructions of the index-th seccomp filter (0 is the oldest) into buf, which has room for
+ * BPF_MAXINSNS; their number, or -ENOENT behind the newest.
  */
 int ptrace_seccomp_filter(pid_t tid, unsigned index, struct sock_filter *buf) must_use;
 /* SECCOMP_FILTER_FLAG_* of that filter (since 4.16). */

@@ -70,6 +70,14 @@ static int add_timer(
 	return 0;
 }
 
+static int by_id(const void *x, const void *y)
+{
+	const PosixTimerEntry *const *a = x, *const *b = y;
+
+	return (*a)->it_id < (*b)->it_id ? -1 : (*a)->it_id > (*b)->it_id;
+}
+
+/* The kernel lists them in an order of its own. */
 static int timers_look(struct look *l, struct err *err)
 {
 	TaskTimersEntry *e = own_timers(l);
@@ -89,6 +97,8 @@ static int timers_look(struct look *l, struct err *err)
 		if (r < 0)
 			return r;
 	}
+	if (r == 0 && e->n_posix)
+		qsort(e->posix, e->n_posix, sizeof(*e->posix), by_id);
 	return r;
 }
 
@@ -196,13 +206,6 @@ static void make_by_id(struct tape *t, const TaskTimersEntry *e)
 			T_DATA(event_of(t, e->posix[i])), T_DATA(tape_data(t, &id, sizeof(id))));
 	}
 	tape_call(t, "timers", TAPE_MUST, SYS_prctl, T(RESTORE_IDS), T(IDS_OFF), T(0), T(0), T(0));
-}
-
-static int by_id(const void *x, const void *y)
-{
-	const PosixTimerEntry *const *a = x, *const *b = y;
-
-	return (*a)->it_id < (*b)->it_id ? -1 : (*a)->it_id > (*b)->it_id;
 }
 
 /* A new process counts its timers from 0; a wrong guess is found by asking for the id. */

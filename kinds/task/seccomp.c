@@ -39,7 +39,10 @@ static SeccompEntry *all_filters(struct world *w)
 	return list->at[0]->msg;
 }
 
-/* The chain of one thread, newest first, as the kernel hands it out. */
+/*
+ * The chain of one thread, oldest first: so the kernel counts (get_nth_filter() in kernel/seccomp.c),
+ * although ptrace(2) says the opposite.
+ */
 struct chain {
 	SeccompFilter **at;
 	size_t n;
@@ -95,10 +98,10 @@ static bool same_chain(const SeccompEntry *all, uint32_t newest, const struct ch
 {
 	uint32_t at = newest;
 
-	for (size_t i = 0; i < c->n; i++) {
+	for (size_t i = c->n; i-- > 0;) {
 		const SeccompFilter *f = all->seccomp_filters[at];
 
-		if (!same_filter(f, c->at[i]) || (bool)f->has_prev != (i + 1 < c->n))
+		if (!same_filter(f, c->at[i]) || (bool)f->has_prev != (i > 0))
 			return false;
 		at = f->prev;
 	}
@@ -107,10 +110,10 @@ static bool same_chain(const SeccompEntry *all, uint32_t newest, const struct ch
 
 static uint32_t add_chain(struct world *w, SeccompEntry *all, const struct chain *c)
 {
-	for (size_t i = c->n; i-- > 0;) {
+	for (size_t i = 0; i < c->n; i++) {
 		SeccompFilter *f = c->at[i];
 
-		if (i + 1 < c->n) {
+		if (i > 0) {
 			f->has_prev = true;
 			f->prev = (uint32_t)(all->n_seccomp_filters - 1);
 		}
