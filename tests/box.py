@@ -302,7 +302,8 @@ def _as_init(fd: int, box: Box, function: Callable[..., Any], args: dict[str, An
     except BaseException:
         text = traceback.format_exc()
     if kind == "failed":
-        logs = sorted(box.dir.rglob("*.log")) + sorted(box.dir.rglob("result"))
+        logs = sorted(box.dir.rglob("*.log"), key=lambda p: p.stat().st_mtime)[-2:]
+        logs += sorted(box.dir.rglob("result"))
         text = "\n".join([text, *box.notes[-4:], *(tail(p) for p in logs)])
     _report(fd, kind, text, data)
 

@@ -112,6 +112,8 @@ class Subject:
     def restore(self, *options: str, timeout: float = 60) -> Done:
         """Restores it; every task and thread must be there as it was."""
         (self.box.dir / "pidfile").unlink(missing_ok=True)
+        self.box.reap()
+        self.box.statuses.clear()  # the same pids live again
         done = self.box.torpor(*self.restore_command(*options), timeout=timeout, fds=self.fds)
         if done.status != 0:
             raise Failed("restore failed")
@@ -132,16 +134,13 @@ class Subject:
 
     # --------------------------------------------------------------------------------- state
 
-    def _ours(self) -> list[Task]:
-        return self.box.tasks()
-
     def expect_tasks(self) -> None:
         """The tasks are those of the start: ids, parents, groups, sessions, states, threads."""
         last: list[Task] = []
 
         def same() -> bool:
             nonlocal last
-            last = self._ours()
+            last = self.box.tasks()
             return last == self.before
 
         try:
@@ -154,15 +153,15 @@ class Subject:
             ) from None
 
     def expect_stopped(self) -> None:
-        for t in self._ours():
+        for t in self.box.tasks():
             if t.state not in "TZ":
                 raise Failed(f"task is not stopped: {t}")
             for tid in t.tids if t.state == "T" else ():
                 state = Path(f"/proc/{t.pid}/task/{tid}/stat").read_text().rsplit(")", 1)[1]
                 if state.split()[0] not in "TZ":
                     raise Failed(f"thread {tid} of {t} is not stopped")
-        if [t.pid for t in self._ours()] != [t.pid for t in self.before]:
-            raise Failed(f"tasks are {self._ours()}, were {self.before}")
+        if [t.pid for t in self.box.tasks()] != [t.pid for t in self.before]:
+            raise Failed(f"tasks are {self.box.tasks()}, were {self.before}")
 
     def resume(self) -> None:
         """SIGCONT to those that ran before."""
