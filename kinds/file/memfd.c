@@ -27,6 +27,8 @@
 #define F_SEAL_EXEC 0x20
 #endif
 
+enum { DEFAULT_MODE = 0777 };
+
 static const char zero_name[] = "/dev/zero";
 static const char memfd_prefix[] = "/memfd:";
 static const char deleted[] = " (deleted)";
@@ -94,7 +96,8 @@ static int memfd_add_inode(const struct fd_look *l, MemfdInodeEntry **ret, struc
 	e->shmid = shared.shmid = new_shmid(l, e);
 	e->seals = seals < 0 ? F_SEAL_SEAL : (uint32_t)seals;
 	e->inode_id = l->world->entries[IMG_MEMFD_INODE].n + 1;
-	if (strcmp(e->name, zero_name) != 0) {
+	/* Readers before 3.19 do not know this field: only where it says something. */
+	if (strcmp(e->name, zero_name) != 0 && (l->st.st_mode & 07777) != DEFAULT_MODE) {
 		e->has_mode = true;
 		e->mode = l->st.st_mode;
 	}
