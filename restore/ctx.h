@@ -3,6 +3,7 @@
 #pragma once
 #include "inject/husk.h"
 #include "kinds/kind.h"
+#include "kinds/mem/mm.h"
 #include "kinds/store.h"
 #include "restore/plan.h"
 #include "restore/restore.h"
@@ -14,6 +15,7 @@ struct restore {
 	struct image_set *images;
 	struct world *world;
 	struct file_store *files;
+	struct mm_legacies *legacies;
 	struct plan plan;
 	struct husk_layout layout;
 	struct husk *husks; /* by actor index */

@@ -63,6 +63,7 @@ static int restore_plan(void *ctx, struct err *err)
 	for (size_t i = 0; i < rs->n_husks; i++)
 		rs->husks[i].mem = -1;
 	rs->files = file_store_new(rs->world, rs->images, rs->o);
+	rs->legacies = mm_legacies_new();
 	return 0;
 }
 
@@ -125,6 +126,7 @@ int restore_run(const struct options *o, int images_dirfd, int workdir_fd, stage
 	ret->total_us = clock_us() - rs.start_us;
 	if (rs.files)
 		file_store_free(rs.files);
+	mm_legacies_free(rs.legacies);
 	if (rs.layout.send_fd >= 0)
 		close(rs.layout.send_fd);
 	image_set_close(rs.images);

@@ -107,7 +107,9 @@ struct build {
 	struct vec_of(struct chunk) chunks;
 	struct vec_of(struct late_write) late;
 	struct pieces pieces;
-	struct page_source pages, theirs; /* theirs: of the task whose memory was inherited */
+	struct page_source pages; /* what the husk is to hold (until mm_finish()) */
+	const struct page_source *theirs; /* what it holds already, inherited; or NULL */
+	struct page_source theirs_own; /* behind theirs if nobody else has it */
 	struct vdso_plan vdso;
 	struct gather gather;
 	bool thp_always; /* the machine's policy gives huge pages to every area */
@@ -162,6 +164,16 @@ struct overlap {
 typedef int cow_emit(struct build *b, const struct overlap *o, struct err *err);
 int cow_compare(struct build *b, const struct overlap *o, size_t *cursor, cow_emit *emit,
 	struct err *err) must_use;
+
+/* ---- mm_legacy.c ---- */
+/* What the husk inherited if that is not simply its parent's images; or NULL. */
+const struct page_source *legacy_find(const struct mm_build *mb);
+/* Decides what the husk holds while children are forked from it; may change b->pages. */
+int legacy_plan(struct build *b, struct err *err) must_use;
+/* After the work: takes b->pages if it is needed further. */
+void legacy_keep(struct build *b);
+/* After all forks: the pages that are the task's own. */
+int legacy_settle(struct mm_build *b, struct err *err) must_use;
 
 /* ---- mm_fill.c ---- */
 int fill_pieces(struct build *b, struct err *err) must_use;

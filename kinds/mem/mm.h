@@ -30,6 +30,14 @@ int mm_dump_shared(struct file_collector *files, struct image_set *images, uint3
 extern const struct facet facet_mm;
 
 /* ---- restore ---- */
+/*
+ * What parents keep from mm_build() to mm_finish() for the tasks forked from them in between, so
+ * that pages which only the children share stay shared. One per restore.
+ */
+struct mm_legacies;
+struct mm_legacies *mm_legacies_new(void);
+void mm_legacies_free(struct mm_legacies *l); /* NULL is fine */
+
 struct mm_build {
 	struct world *world;
 	const struct task *task;
@@ -37,6 +45,7 @@ struct mm_build {
 	struct husk *husk;
 	struct image_set *images;
 	struct file_store *files;
+	struct mm_legacies *legacies; /* NULL: every parent forks with its own pages */
 	uint64_t pages_restored, pages_compared, pages_skipped_cow; /* counted up */
 };
 
@@ -48,7 +57,10 @@ int mm_find_hole(const struct world *w, size_t len, uint64_t *ret_addr, struct e
  * link. Contents equal to the inherited ones are not written (they stay shared).
  */
 int mm_build(struct mm_build *b, struct err *err) must_use;
-/* After all forks: what must not be inherited or needs the final state: mlock, madvise, seals. */
+/*
+ * After all forks: the parent's own pages where its children had others in common, and what must
+ * not be inherited or needs the final state: mlock, madvise, guards, seals.
+ */
 int mm_finish(struct mm_build *b, struct err *err) must_use;
 /* Whether child's address space is worth starting as a fork of its parent's. */
 bool mm_inherits(const struct task *child, const struct task *parent);

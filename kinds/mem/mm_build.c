@@ -86,12 +86,15 @@ static int open_pages(struct build *b, struct err *err)
 
 	if (r < 0 || !parent)
 		return r;
-	r = page_source_open(b->b->images, IMG_PAGEMAP, (unsigned long)parent->pid, &b->theirs, err);
-	if (r == 0)
-		r = page_source_map(&b->theirs, err);
-	if (r == 0)
-		r = page_source_map(&b->pages, err);
-	return r;
+	b->theirs = legacy_find(b->b);
+	if (!b->theirs) {
+		b->theirs = &b->theirs_own;
+		r = page_source_open(b->b->images, IMG_PAGEMAP, (unsigned long)parent->pid,
+			&b->theirs_own, err);
+		if (r == 0)
+			r = page_source_map(&b->theirs_own, err);
+	}
+	return r < 0 ? r : page_source_map(&b->pages, err);
 }
 
 /* Descriptors the husk needs all the time; they are sent with the first files. */
@@ -126,6 +129,8 @@ static int plan(struct build *b, struct err *err)
 		r = open_pages(b, err);
 	if (r == 0)
 		r = vdso_plan(b, err);
+	if (r == 0)
+		r = legacy_plan(b, err);
 	if (r == 0)
 		r = pieces_plan(b, err);
 	if (r == 0)
@@ -232,6 +237,7 @@ int mm_build(struct mm_build *mb, struct err *err)
 	b->husk = mb->husk;
 	b->tape = tape_new();
 	r = run(b, err);
+	legacy_keep(b);
 	tape_free(b->tape);
 	vec_done(&b->notes);
 	vec_done(&b->readings);
@@ -239,7 +245,7 @@ int mm_build(struct mm_build *mb, struct err *err)
 	vec_done(&b->late);
 	vec_done(&b->pieces);
 	page_source_close(&b->pages);
-	page_source_close(&b->theirs);
+	page_source_close(&b->theirs_own);
 	free(b->vdso.saved);
 	free(b);
 	return r;

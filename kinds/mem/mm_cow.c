@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Memory shared with the parent by copy-on-write. The husk is a fork of the parent's, whose memory
- * is exactly what the parent's images say. So both questions, which areas and which pages can stay,
- * are answered by the images alone:
+ * is exactly what images say: the parent's own, or what mm_legacy.c made of them. So both
+ * questions, which areas and which pages can stay, are answered by images alone:
  *
  * - a part of an area stays if the parent has a private area of the same kind over it;
- * - in such a part a page stays if both images have it with the same bytes (or neither has it); a
+ * - in such a part a page stays if both sides have it with the same bytes (or neither has it); a
  *   different one is written, one that only the parent has is dropped.
  */
 #include "kinds/mem/build.h"
@@ -133,9 +133,11 @@ static int forget_missing(struct build *b, uint64_t at, uint64_t end, size_t *ow
 
 int cow_forget(struct build *b, struct err *err)
 {
-	const struct page_segments *theirs = &b->theirs.segments;
+	const struct page_segments *theirs = b->theirs ? &b->theirs->segments : NULL;
 	size_t i = 0, own = 0;
 
+	if (!theirs)
+		return 0;
 	vec_each(p, &b->pieces) {
 		if (!p->kept)
 			continue;
@@ -175,7 +177,7 @@ static int compare_range(struct build *b, const struct overlap *o, const struct 
 	uint64_t start, uint64_t end, cow_emit *emit, struct err *err)
 {
 	const uint8_t *mine = page_source_bytes(&b->pages, o->seg, start);
-	const uint8_t *old = page_source_bytes(&b->theirs, their, start);
+	const uint8_t *old = page_source_bytes(b->theirs, their, start);
 	uint64_t differs = start; /* [differs, at) is to be written */
 	int r = 0;
 
@@ -193,7 +195,7 @@ static int compare_range(struct build *b, const struct overlap *o, const struct 
 int cow_compare(struct build *b, const struct overlap *o, size_t *cursor, cow_emit *emit,
 	struct err *err)
 {
-	const struct page_segments *theirs = &b->theirs.segments;
+	const struct page_segments *theirs = &b->theirs->segments;
 	uint64_t at = o->start;
 	int r = 0;
 

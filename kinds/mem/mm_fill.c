@@ -111,7 +111,7 @@ static int emit(struct build *b, const struct overlap *o, struct err *err)
 	if (!len)
 		return 0;
 	b->b->pages_restored += len / PAGE;
-	if (o->piece->by_mem) {
+	if (o->piece->by_mem || b->pages.layers.at[o->seg->layer].fd < 0) {
 		struct late_write w = { o->start, len, o->seg->layer, offset };
 
 		vec_push(&b->late, w);
@@ -244,12 +244,23 @@ int fill_learn(struct build *b, struct err *err)
 	return 0;
 }
 
+/* A layer without descriptor is mapped (mm_legacy.c). */
+static int late_read(const struct build *b, const struct late_write *w, uint64_t done,
+	uint8_t *buf, uint64_t n)
+{
+	const struct page_layer *l = &b->pages.layers.at[w->layer];
+
+	if (l->fd >= 0)
+		return io_pread_all(l->fd, buf, n, (off_t)(w->offset + done));
+	memcpy(buf, l->map + w->offset + done, n);
+	return 0;
+}
+
 static int late_write(struct build *b, const struct late_write *w, uint8_t *buf, struct err *err)
 {
 	for (uint64_t done = 0; done < w->len;) {
 		uint64_t n = w->len - done < LATE_BUFFER ? w->len - done : LATE_BUFFER;
-		int r = io_pread_all(b->pages.layers.at[w->layer].fd, buf, n,
-			(off_t)(w->offset + done));
+		int r = late_read(b, w, done, buf, n);
 
 		if (r < 0)
 			return err_sysn(err, -r, "cannot read the pages of 0x%lx", w->vaddr + done);

@@ -177,8 +177,10 @@ static int finish(struct finish *f, const struct task *t, struct err *err)
 int mm_finish(struct mm_build *b, struct err *err)
 {
 	struct finish f = { .b = b, .tape = tape_new() };
-	int r = finish(&f, b->task, err);
+	int r = legacy_settle(b, err);
 
+	if (r == 0)
+		r = finish(&f, b->task, err);
 	tape_free(f.tape);
 	vec_done(&f.calls);
 	return r < 0 ? err_while(err, "finishing the memory of task %d", b->task->pid) : 0;
