@@ -1,4 +1,5 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Building and asking the world; its invariants stand in world.h. */
 #include "model/world.h"
 #include <errno.h>
 
@@ -86,10 +87,14 @@ struct entry *world_add(struct world *w, enum image_id image, unsigned long id, 
 
 int world_add_file(struct world *w, FileEntry *fe, struct err *err)
 {
-	if (table_get(&w->files, fe->id))
+	const FileEntry *old = table_get(&w->files, fe->id);
+	const bool tun = fe->type == FD_TYPES__TUNF;
+
+	if (old && tun == (old->type == FD_TYPES__TUNF))
 		return err_set(err, ERR_IMAGE, EEXIST, "file id %u stands twice in files.img",
 			fe->id);
-	table_put(&w->files, fe->id, fe);
+	if (!old || tun)
+		table_put(&w->files, fe->id, fe);
 	world_add(w, IMG_FILES, 0, fe);
 	return 0;
 }

@@ -98,7 +98,10 @@ int world_add_task(struct world *w, struct task *parent, pid_t pid, size_t n_thr
 struct task *world_task(const struct world *w, pid_t pid); /* or NULL */
 /* Adds a message to a global image; its payload is empty. Never fails. */
 struct entry *world_add(struct world *w, enum image_id image, unsigned long id, void *msg);
-/* Adds a FileEntry (IMG_FILES) and indexes it by its id; -EEXIST if the id is taken. */
+/*
+ * Adds a FileEntry (IMG_FILES) and indexes it by its id; -EEXIST if the id is taken. Only a tun
+ * descriptor shares its id with a file, the device node; world_file() finds the tun.
+ */
 int world_add_file(struct world *w, FileEntry *fe, struct err *err) must_use;
 FileEntry *world_file(const struct world *w, uint32_t id); /* or NULL */
 /* Whether a task has something to run: not a zombie. */

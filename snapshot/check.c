@@ -1,5 +1,8 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
-/* Rules that concern more than one room; then the rooms' own. Every walk is linear. */
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Rules that concern more than one room; then the rooms' own, which rely on the former and are
+ * only asked when those found no error. Every walk is linear.
+ */
 #include "snapshot/check.h"
 #include "kinds/kind.h"
 
@@ -9,22 +12,58 @@
 
 /* ---- identity and tree ---- */
 
+/*
+ * One number, one thread. A number that names a group or a session cannot be that of a thread
+ * which is no leader: while the group exists the kernel gives its number to nobody else.
+ */
 static void check_tids(const struct world *w, struct findings *f)
 {
 	struct table tids = { 0 };
 
 	world_each_task(t, w) {
 		task_each_thread(th, t) {
-			struct task *other = table_get(&tids, (uint64_t)th->tid);
+			struct thread *other = table_get(&tids, (uint64_t)th->tid);
 
 			if (other)
 				finding_add(f, "id-twice", SEV_ERROR, t->pid,
-					"tasks %d and %d both have a thread %d", other->pid, t->pid,
-					th->tid);
-			table_put(&tids, (uint64_t)th->tid, t);
+					"tasks %d and %d both have a thread %d", other->task->pid,
+					t->pid, th->tid);
+			table_put(&tids, (uint64_t)th->tid, th);
+		}
+	}
+	world_each_task(t, w) {
+		const pid_t ids[] = { t->pgid, t->sid };
+
+		for (size_t i = 0; i < 2; i++) {
+			const struct thread *th = table_get(&tids, (uint64_t)ids[i]);
+
+			if (th && th != &th->task->threads[0])
+				finding_add(f, "id-twice", SEV_ERROR, t->pid,
+					"task %d is in %s %d, which is a thread of task %d", t->pid,
+					i ? "session" : "process group", ids[i], th->task->pid);
 		}
 	}
 	table_done(&tids);
+}
+
+/* A process group never leaves its session (setpgid(2)). 0: outside of what was saved. */
+static void check_groups(const struct world *w, struct findings *f)
+{
+	struct table groups = { 0 };
+
+	world_each_task(t, w) {
+		const struct task *first = table_get(&groups, (uint64_t)t->pgid);
+
+		if (!t->pgid)
+			continue;
+		if (!first)
+			table_put(&groups, (uint64_t)t->pgid, t);
+		else if (first->sid != t->sid)
+			finding_add(f, "tree-group-session", SEV_ERROR, t->pid,
+				"tasks %d and %d are in process group %d but in the sessions %d "
+				"and %d", first->pid, t->pid, t->pgid, first->sid, t->sid);
+	}
+	table_done(&groups);
 }
 
 static void check_alone_ids(const struct world *w, struct findings *f)
@@ -72,7 +111,7 @@ static void check_spaces(const struct world *w, const struct task *t, struct fin
 				"cannot restore", t->pid, task_comm(t), spaces[i].what);
 }
 
-static void check_ids(const struct world *w, const struct task *t, struct findings *f)
+static void check_ids(const struct task *t, struct findings *f)
 {
 	if (t->pgid < 0 || t->sid < 0)
 		finding_add(f, "tree-ids", SEV_ERROR, t->pid,
@@ -159,7 +198,13 @@ static void check_area_files(const struct world *w, const struct task *t, struct
 	for (size_t i = 0; i < t->mm->n_vmas; i++) {
 		const VmaEntry *v = t->mm->vmas[i];
 
-		if (v->status & by_file && v->shmid <= UINT32_MAX)
+		if (!(v->status & by_file))
+			continue;
+		if (v->shmid > UINT32_MAX)
+			finding_add(f, "file-dangling", SEV_ERROR, t->pid,
+				"task %d: the area at 0x%lx maps file %lu", t->pid,
+				(unsigned long)v->start, (unsigned long)v->shmid);
+		else
 			check_file_ref(w, t, (uint32_t)v->shmid, "mapped file", f);
 	}
 }
@@ -236,16 +281,17 @@ static void check_files(const struct world *w, struct findings *f)
 void snapshot_check(const struct world *w, struct findings *f)
 {
 	check_tids(w, f);
+	check_groups(w, f);
 	check_alone_ids(w, f);
 	world_each_task(t, w) {
-		check_ids(w, t, f);
-		if (!task_is_alive(t))
-			continue;
-		check_alive(w, t, f);
-		/* rooms rely on what was checked so far */
-		if (!findings_error(f))
-			check_facets(w, t, f);
+		check_ids(t, f);
+		if (task_is_alive(t))
+			check_alive(w, t, f);
 	}
-	if (!findings_error(f))
-		check_files(w, f);
+	if (findings_error(f))
+		return;
+	world_each_task(t, w)
+		if (task_is_alive(t))
+			check_facets(w, t, f);
+	check_files(w, f);
 }

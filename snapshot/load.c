@@ -1,9 +1,20 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
-/* Reads an image set into a world. */
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Reads an image set into a world. Only what makes the world whole is verified here (image there,
+ * parsed, of a known kind); whether it makes sense is snapshot_check()'s question.
+ */
 #include "snapshot/load.h"
+#include "image/limits.h"
 #include "snapshot/snapshot.h"
 #include <errno.h>
 #include <stdio.h>
+
+struct loader {
+	struct image_set *set;
+	struct world *w;
+	struct table tables; /* files_id -> struct fdtable */
+	size_t n_threads; /* of all tasks */
+};
 
 /* The only message of an image that has to be there. */
 int load_one(struct image_set *set, enum image_id type, unsigned long id, struct arena *a, void *ret,
@@ -36,6 +47,8 @@ static int load_inventory(struct image_set *set, struct world *w, struct err *er
 	if (r < 0)
 		return r;
 	w->inventory = inv;
+	if (inv->img_version == 0)
+		return err_image(err, "this is a pre-dump, which cannot be restored");
 	if (!inv->has_fdinfo_per_id || !inv->fdinfo_per_id)
 		return err_image(err,
 			"inventory.img is of a release that is too old: descriptors per task");
@@ -46,190 +59,263 @@ static int load_inventory(struct image_set *set, struct world *w, struct err *er
 
 /* ---- tasks ---- */
 
-static int load_thread(struct image_set *set, struct world *w, struct thread *th, struct err *err)
+static int learn_state(const CoreEntry *core, pid_t pid, enum task_state *ret, struct err *err)
 {
-	return load_one(set, IMG_CORE, (unsigned long)th->tid, w->arena, &th->core, err);
-}
-
-static int learn_state(struct task *t, struct err *err)
-{
-	const CoreEntry *core = t->threads[0].core;
-
 	if (!core->tc)
-		return err_image(err, "core-%d.img has no task part (tc)", t->pid);
+		return err_image(err, "core-%d.img has no task part (tc)", pid);
 	switch (core->tc->task_state) {
 	case TASK_ALIVE:
 	case TASK_STOPPED:
-		t->state = (enum task_state)core->tc->task_state;
+		*ret = (enum task_state)core->tc->task_state;
 		return 0;
 	case TASK_DEAD:
 	case 6: /* another name for a zombie in old releases */
-		t->state = TASK_DEAD;
+		*ret = TASK_DEAD;
 		return 0;
 	default:
-		return err_image(err, "core-%d.img has the unknown state %u", t->pid,
+		return err_image(err, "core-%d.img has the unknown state %u", pid,
 			core->tc->task_state);
 	}
 }
 
-static int load_table(struct image_set *set, struct world *w, struct fdtable *ft, struct err *err)
+static int load_table(struct loader *l, struct task *t, struct err *err)
 {
+	struct fdtable *ft = table_get(&l->tables, t->ids->files_id);
 	struct image_reader *r;
 	FdinfoEntry *fe;
-	int got = image_open(set, IMG_FDINFO, ft->id, &r, err);
+	int got;
 
+	t->fds = ft;
+	if (ft)
+		return 0;
+	ft = t->fds = arena_new_of(l->w->arena, struct fdtable);
+	ft->id = t->ids->files_id;
+	ft->owner = t;
+	table_put(&l->tables, ft->id, ft);
+	got = image_open(l->set, IMG_FDINFO, ft->id, &r, err);
+	if (got == 0 && !r)
+		return err_set(err, ERR_IMAGE, ENOENT, "image 'fdinfo-%u.img' is missing", ft->id);
 	if (got < 0)
 		return got;
-	if (!r)
-		return err_set(err, ERR_IMAGE, ENOENT, "image 'fdinfo-%u.img' is missing", ft->id);
-	while ((got = image_next(r, w->arena, &fe, err)) > 0)
-		arena_push(w->arena, ft->fds, ft->n_fds, fe);
+	while ((got = image_next(r, l->w->arena, &fe, err)) > 0)
+		arena_push(l->w->arena, ft->fds, ft->n_fds, fe);
 	image_reader_close(r);
 	return got;
 }
 
-static int load_alive(struct image_set *set, struct world *w, struct task *t, struct table *tables,
-	struct err *err)
+static int load_alive(struct loader *l, struct task *t, struct err *err)
 {
+	struct arena *a = l->w->arena;
 	unsigned long pid = (unsigned long)t->pid;
-	int r = load_one(set, IMG_IDS, pid, w->arena, &t->ids, err);
+	int r = 0;
 
+	for (size_t i = 1; i < t->n_threads && r == 0; i++)
+		r = load_one(l->set, IMG_CORE, (unsigned long)t->threads[i].tid, a,
+			&t->threads[i].core, err);
 	if (r == 0)
-		r = load_one(set, IMG_MM, pid, w->arena, &t->mm, err);
+		r = load_one(l->set, IMG_IDS, pid, a, &t->ids, err);
 	if (r == 0)
-		r = load_one(set, IMG_FS, pid, w->arena, &t->fs, err);
-	if (r < 0)
-		return r;
-	t->fds = table_get(tables, t->ids->files_id);
-	if (t->fds)
-		return 0;
-	t->fds = arena_new_of(w->arena, struct fdtable);
-	t->fds->id = t->ids->files_id;
-	t->fds->owner = t;
-	table_put(tables, t->ids->files_id, t->fds);
-	return load_table(set, w, t->fds, err);
+		r = load_one(l->set, IMG_MM, pid, a, &t->mm, err);
+	if (r == 0)
+		r = load_one(l->set, IMG_FS, pid, a, &t->fs, err);
+	return r < 0 ? r : load_table(l, t, err);
 }
 
-static int add_task(struct image_set *set, struct world *w, const PstreeEntry *pe,
-	struct task **ret, struct err *err)
+static bool is_id(uint32_t id)
 {
-	struct task *parent = pe->ppid ? world_task(w, (pid_t)pe->ppid) : NULL;
-	struct task *t;
-	int r;
+	return id > 0 && id <= INT32_MAX;
+}
 
-	if (pe->ppid && !parent)
-		return err_image(err, "pstree.img: task %u comes before its parent %u", pe->pid,
-			pe->ppid);
-	if (pe->pid == 0 || pe->pid > INT32_MAX || pe->n_threads == 0)
-		return err_image(err, "pstree.img has a task %u with %zu threads", pe->pid,
-			pe->n_threads);
-	r = world_add_task(w, parent, (pid_t)pe->pid, pe->n_threads, &t, err);
-	if (r < 0)
-		return r;
-	t->pgid = (pid_t)pe->pgid;
-	t->sid = (pid_t)pe->sid;
+/* What stands in a zombie's list of threads means nothing; other writers leave garbage there. */
+static int set_threads(struct task *t, const PstreeEntry *pe, struct err *err)
+{
 	for (size_t i = 1; i < t->n_threads; i++) {
-		if (pe->threads[i] == 0 || pe->threads[i] > INT32_MAX)
+		if (!is_id(pe->threads[i]))
 			return err_image(err, "pstree.img: task %u has a thread %u", pe->pid,
 				pe->threads[i]);
 		t->threads[i].tid = (pid_t)pe->threads[i];
 	}
-	*ret = t;
-	return load_thread(set, w, &t->threads[0], err);
+	return 0;
 }
 
-static int load_task(struct image_set *set, struct world *w, const PstreeEntry *pe,
-	struct table *tables, struct err *err)
+static int check_pstree(struct loader *l, const PstreeEntry *pe, struct err *err)
 {
-	struct task *t;
-	int r = add_task(set, w, pe, &t, err);
+	if (!is_id(pe->pid))
+		return err_image(err, "pstree.img has a task %u", pe->pid);
+	if (pe->ppid && (!is_id(pe->ppid) || !world_task(l->w, (pid_t)pe->ppid)))
+		return err_image(err, "pstree.img: task %u comes before its parent %u", pe->pid,
+			pe->ppid);
+	if (pe->pgid > INT32_MAX || pe->sid > INT32_MAX)
+		return err_image(err, "pstree.img: task %u has process group %u and session %u",
+			pe->pid, pe->pgid, pe->sid);
+	return 0;
+}
+
+static int load_task(struct loader *l, const PstreeEntry *pe, struct err *err)
+{
+	struct task *t, *parent = pe->ppid ? world_task(l->w, (pid_t)pe->ppid) : NULL;
+	enum task_state state = TASK_ALIVE;
+	size_t n_threads;
+	CoreEntry *core;
+	int r = check_pstree(l, pe, err);
 
 	if (r == 0)
-		r = learn_state(t, err);
+		r = load_one(l->set, IMG_CORE, pe->pid, l->w->arena, &core, err);
+	if (r == 0)
+		r = learn_state(core, (pid_t)pe->pid, &state, err);
 	if (r < 0)
 		return r;
-	if (!task_is_alive(t)) {
-		t->n_threads = 1;
-		return 0;
-	}
-	for (size_t i = 1; i < t->n_threads && r == 0; i++)
-		r = load_thread(set, w, &t->threads[i], err);
-	if (r == 0)
-		r = load_alive(set, w, t, tables, err);
-	return r;
+	n_threads = state == TASK_DEAD ? 1 : pe->n_threads;
+	l->n_threads += n_threads;
+	if (!n_threads || l->n_threads > IMAGE_IDS_MAX)
+		return err_image(err, "pstree.img: task %u has %zu threads", pe->pid, n_threads);
+	r = world_add_task(l->w, parent, (pid_t)pe->pid, n_threads, &t, err);
+	if (r < 0)
+		return r;
+	t->pgid = (pid_t)pe->pgid;
+	t->sid = (pid_t)pe->sid;
+	t->state = state;
+	t->threads[0].core = core;
+	r = set_threads(t, pe, err);
+	return r < 0 || state == TASK_DEAD ? r : load_alive(l, t, err);
 }
 
-static int load_tree(struct image_set *set, struct world *w, struct err *err)
+static int load_tree(struct loader *l, struct err *err)
 {
-	struct table tables = { 0 };
 	struct image_reader *r;
 	PstreeEntry *pe;
-	int got = image_open(set, IMG_PSTREE, 0, &r, err);
+	int got = image_open(l->set, IMG_PSTREE, 0, &r, err);
 
 	if (got < 0)
 		return got;
 	if (!r)
 		return err_set(err, ERR_IMAGE, ENOENT, "image 'pstree.img' is missing");
-	while ((got = image_next(r, w->arena, &pe, err)) > 0) {
-		got = load_task(set, w, pe, &tables, err);
+	while ((got = image_next(r, l->w->arena, &pe, err)) > 0) {
+		got = load_task(l, pe, err);
 		if (got < 0)
 			break;
 	}
-	if (got == 0 && !w->root)
+	if (got == 0 && !l->w->root)
 		got = err_image(err, "pstree.img is empty");
 	image_reader_close(r);
-	table_done(&tables);
 	return got;
 }
 
-/* ---- the rest ---- */
+/* ---- lists and numbered images ---- */
 
-static int load_payload(struct image_reader *r, struct world *w, struct entry *e,
+/* Messages of a System V queue follow their count, each with its size and its padded text. */
+static int skip_ipc_messages(struct image_reader *r, uint32_t n, struct arena *a, struct err *err)
+{
+	IpcMsg *m;
+
+	for (uint32_t i = 0; i < n; i++) {
+		int got = image_next_as(r, &ipc_msg__descriptor, a, &m, err);
+
+		if (got == 0)
+			return err_image(err, "image '%s' lacks messages", image_reader_name(r));
+		if (got > 0)
+			got = image_skip(r, ((size_t)m->msize + 7) & ~(size_t)7, err);
+		if (got < 0)
+			return got;
+	}
+	return 0;
+}
+
+/* The length of this payload is only known by walking it. */
+static int measure_ipc_messages(struct image_set *set, unsigned long id, off_t from, uint32_t n,
+	size_t *ret, struct err *err)
+{
+	struct arena *a = arena_new();
+	struct image_reader *r;
+	int e = image_open(set, IMG_IPCNS_MSG, id, &r, err);
+
+	if (e == 0 && !r)
+		e = err_image(err, "image 'ipcns-msg-%lu.img' vanished", id);
+	if (e == 0)
+		e = image_skip(r, (size_t)(from - image_offset(r)), err);
+	if (e == 0)
+		e = skip_ipc_messages(r, n, a, err);
+	if (e == 0)
+		*ret = (size_t)(image_offset(r) - from);
+	image_reader_close(r);
+	arena_free(a);
+	return e;
+}
+
+static int load_payload(struct loader *l, struct image_reader *r, struct entry *e,
 	enum image_id type, struct err *err)
 {
 	size_t len = snapshot_payload_len(type, e->msg);
 	void *bytes;
+	int got = 0;
 
-	if (!len)
-		return 0;
-	if (len > image_left(r))
-		return err_image(err, "image '%s' ends in the middle of a payload of %zu bytes",
-			image_reader_name(r), len);
-	bytes = arena_alloc(w->arena, len);
+	if (type == IMG_IPCNS_MSG)
+		got = measure_ipc_messages(l->set, e->id, image_offset(r),
+			((const IpcMsgEntry *)e->msg)->qnum, &len, err);
+	if (got < 0 || !len)
+		return got;
+	got = image_payload_keep(r, len, l->w->arena, &bytes, err);
+	if (got < 0)
+		return got;
 	e->payload = bytes;
 	e->payload_len = len;
-	return image_payload(r, bytes, len, err);
+	return 0;
 }
 
-static int load_list(struct image_set *set, struct world *w, enum image_id type, struct err *err)
+/* 1: there may be more of them. */
+static int load_entry(struct loader *l, struct image_reader *r, enum image_id type,
+	unsigned long id, struct err *err)
+{
+	unsigned flags = image_types[type].flags;
+	struct entry *e;
+	void *msg;
+	int got = image_next(r, l->w->arena, &msg, err);
+
+	if (got <= 0)
+		return got;
+	if (type == IMG_FILES) {
+		got = load_file(l->w, msg, err);
+		return got < 0 ? got : 1;
+	}
+	e = world_add(l->w, type, id, msg);
+	if (flags & IMGF_STREAM) {
+		e->streamed = true;
+		return 0;
+	}
+	got = load_payload(l, r, e, type, err);
+	if (got < 0)
+		return got;
+	if (flags & IMGF_ONE && image_left(r))
+		return err_image(err, "image '%s' has %zu bytes behind its only message",
+			image_reader_name(r), image_left(r));
+	return 1;
+}
+
+static int load_list(struct loader *l, enum image_id type, unsigned long id, struct err *err)
 {
 	struct image_reader *r;
-	void *msg;
-	int got = image_open(set, type, 0, &r, err);
+	int got = image_open(l->set, type, id, &r, err);
 
 	if (got < 0 || !r)
 		return got;
-	while ((got = image_next(r, w->arena, &msg, err)) > 0) {
-		if (type == IMG_FILES)
-			got = world_add_file(w, msg, err);
-		else
-			got = load_payload(r, w, world_add(w, type, 0, msg), type, err);
-		if (got < 0)
-			break;
-	}
+	do
+		got = load_entry(l, r, type, id, err);
+	while (got > 0);
 	image_reader_close(r);
 	return got;
 }
 
-static int load_lists(struct image_set *set, struct world *w, struct err *err)
+static int load_lists(struct loader *l, struct err *err)
 {
 	const unsigned elsewhere = IMGF_TASK | IMGF_RAW | IMGF_OLD | IMGF_SERVICE | IMGF_SET |
-		IMGF_NSID;
-	int r = 0;
+		IMGF_SERVICE_MAGIC;
+	struct image_list found;
+	int r = image_set_scan(l->set, &found, err);
 
-	for (int type = 0; type < IMG_COUNT && r == 0; type++)
-		if (!(image_types[type].flags & elsewhere) && type != IMG_TORPOR_STATE)
-			r = load_list(set, w, (enum image_id)type, err);
+	vec_each(f, &found)
+		if (r == 0 && !(image_types[f->type].flags & elsewhere))
+			r = load_list(l, f->type, f->id, err);
+	vec_done(&found);
 	return r;
 }
 
@@ -250,16 +336,16 @@ static void take_extra(struct task *t, TorporTaskEntry *e)
 	t->leader_dead = e->has_leader_dead && e->leader_dead;
 }
 
-static int load_extras(struct image_set *set, struct world *w, struct err *err)
+static int load_extras(struct loader *l, struct err *err)
 {
 	struct image_reader *r;
 	TorporTaskEntry *e;
-	int got = image_open(set, IMG_TORPOR_STATE, 0, &r, err);
+	int got = image_open(l->set, IMG_TORPOR_STATE, 0, &r, err);
 
 	if (got < 0 || !r)
 		return got;
-	while ((got = image_next(r, w->arena, &e, err)) > 0) {
-		struct task *t = world_task(w, (pid_t)e->pid);
+	while ((got = image_next(r, l->w->arena, &e, err)) > 0) {
+		struct task *t = is_id(e->pid) ? world_task(l->w, (pid_t)e->pid) : NULL;
 
 		if (!t || !task_is_alive(t)) {
 			got = err_image(err, "torpor-state speaks of a task %u that does not live",
@@ -274,13 +360,15 @@ static int load_extras(struct image_set *set, struct world *w, struct err *err)
 
 int snapshot_load(struct image_set *set, struct world *w, struct err *err)
 {
+	struct loader l = { .set = set, .w = w };
 	int r = load_inventory(set, w, err);
 
 	if (r == 0)
-		r = load_tree(set, w, err);
+		r = load_tree(&l, err);
 	if (r == 0)
-		r = load_lists(set, w, err);
+		r = load_lists(&l, err);
 	if (r == 0)
-		r = load_extras(set, w, err);
+		r = load_extras(&l, err);
+	table_done(&l.tables);
 	return r < 0 ? r : load_old_forms(set, w, err);
 }

@@ -1,7 +1,10 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
-/* Writes a world the way other readers of these images expect it. */
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Writes a world the way other readers of these images expect it: which images there are even when
+ * they say nothing, what stands in them for a zombie, one image per descriptor table however many
+ * tasks share it.
+ */
 #include "snapshot/snapshot.h"
-#include "base/vec.h"
 
 /* Finishes in any case; the first failure counts. */
 static int finish(struct image_writer *w, int r, struct err *err)
@@ -144,6 +147,7 @@ static bool gather_extra(struct world *w, struct task *t)
 	TorporTaskEntry bare = TORPOR_TASK_ENTRY__INIT;
 	TorporThreadEntry bare_thread = TORPOR_THREAD_ENTRY__INIT;
 
+	e->has_leader_dead = e->leader_dead = t->leader_dead;
 	e->threads = NULL;
 	e->n_threads = 0;
 	task_each_thread(th, t) {

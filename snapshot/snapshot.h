@@ -15,5 +15,5 @@ int snapshot_save(struct world *w, struct image_set *set, struct err *err) must_
  * model/world.h says is always there. Old forms are brought to the current one.
  */
 int snapshot_load(struct image_set *set, struct world *w, struct err *err) must_use;
-/* Bytes of payload that follow this message in its image; 0 for most types. */
+/* Bytes of payload that follow this message in its image, where the message tells; 0 for most. */
 size_t snapshot_payload_len(enum image_id type, const void *msg);

@@ -1,59 +1,82 @@
-// SPDX-License-Identifier: GPL-2.0-or-later
+/* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Old forms of images: files of each kind in an image of its own, parts of a task in images of
  * their own (docs/FORMAT.md). Everything after loading sees the current form only.
  */
 #include "snapshot/load.h"
 
-/* Kinds of files that stood in images of their own, and where they stand in file_entry. */
-static const struct {
-	enum image_id image;
-	FdTypes type;
-	size_t member, id; /* offsets in FileEntry and of the id in the message */
-} kinds[] = {
-#define KIND(img, fd, field, msg) \
-	{ IMG_##img, FD_TYPES__##fd, offsetof(FileEntry, field), offsetof(msg, id) }
-	KIND(REG_FILES, REG, reg, RegFileEntry),
-	KIND(EXT_FILES, EXT, ext, ExtFileEntry),
-	KIND(NS_FILES, NS, nsf, NsFileEntry),
-	KIND(EVENTFD_FILE, EVENTFD, efd, EventfdFileEntry),
-	KIND(EVENTPOLL_FILE, EVENTPOLL, epfd, EventpollFileEntry),
-	KIND(SIGNALFD, SIGNALFD, sgfd, SignalfdEntry),
-	KIND(INOTIFY_FILE, INOTIFY, ify, InotifyFileEntry),
-	KIND(FANOTIFY_FILE, FANOTIFY, ffy, FanotifyFileEntry),
-	KIND(TIMERFD, TIMERFD, tfd, TimerfdEntry),
-	KIND(PIPES, PIPE, pipe, PipeEntry),
-	KIND(FIFO, FIFO, fifo, FifoEntry),
-	KIND(UNIXSK, UNIXSK, usk, UnixSkEntry),
-	KIND(INETSK, INETSK, isk, InetSkEntry),
-	KIND(PACKETSK, PACKETSK, psk, PacketSockEntry),
-	KIND(NETLINK_SK, NETLINKSK, nlsk, NetlinkSkEntry),
-	KIND(TTY_FILES, TTY, tty, TtyFileEntry),
-	KIND(TUNFILE, TUNF, tunf, TunfileEntry),
-#undef KIND
-};
+/* ---- files of each kind in an image of its own ---- */
 
-static int old_files(struct image_set *set, struct world *w, size_t k, struct err *err)
+static int old_files(struct image_set *set, struct world *w, const struct file_member *m,
+	struct err *err)
 {
 	struct image_reader *r;
 	char *msg;
-	int got = image_open(set, kinds[k].image, 0, &r, err);
+	int got = image_open(set, m->image, 0, &r, err);
 
 	if (got < 0 || !r)
 		return got;
 	while ((got = image_next(r, w->arena, &msg, err)) > 0) {
 		FileEntry *fe = arena_msg(w->arena, FileEntry, file_entry);
 
-		fe->type = kinds[k].type;
-		fe->id = *(uint32_t *)(msg + kinds[k].id);
-		*(void **)((char *)fe + kinds[k].member) = msg;
-		got = world_add_file(w, fe, err);
+		fe->type = m->type;
+		fe->id = *(uint32_t *)(msg + m->id);
+		*(void **)((char *)fe + m->at) = msg;
+		got = load_file(w, fe, err);
 		if (got < 0)
 			break;
 	}
 	image_reader_close(r);
 	return got;
 }
+
+/* Forms that were old when this format was young; better a refusal than half a file. */
+static int refuse_ancient(struct image_set *set, enum image_id type, unsigned long id,
+	struct err *err)
+{
+	struct image_reader *r;
+	int e = image_open(set, type, id, &r, err);
+
+	if (e == 0 && r && image_left(r))
+		e = err_set(err, ERR_UNSUPPORTED, 95,
+			"image '%s' was written by a release that is too old",
+			image_reader_name(r));
+	image_reader_close(r);
+	return e;
+}
+
+static int old_file_images(struct image_set *set, struct world *w, struct err *err)
+{
+	static const enum image_id ancient[] = { IMG_EVENTPOLL_TFD, IMG_INOTIFY_WD,
+		IMG_FANOTIFY_MARK };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < sizeof(ancient) / sizeof(*ancient); i++)
+		r = refuse_ancient(set, ancient[i], 0, err);
+	for (const struct file_member *m = file_members; r == 0 && m->type; m++)
+		if (m->image != IMG_COUNT)
+			r = old_files(set, w, m, err);
+	return r;
+}
+
+/* A bit instead of a type. */
+static void old_remaps(struct world *w)
+{
+	const struct entry_list *list = &w->entries[IMG_REMAP_FPATH];
+
+	for (size_t i = 0; i < list->n; i++) {
+		RemapFilePathEntry *e = list->at[i]->msg;
+		const uint32_t ghost = 1u << 31;
+
+		if (e->has_remap_type)
+			continue;
+		e->has_remap_type = true;
+		e->remap_type = e->remap_id & ghost ? REMAP_TYPE__GHOST : REMAP_TYPE__LINKED;
+		e->remap_id &= ~ghost;
+	}
+}
+
+/* ---- parts of a task in images of their own ---- */
 
 /* All messages of an old per-task image. */
 struct messages {
@@ -157,6 +180,32 @@ static int old_credentials(struct image_set *set, struct world *w, struct task *
 	return 0;
 }
 
+/* What was said of a task and is now said of each thread. */
+static void old_members(struct task *t)
+{
+	TaskCoreEntry *tc = t->threads[0].core->tc;
+
+	task_each_thread(th, t) {
+		ThreadCoreEntry *c = th->core->thread_core;
+
+		if (!c)
+			continue;
+		if (!c->comm)
+			c->comm = tc->comm;
+		if (!c->has_cg_set && tc->has_cg_set) {
+			c->has_cg_set = true;
+			c->cg_set = tc->cg_set;
+		}
+		if (!c->has_seccomp_mode && tc->has_old_seccomp_mode) {
+			c->has_seccomp_mode = true;
+			c->seccomp_mode = tc->old_seccomp_mode;
+			c->has_seccomp_filter = tc->has_old_seccomp_filter;
+			c->seccomp_filter = tc->old_seccomp_filter;
+		}
+	}
+	tc->has_cg_set = tc->has_old_seccomp_mode = tc->has_old_seccomp_filter = false;
+}
+
 static int old_task(struct image_set *set, struct world *w, struct task *t, struct err *err)
 {
 	TaskCoreEntry *tc = t->threads[0].core->tc;
@@ -172,16 +221,17 @@ static int old_task(struct image_set *set, struct world *w, struct task *t, stru
 		if (r == 0 && th->core->thread_core)
 			r = old_queue(set, w, IMG_SIGNAL_PRIVATE, th->tid,
 				&th->core->thread_core->signals_p, err);
+	if (r == 0 && !t->mm->n_vmas)
+		r = refuse_ancient(set, IMG_VMAS, (unsigned long)t->pid, err);
+	old_members(t);
 	return r;
 }
 
 int load_old_forms(struct image_set *set, struct world *w, struct err *err)
 {
-	bool merged = w->entries[IMG_FILES].n > 0;
-	int r = 0;
+	int r = w->entries[IMG_FILES].n ? 0 : old_file_images(set, w, err);
 
-	for (size_t k = 0; !merged && r == 0 && k < sizeof(kinds) / sizeof(*kinds); k++)
-		r = old_files(set, w, k, err);
+	old_remaps(w);
 	world_each_task(t, w)
 		if (task_is_alive(t) && r == 0)
 			r = old_task(set, w, t, err);
