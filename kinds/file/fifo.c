@@ -9,6 +9,7 @@
 #include "base/cleanup.h"
 #include "kinds/file/family.h"
 #include "kinds/file/rooms.h"
+#include <errno.h>
 #include <fcntl.h>
 
 struct fifo_made {
@@ -95,6 +96,7 @@ static int fifo_create(struct file_maker *m, const FileEntry *fe, int *ret_fd, s
 	const RegFileEntry *reg = fifo_name(m->world, fe);
 	struct fifo_made *p;
 	auto_close int fd = -1;
+	struct stat st;
 	int r = 0;
 
 	if (!reg)
@@ -105,6 +107,8 @@ static int fifo_create(struct file_maker *m, const FileEntry *fe, int *ret_fd, s
 		return err_bug(err, "fifo '%s' is made twice", reg->name);
 	if (p->fd < 0) {
 		r = name_open_companion(m, e->regf_id, O_RDWR | O_NONBLOCK, &p->fd, err);
+		if (r == 0 && (fstat(p->fd, &st) < 0 || !S_ISFIFO(st.st_mode)))
+			r = err_target(err, EINVAL, "'%s' is no fifo now", reg->name);
 		if (r == 0)
 			r = queue_fill(p->fd, &p->queue, reg->flags & O_DIRECT, err);
 	}
