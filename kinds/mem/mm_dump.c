@@ -350,7 +350,7 @@ int mm_dump_pages(struct world *w, struct task *t, pid_t tid, struct image_set *
 		rc = save_spans(&p, images, pages_id, stats, err);
 	stats->scanned += p.scanned;
 	picker_done(&p);
-	return rc < 0 ? err_while(err, "saving the memory of task %d (%s)", t->pid, task_comm(t)) : 0;
+	return rc;
 }
 
 int mm_dump_shared(struct file_collector *files, struct image_set *images, uint32_t *next_pages_id,
