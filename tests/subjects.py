@@ -8,7 +8,7 @@ import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from box import BUILD, Box, Done, Failed, Skipped, Task, read_task
+from box import BUILD, Box, Done, Failed, Skipped, Task, read_stat, read_task
 
 
 @dataclass
@@ -112,8 +112,7 @@ class Subject:
     def restore(self, *options: str, timeout: float = 60) -> Done:
         """Restores it; every task and thread must be there as it was."""
         (self.box.dir / "pidfile").unlink(missing_ok=True)
-        self.box.reap()
-        self.box.statuses.clear()  # the same pids live again
+        self.forget()
         done = self.box.torpor(*self.restore_command(*options), timeout=timeout, fds=self.fds)
         if done.status != 0:
             raise Failed("restore failed")
@@ -128,6 +127,11 @@ class Subject:
         else:
             self.expect_tasks()
         return done
+
+    def forget(self) -> None:
+        """Forgets how tasks ended: the same pids are going to live again."""
+        self.box.reap()
+        self.box.statuses.clear()
 
     def kill(self) -> None:
         self.box.kill_all()
@@ -153,13 +157,18 @@ class Subject:
             ) from None
 
     def expect_stopped(self) -> None:
-        for t in self.box.tasks():
-            if t.state not in "TZ":
-                raise Failed(f"task is not stopped: {t}")
-            for tid in t.tids if t.state == "T" else ():
-                state = Path(f"/proc/{t.pid}/task/{tid}/stat").read_text().rsplit(")", 1)[1]
-                if state.split()[0] not in "TZ":
-                    raise Failed(f"thread {tid} of {t} is not stopped")
+        """Every task and thread is stopped; a stop that was asked for takes a moment."""
+
+        def running() -> list[str]:
+            found = []
+            for t in self.box.tasks():
+                for tid in t.tids:
+                    state = read_stat(f"/proc/{t.pid}/task/{tid}/stat")[1][0]
+                    if state not in "TZ":
+                        found.append(f"{t.comm} {t.pid} thread {tid} state {state}")
+            return found
+
+        self.box.until("tasks are not stopped", 2, lambda: not running())
         if [t.pid for t in self.box.tasks()] != [t.pid for t in self.before]:
             raise Failed(f"tasks are {self.box.tasks()}, were {self.before}")
 

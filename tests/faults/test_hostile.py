@@ -76,6 +76,7 @@ def read_only_restore(box: Box) -> None:
     s.dump()
     mount(str(s.images), str(s.images), "none", 4096, "")  # MS_BIND
     mount("none", str(s.images), "none", 4096 | 32 | 1, "")  # MS_REMOUNT, MS_RDONLY
+    s.forget()
     done = box.torpor(*s.restore_command(), "-W", str(box.dir))
     if done.status != 0:
         raise Failed("cannot restore from a read-only folder")

@@ -1,44 +1,32 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * refused: has something that cannot be saved (argv[2]: unix, inet, epoll, inotify, timerfd,
- * signalfd) at descriptor 9, a child, a thread and memory; must run on after a dump that refused it.
+ * refused: has something that cannot be saved (argv[2]: unix, inet, netlink, inotify, pidfd) at
+ * descriptor 9, a child, a thread and memory; must run on after a dump that refused it.
  */
 #include "descriptors.h"
 #include <netinet/in.h>
 #include <pthread.h>
-#include <sys/epoll.h>
 #include <sys/inotify.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/timerfd.h>
 
 static volatile unsigned long beats;
 
 static int make(const char *what)
 {
-	struct epoll_event ev = { .events = EPOLLIN };
-	sigset_t set;
-	int sv[2], fd;
+	int sv[2];
 
 	if (!strcmp(what, "unix")) {
 		NEED(socketpair(AF_UNIX, SOCK_STREAM, 0, sv) == 0);
+		close(sv[1]);
 		return sv[0];
 	}
 	if (!strcmp(what, "inet"))
 		return socket(AF_INET, SOCK_STREAM, 0);
-	if (!strcmp(what, "epoll")) {
-		NEED(pipe(sv) == 0);
-		fd = epoll_create1(0);
-		NEED(epoll_ctl(fd, EPOLL_CTL_ADD, sv[0], &ev) == 0);
-		return fd;
-	}
+	if (!strcmp(what, "netlink"))
+		return socket(AF_NETLINK, SOCK_RAW, 0);
 	if (!strcmp(what, "inotify"))
 		return inotify_init1(0);
-	if (!strcmp(what, "timerfd"))
-		return timerfd_create(CLOCK_MONOTONIC, 0);
-	sigemptyset(&set);
-	sigaddset(&set, SIGUSR1);
-	return signalfd(-1, &set, 0);
+	return syscall(SYS_pidfd_open, getpid(), 0);
 }
 
 static void kid(void *arg)
