@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Writes pagemap-*.img and pages-N.img. Adjacent runs of equal flags become one entry, also across
- * batches. The number of pages stands in both of its fields, so that old and new readers find it.
+ * batches. The number of pages stands in its old field, which every release of CRIU reads; only a
+ * number too large for that goes into the new one, which 4.2 looks at first.
  */
 #include "pages/sink.h"
 #include "base/io.h"
@@ -17,9 +18,9 @@ static int flush_pending(struct image_sink *s, struct err *err)
 	if (!run->pages)
 		return 0;
 	e.vaddr = run->vaddr;
-	e.has_nr_pages = true;
-	e.nr_pages = run->pages;
-	e.compat_nr_pages = run->pages <= UINT32_MAX ? (uint32_t)run->pages : 0;
+	e.has_nr_pages = run->pages > UINT32_MAX;
+	e.nr_pages = e.has_nr_pages ? run->pages : 0;
+	e.compat_nr_pages = e.has_nr_pages ? 0 : (uint32_t)run->pages;
 	e.has_flags = true;
 	e.flags = run->flags;
 	s->pending.pages = 0;

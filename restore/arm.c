@@ -62,10 +62,21 @@ static int write_pidfile(struct restore *rs, struct err *err)
 	fd = openat(rs->workdir_fd, rs->o->pidfile, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return err_sys(err, "cannot create the pidfile '%s'", rs->o->pidfile);
+	rs->pidfile_made = true;
 	n = snprintf(text, sizeof(text), "%d", rs->figures->pid);
 	r = io_write_all(fd, text, (size_t)n);
 	if (r < 0)
 		return err_sysn(err, -r, "cannot write the pidfile '%s'", rs->o->pidfile);
+	return 0;
+}
+
+/* A stop signal that is pending when we detach stops the task before its first instruction. */
+static int stop_task(struct restore *rs, const struct task *t, struct err *err)
+{
+	if (t->state != TASK_STOPPED && !rs->o->leave_stopped)
+		return 0;
+	if (kill(husk_of(rs, t)->pid, SIGSTOP) < 0)
+		return err_sys(err, "cannot stop task %d", t->pid);
 	return 0;
 }
 
@@ -81,22 +92,18 @@ int restore_arm(void *ctx, struct err *err)
 		r = arm_task(rs, t, err);
 	}
 	rs->figures->pid = rs->husks[0].pid;
+	world_each_task(t, rs->world)
+		if (task_is_alive(t) && r == 0)
+			r = stop_task(rs, t, err);
 	return r < 0 ? r : write_pidfile(rs, err);
 }
 
-/* A stop signal that is pending when we detach stops the task before its first instruction. */
-static int stop_task(struct restore *rs, const struct task *t, struct err *err)
+void restore_disarm(void *ctx)
 {
-	const TaskCoreEntry *tc = t->threads[0].core->tc;
-	int sig = 0;
+	struct restore *rs = ctx;
 
-	if (t->state == TASK_STOPPED)
-		sig = tc && tc->has_stop_signo ? (int)tc->stop_signo : SIGSTOP;
-	else if (rs->o->leave_stopped)
-		sig = SIGSTOP;
-	if (sig && kill(husk_of(rs, t)->pid, SIGSTOP) < 0)
-		return err_sys(err, "cannot stop task %d", t->pid);
-	return 0;
+	if (rs->pidfile_made)
+		unlinkat(rs->workdir_fd, rs->o->pidfile, 0);
 }
 
 static void detach_task(struct restore *rs, const struct task *t)
@@ -111,20 +118,11 @@ static void detach_task(struct restore *rs, const struct task *t)
 	rs->husk_lives[t->index] = false;
 }
 
-int restore_depart(void *ctx, struct err *err)
+void restore_depart(struct restore *rs)
 {
-	struct restore *rs = ctx;
-	int r = 0;
-
-	world_each_task(t, rs->world)
-		if (task_is_alive(t) && r == 0)
-			r = stop_task(rs, t, err);
-	if (r < 0)
-		return r;
 	world_each_task(t, rs->world)
 		if (task_is_alive(t))
 			detach_task(rs, t);
-	return 0;
 }
 
 int restore_wait(pid_t pid, int *ret_status, struct err *err)

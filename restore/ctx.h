@@ -21,6 +21,7 @@ struct restore {
 	struct husk *husks; /* by actor index */
 	bool *husk_lives, *built; /* by actor index */
 	size_t n_husks;
+	bool pidfile_made;
 	cpu_set_t cpus; /* ours before we pinned ourselves */
 	struct restore_figures *figures;
 	uint64_t start_us;
@@ -38,4 +39,7 @@ int restore_descriptors(void *ctx, struct err *err);
 int restore_tasks(void *ctx, struct err *err);
 int restore_threads(void *ctx, struct err *err);
 int restore_arm(void *ctx, struct err *err);
-int restore_depart(void *ctx, struct err *err);
+/* Takes the pidfile back. */
+void restore_disarm(void *ctx);
+/* Lets all tasks go; cannot fail and cannot be taken back. */
+void restore_depart(struct restore *rs);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A restore, from top to bottom. Until "depart" every task is held by ptrace with EXITKILL, so a
- * failure (or torpor's death) leaves nothing of them.
+ * A restore, from top to bottom. Every task is held by ptrace with EXITKILL until all stages are
+ * through, so a failure (or torpor's death) leaves nothing of them; then they are let go, which
+ * cannot fail.
  *
  *   load      the image set becomes a world
  *   check     the same rules as before saving
@@ -12,7 +13,6 @@
  *   tasks     what belongs to a process as a whole
  *   threads   threads and what belongs to each
  *   arm       scratch memory goes, registers are set, the pidfile is written
- *   depart    all run
  */
 #include "base/io.h"
 #include "kinds/mem/mm.h"
@@ -99,8 +99,7 @@ static const struct stage restore_stages[] = {
 	{ .name = "files", .run = restore_descriptors },
 	{ .name = "tasks", .run = restore_tasks },
 	{ .name = "threads", .run = restore_threads },
-	{ .name = "arm", .run = restore_arm },
-	{ .name = "depart", .run = restore_depart },
+	{ .name = "arm", .run = restore_arm, .undo = restore_disarm },
 	{ .name = NULL },
 };
 
@@ -121,8 +120,10 @@ int restore_run(const struct options *o, int images_dirfd, int workdir_fd, stage
 
 	*ret = (struct restore_figures){ 0 };
 	r = stages_run("restore", restore_stages, &rs, watch, watch_data, err);
-	if (r == 0)
+	if (r == 0) {
+		restore_depart(&rs);
 		count(rs.world, ret);
+	}
 	ret->total_us = clock_us() - rs.start_us;
 	if (rs.files)
 		file_store_free(rs.files);

@@ -32,6 +32,7 @@ CLONE_NEWNS = 0x00020000
 CLONE_NEWPID = 0x20000000
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
+MS_BIND = 4096
 PR_SET_PDEATHSIG = 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -273,9 +274,22 @@ class Box:
         return found
 
 
-def _make_namespaces() -> None:
+def _make_private(places: tuple[str, ...], keep: Iterable[Path]) -> None:
+    """Empty file systems over common places, so that nobody else's files are seen there."""
+    held = [(str(p), os.open(p, os.O_PATH | os.O_CLOEXEC)) for p in keep]
+    for place in places:
+        mount("torpor-test", place, "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777")
+    for path, fd in held:
+        if path.startswith(tuple(f"{place}/" for place in places)):
+            os.makedirs(path, exist_ok=True)
+            mount(f"/proc/self/fd/{fd}", path, "none", MS_BIND)
+        os.close(fd)
+
+
+def _make_namespaces(folder: Path) -> None:
     _call("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    _make_private(("/tmp", "/var/tmp", "/dev/shm"), (SOURCE, BUILD, TORPOR.parent, folder))
 
 
 def _report(fd: int, kind: str, text: str, data: Any) -> None:
@@ -287,7 +301,7 @@ def _report(fd: int, kind: str, text: str, data: Any) -> None:
 def _as_init(fd: int, box: Box, function: Callable[..., Any], args: dict[str, Any]) -> None:
     kind, text, data = "failed", "", None
     try:
-        _make_namespaces()
+        _make_namespaces(box.dir)
         for name in os.listdir("/proc/self/fd"):
             if int(name) > 2 and os.path.exists(f"/proc/self/fd/{name}"):
                 os.set_inheritable(int(name), False)

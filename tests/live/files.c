@@ -25,7 +25,8 @@ static int make(const char *name, int flags)
 	return fd;
 }
 
-static void set_up(void)
+/* Names need not be text (argv[2] "text": these are, for programs that expect that). */
+static void set_up(bool text)
 {
 	fds[RO] = make("ro", O_RDONLY);
 	NEED(lseek(fds[RO], 1234, SEEK_SET) == 1234);
@@ -40,7 +41,8 @@ static void set_up(void)
 	NEED(symlink("nowhere", "link") == 0);
 	fds[PATH_LINK] = open("link", O_PATH | O_NOFOLLOW);
 	fds[DIR_FD] = open(".", O_RDONLY | O_DIRECTORY);
-	fds[NAME] = make("name (deleted)\n with \"all\" \xc3\xa4 \xff", O_RDWR);
+	fds[NAME] = make(text ? "name (deleted)\n \"all\" \xc3\xa4" :
+		"name (deleted)\n \"all\" \xc3\xa4 \xff", O_RDWR);
 	fds[OWNER] = make("owner", O_RDWR);
 	NEED(fcntl(fds[OWNER], F_SETOWN, -getpgid(0)) == 0);
 	NEED(fcntl(fds[OWNER], F_SETSIG, SIGRTMIN + 7) == 0);
@@ -86,7 +88,7 @@ int main(int argc, char **argv)
 	int count;
 
 	subject_init(argc, argv);
-	set_up();
+	set_up(argc > 2);
 	count = fd_count();
 	ready();
 	wait_term();

@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
+#include <linux/if_packet.h>
+#include <linux/io_uring.h>
 #include <linux/userfaultfd.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -19,6 +21,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -683,6 +686,25 @@ static void make_uffd(struct told *t)
 	ioctl(fd, UFFDIO_REGISTER, &reg);
 }
 
+static void make_packet_ring(struct told *t)
+{
+	struct tpacket_req req = { 4096, 4, 2048, 8 };
+	int fd = socket(AF_PACKET, SOCK_RAW, 0);
+
+	setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &req, sizeof(req));
+	if (mmap(NULL, 16384, RW, MAP_SHARED, fd, 0) == MAP_FAILED)
+		map_anon(0, RW, 0);
+}
+
+static void make_io_uring(struct told *t)
+{
+	struct io_uring_params params = { 0 };
+	int fd = (int)syscall(SYS_io_uring_setup, 8, &params);
+
+	if (mmap(NULL, 8192, RW, MAP_SHARED, fd, 0) == MAP_FAILED)
+		map_anon(0, RW, 0);
+}
+
 static void test_refused(struct rig *r, void (*make)(struct told *t), const char *expect)
 {
 	char what[128];
@@ -710,5 +732,7 @@ int main(int argc, char **argv)
 	test_refused(&r, make_sysv, "System V shared memory");
 	test_refused(&r, make_aio, "aio context");
 	test_refused(&r, make_uffd, "userfaultfd");
+	test_refused(&r, make_packet_ring, "socket:[");
+	test_refused(&r, make_io_uring, "anon_inode:[io_uring]");
 	return tap_done(&r.tap);
 }

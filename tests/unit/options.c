@@ -115,7 +115,7 @@ static void test_errors(struct tap *t)
 static void test_later(struct tap *t)
 {
 	static const char *const later[] = { "--lazy-pages", "--track-mem", "--tcp-established",
-		"--external x", "--root /", "--file-locks", "--link-remap", "--action-script x" };
+		"--external x", "--root /", "--link-remap", "--action-script x" };
 	char line[96], option[64];
 
 	for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++) {
