@@ -73,6 +73,9 @@ static int scan_by_ioctl(const struct page_scanner *s, unsigned want, uint64_t s
 			if (rc < 0)
 				return rc;
 		}
+		/* a full array ends the walk at the start of a page table, behind which regions lie */
+		if (n && regions[n - 1].end > a.walk_end)
+			a.walk_end = regions[n - 1].end;
 		if (a.walk_end <= start)
 			return err_set(err, ERR_KERNEL, EPROTO,
 				"the scan of the pages at 0x%lx does not move on", start);
