@@ -17,10 +17,13 @@
 
 struct pipe_made {
 	struct queue queue;
-	int fd[2]; /* the original ends, -1 once given away */
-	unsigned left[2], left_both; /* entries to come: reading, writing, both */
+	int fd[2]; /* the original ends, -1 after the last entry */
+	bool given[2]; /* somebody has it */
+	unsigned left; /* entries to come */
 	bool begun;
 };
+
+enum { KERNEL_O_LARGEFILE = 0100000 }; /* the C library's O_LARGEFILE is 0 on 64 bits */
 
 static bool pipe_match(const struct fd_look *l)
 {
@@ -130,10 +133,7 @@ static void pipes_prepare(struct file_maker *m)
 			p->fd[0] = p->fd[1] = -1;
 			table_put(&m->made, pipe_key(e->pipe_id), p);
 		}
-		if ((e->flags & O_ACCMODE) == O_RDWR)
-			p->left_both++;
-		else
-			p->left[(e->flags & O_ACCMODE) == O_WRONLY]++;
+		p->left++;
 	}
 	queue_load(m, IMG_PIPES_DATA, pipe_queue, m);
 }
@@ -148,28 +148,35 @@ static int pipe_begin(struct pipe_made *p, const PipeEntry *e, struct err *err)
 	return queue_fill(p->fd[1], &p->queue, e->flags & O_DIRECT, err);
 }
 
-/* The original end for the last entry that wants it, a new description of it for the others. */
+static int pipe_dup(int fd, int *ret_fd, struct err *err)
+{
+	int r = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+
+	if (r < 0)
+		return err_sys(err, "cannot duplicate a pipe end");
+	*ret_fd = r;
+	return 0;
+}
+
+/*
+ * An end that pipe(2) made goes to the entry without O_LARGEFILE: a 64-bit task that opens a pipe
+ * again through /proc always gets that flag, and it cannot be set or cleared later.
+ */
 static int pipe_take(struct pipe_made *p, const PipeEntry *e, int *ret_fd, struct err *err)
 {
 	unsigned mode = e->flags & O_ACCMODE, end = mode == O_WRONLY;
-	int r = 0, from = p->fd[end] >= 0 ? p->fd[end] : p->fd[!end];
+	int r;
 
-	if (mode != O_RDWR && p->left[end] == 1 && !p->left_both)
-		*ret_fd = take_fd(&p->fd[end]);
-	else
-		r = reopen(from, (int)mode | O_NONBLOCK, ret_fd, err);
-	if (r < 0)
-		return r;
-	if (mode == O_RDWR)
-		p->left_both--;
-	else
-		p->left[end]--;
-	if (!p->left[0] && !p->left[1] && !p->left_both) {
-		for (int i = 0; i < 2; i++)
-			if (p->fd[i] >= 0)
-				close(take_fd(&p->fd[i]));
+	if (mode != O_RDWR && !(e->flags & KERNEL_O_LARGEFILE) && !p->given[end]) {
+		r = pipe_dup(p->fd[end], ret_fd, err);
+		p->given[end] = r == 0;
+	} else {
+		r = reopen(p->fd[end], (int)mode | O_NONBLOCK, ret_fd, err);
 	}
-	return 0;
+	if (r == 0 && --p->left == 0)
+		for (int i = 0; i < 2; i++)
+			close(take_fd(&p->fd[i]));
+	return r;
 }
 
 static int pipe_create(struct file_maker *m, const FileEntry *fe, int *ret_fd, struct err *err)

@@ -4,6 +4,7 @@
  * again to the present time of their clock plus what remained.
  */
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "kernel/fdinfo.h"
 #include "kinds/file/family.h"
 #include "kinds/file/rooms.h"
@@ -25,13 +26,33 @@ static bool timerfd_match(const struct fd_look *l)
 	return !strcmp(l->link, "anon_inode:[timerfd]");
 }
 
+/*
+ * A periodic timer that has expired stands still in the kernel until somebody asks: the
+ * expirations since then are counted only at the next read(2) or timerfd_gettime(2), and fdinfo
+ * shows a remaining time of 0 (fs/timerfd.c). Asking changes nothing a reader could notice.
+ */
+static bool look_closer(int dup, struct fdinfo_timerfd *info)
+{
+	auto_free char *text = NULL;
+	struct itimerspec now;
+	char path[64];
+
+	if (timerfd_gettime(dup, &now) < 0)
+		return false;
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", dup);
+	return io_slurp(path, &text, NULL) == 0 && fdinfo_parse_timerfd(text, info);
+}
+
 static int timerfd_collect(const struct fd_look *l, FileEntry *fe, struct err *err)
 {
 	TimerfdEntry *e = arena_msg(l->world->arena, TimerfdEntry, timerfd_entry);
 	struct fdinfo_timerfd info;
+	bool known = fdinfo_parse_timerfd(l->fdinfo, &info);
 	char who[96];
 
-	if (!fdinfo_parse_timerfd(l->fdinfo, &info))
+	if (known && info.ticks && (info.interval_s || info.interval_ns))
+		known = look_closer(l->dup, &info);
+	if (!known)
 		return err_set(err, ERR_KERNEL, 71, "%s: the kernel does not tell the state of a timerfd",
 			file_look_who(l, who, sizeof(who)));
 	e->id = fe->id;
@@ -63,7 +84,10 @@ static int arm(int fd, const TimerfdEntry *e, struct err *err)
 		.it_value = { (time_t)e->vsec, (long)e->vnsec } };
 	struct timespec now;
 
-	if ((e->settime_flags & TFD_TIMER_ABSTIME) && (e->vsec || e->vnsec)) {
+	/* CRIU's images have no remaining time for a periodic timer that had expired */
+	if (e->ticks && !e->vsec && !e->vnsec)
+		its.it_value = its.it_interval;
+	if ((e->settime_flags & TFD_TIMER_ABSTIME) && (its.it_value.tv_sec || its.it_value.tv_nsec)) {
 		if (clock_gettime((clockid_t)e->clockid, &now) < 0)
 			return err_sys(err, "cannot read clock %u of a timerfd", e->clockid);
 		its.it_value.tv_sec += now.tv_sec;
