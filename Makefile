@@ -28,7 +28,8 @@ deps:
 $(BUILD)/build.ninja:
 	meson setup $(BUILD) . --prefix=$(PREFIX)
 
-demo: all
+demo: build-deps $(BUILD)/build.ninja
+	ninja -C $(BUILD) torpor
 	tools/demo.sh $(BUILD)/torpor
 
 check: deps all

@@ -5,9 +5,9 @@
 # Ends with 1 if anything was not so. What it starts and makes is gone afterwards in any case.
 # In a pid namespace of its own where the kernel gives one: there all pids are free.
 set -euo pipefail
-readonly TORPOR=$(realpath -- "${1:?usage: demo.sh TORPOR}")
-readonly HERE=$(dirname -- "$(realpath -- "$0")")
-readonly PROGRAM=$HERE/demo-program.py
+TORPOR=$(realpath -- "${1:?usage: demo.sh TORPOR}")
+PROGRAM=$(dirname -- "$(realpath -- "$0")")/demo-program.py
+readonly TORPOR PROGRAM
 readonly THREADS=8 CHILDREN=3 MIB=128
 
 if [[ -t 1 ]]; then
