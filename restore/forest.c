@@ -14,15 +14,41 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 
 /* ---- pids ---- */
 
-static int pid_is_free(pid_t pid, const char *what, struct err *err)
+/* How long a task that has ended may keep its pid until its parent takes its status. */
+enum { REAP_US = 2000000 };
+
+static bool is_taken(pid_t pid)
+{
+	return kill(pid, 0) == 0 || errno != ESRCH;
+}
+
+/* A dump returns when its tasks have ended; their pids are free only when parents reaped them. */
+static bool has_ended(pid_t pid, pid_t *ret_parent)
+{
+	auto_free char *text = NULL;
+	struct err ignored = ERR_INIT;
+	struct proc_stat st;
+
+	if (io_slurpf(&text, NULL, "/proc/%d/stat", pid) < 0 ||
+		proc_stat_parse(text, &st, &ignored) < 0 || st.state != 'Z')
+		return false;
+	*ret_parent = st.ppid;
+	return true;
+}
+
+static int refuse_pid(pid_t pid, const char *what, struct err *err)
 {
 	auto_free char *comm = NULL;
+	pid_t parent;
 
-	if (kill(pid, 0) < 0 && errno == ESRCH)
-		return 0;
+	if (has_ended(pid, &parent))
+		return err_target(err, EEXIST,
+			"pid %d, which the images have for %s, is still kept by a task that has "
+			"ended; its parent, process %d, has not taken its status yet", pid, what, parent);
 	if (io_slurpf(&comm, NULL, "/proc/%d/comm", pid) < 0)
 		return err_target(err, EEXIST, "pid %d (%s) is in use", pid, what);
 	comm[strcspn(comm, "\n")] = 0;
@@ -31,9 +57,23 @@ static int pid_is_free(pid_t pid, const char *what, struct err *err)
 		"namespace or wait until it is free", pid, what, comm);
 }
 
+/* `until`: time on clock_us() up to which a pid may still become free. */
+static int pid_is_free(pid_t pid, const char *what, uint64_t until, struct err *err)
+{
+	pid_t parent;
+
+	while (is_taken(pid)) {
+		if (!has_ended(pid, &parent) || clock_us() > until)
+			return is_taken(pid) ? refuse_pid(pid, what, err) : 0;
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
+	return 0;
+}
+
 int restore_pids(void *ctx, struct err *err)
 {
 	struct restore *rs = ctx;
+	uint64_t until = clock_us() + REAP_US;
 	int r = 0;
 
 	for (size_t i = 0; i < rs->plan.n_actors && r == 0; i++) {
@@ -41,9 +81,9 @@ int restore_pids(void *ctx, struct err *err)
 
 		if (x->pid)
 			r = pid_is_free(x->pid, x->task ? task_comm(x->task) : "a group or session",
-				err);
+				until, err);
 		for (size_t k = 1; x->task && k < x->task->n_threads && r == 0; k++)
-			r = pid_is_free(x->task->threads[k].tid, task_comm(x->task), err);
+			r = pid_is_free(x->task->threads[k].tid, task_comm(x->task), until, err);
 	}
 	return r;
 }

@@ -6,14 +6,16 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import signal
 import struct
 import termios
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from box import BUILD, Box, Failed, read_task
+from box import BUILD, TORPOR, Box, Failed, read_task
 from subjects import Subject
 
 HERE = Path(__file__).parent
@@ -202,6 +204,34 @@ def taken_pid(box: Box) -> None:
 
 def test_taken_pid(boxed: Callable[..., Any]) -> None:
     boxed(taken_pid)
+
+
+def unreaped(box: Box) -> None:
+    """A parent which is slow to take the status of what the dump ended: restore waits a while."""
+    s = Subject(box, "eventfds")
+    work = box.dir / "work"
+    work.mkdir()
+    command = f"setsid '{s.program}' '{s.result}' & echo $! >pid; wait"
+    holder = box.start(["/bin/sh", "-c", command], cwd=work)
+    box.until("the subject is not ready", 20, lambda: "ready" in s.lines())
+    s.pid = int((work / "pid").read_text())
+    os.kill(holder, signal.SIGSTOP)
+    done = box.torpor(*s.dump_command())
+    if done.status != 0:
+        raise Failed(f"dump failed: {done}")
+    done = box.torpor(*s.restore_command())
+    if done.status == 0 or f"process {holder}, has not taken" not in done.output:
+        raise Failed(f"restored, or no word about the parent that sleeps: {done}")
+    tool = box.start([TORPOR, *s.restore_command()], out=box.dir / "restore.out")
+    time.sleep(0.3)
+    os.kill(holder, signal.SIGCONT)
+    if box.wait(tool, 20) != 0:
+        raise Failed(f"not restored: {(box.dir / 'restore.out').read_text()}")
+    s.finish()
+
+
+def test_unreaped(boxed: Callable[..., Any]) -> None:
+    boxed(unreaped)
 
 
 def attached(box: Box) -> None:
