@@ -3,9 +3,14 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/parse.h"
+#include "player/player.h"
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -115,20 +120,82 @@ static bool area_parse(struct cursor line, struct area *a)
 	return true;
 }
 
-/* The zero bytes at the end of the area's last page, if there are enough. */
-static bool area_tail(const struct area *a, int mem, uint64_t *ret)
+enum { PAGE_LEN = 4096, CAVE_AT = PAGE_LEN - 16 - CAVE_LEN }; /* within an area's last page */
+
+static bool all_zero(const uint8_t *at, size_t n)
 {
-	uint8_t page[4096];
-	size_t zeros = 0;
+	while (n && !*at)
+		at++, n--;
+	return n == 0;
+}
+
+/*
+ * Whether these bytes were put there by cave_build(), whatever its operands were: compared is what
+ * two builds with different operands have in common.
+ */
+static bool is_cave(const uint8_t *at)
+{
+	struct user_regs_struct zeros, ones;
+	uint8_t a[CAVE_LEN], b[CAVE_LEN];
+
+	memset(&zeros, 0, sizeof(zeros));
+	memset(&ones, 0xff, sizeof(ones));
+	cave_build(&zeros, 0, a);
+	cave_build(&ones, UINT64_MAX, b);
+	for (size_t i = 0; i < CAVE_LEN; i++)
+		if (a[i] == b[i] && at[i] != a[i])
+			return false;
+	return true;
+}
+
+/*
+ * Whether a thread of the process (all are stopped, we are their tracer) is still on its way out of
+ * a player or a cave that a torpor which was killed has left: those bytes are needed.
+ */
+static bool is_leaving(pid_t tid, int mem, uint64_t cave)
+{
+	struct user_regs_struct regs;
+	uint8_t page[PAGE_LEN]; /* the player lies at the start of one and is shorter */
+
+	if (ptrace(PTRACE_GETREGS, tid, NULL, &regs) < 0)
+		return true;
+	if (regs.rip >= cave && regs.rip < cave + CAVE_LEN)
+		return true;
+	return io_pread_all(mem, page, sizeof(page), (off_t)(regs.rip & -(uint64_t)PAGE_LEN)) == 0 &&
+		!memcmp(page, player_start, PLAYER_LEN);
+}
+
+static bool anyone_leaving(pid_t pid, int mem, uint64_t cave)
+{
+	char path[64];
+	struct dirent *e;
+	bool found = false;
+	DIR *dir;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	dir = opendir(path);
+	while (dir && !found && (e = readdir(dir)))
+		found = e->d_name[0] != '.' && is_leaving((pid_t)atoi(e->d_name), mem, cave);
+	if (dir)
+		closedir(dir);
+	return found || !dir;
+}
+
+/* Unused bytes at the end of the area's last page: zeros, or a cave nobody needs any more. */
+static bool area_tail(const struct area *a, pid_t pid, int mem, uint64_t *ret)
+{
+	uint8_t page[PAGE_LEN];
+	uint64_t cave = a->end - PAGE_LEN + CAVE_AT;
 
 	if (a->end - a->start < sizeof(page) ||
 		io_pread_all(mem, page, sizeof(page), (off_t)(a->end - sizeof(page))) < 0)
 		return false;
-	while (zeros < sizeof(page) && !page[sizeof(page) - 1 - zeros])
-		zeros++;
-	if (zeros < CAVE_LEN + 32)
+	if (!all_zero(page + CAVE_AT - 16, 16) || !all_zero(page + CAVE_AT + CAVE_LEN, 16))
 		return false;
-	*ret = a->end - CAVE_LEN - 16;
+	if (!all_zero(page + CAVE_AT, CAVE_LEN) &&
+		(!is_cave(page + CAVE_AT) || anyone_leaving(pid, mem, cave)))
+		return false;
+	*ret = cave;
 	return true;
 }
 
@@ -145,7 +212,7 @@ int cave_find(pid_t pid, int mem, uint64_t *ret, struct err *err)
 		c = cursor_of(maps);
 		while (parse_line(&c, &line))
 			if (area_parse(line, &a) && a.usable && a.vdso == want_vdso &&
-				area_tail(&a, mem, ret))
+				area_tail(&a, pid, mem, ret))
 				return 0;
 	}
 	return err_unsupported(err,

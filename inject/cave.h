@@ -13,5 +13,8 @@ enum { CAVE_LEN = 224 };
  * it would be after the stop (an interrupted system call is entered again).
  */
 void cave_build(const struct user_regs_struct *regs, uint64_t sigmask, uint8_t code[CAVE_LEN]);
-/* Address of CAVE_LEN + 32 unused zero bytes in an executable private mapping of process pid. */
+/*
+ * Address for a cave in an executable private mapping of process pid, all of whose threads we trace
+ * and have stopped: unused zero bytes, or the cave of a torpor that was killed.
+ */
 int cave_find(pid_t pid, int mem, uint64_t *ret, struct err *err) must_use;

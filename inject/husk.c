@@ -224,16 +224,30 @@ static void tape_clone(struct tape *t, pid_t tid, uint64_t flags, int exit_signa
 	tape_call(t, "clone", TAPE_MUST, SYS_clone3, T_DATA(at), T(sizeof(args)));
 }
 
-int husk_fork(struct husk *h, const struct husk_birth *birth, struct husk *child, struct err *err)
+/* Plays one clone; again while the pid of a task that has just ended is not free. */
+static int play_fork(struct husk *h, const struct husk_birth *birth, struct err *err)
 {
 	int exit_signal = birth->flags & CLONE_PARENT ? 0 : SIGCHLD;
-	struct tape *t = tape_new();
+	unsigned tries = 0;
 	int r;
 
-	tape_clone(t, birth->pid, birth->flags, exit_signal);
-	h->born.n = 0;
-	r = husk_play(h, 0, t, err);
-	tape_free(t);
+	for (;;) {
+		struct tape *t = tape_new();
+
+		tape_clone(t, birth->pid, birth->flags, exit_signal);
+		h->born.n = 0;
+		r = husk_play(h, 0, t, err);
+		tape_free(t);
+		if (r != -EEXIST || !husk_pid_may_be_free(&tries))
+			return r;
+		err_clear(err);
+	}
+}
+
+int husk_fork(struct husk *h, const struct husk_birth *birth, struct husk *child, struct err *err)
+{
+	int r = play_fork(h, birth, err);
+
 	if (r < 0)
 		return birth->pid ? err_while(err, "creating task %d", birth->pid) : r;
 	if (h->born.n != 1)
@@ -247,8 +261,9 @@ int husk_fork(struct husk *h, const struct husk_birth *birth, struct husk *child
 	return r < 0 ? r : husk_open_mem(child, err);
 }
 
-static int threads_batch(struct husk *h, const pid_t *tids, size_t n, pid_t *ret_real,
-	struct err *err)
+/* Creates threads in order until one cannot be; *ret_done tells how many there are now. */
+static int play_threads(struct husk *h, const pid_t *tids, size_t n, pid_t *ret_real,
+	size_t *ret_done, struct err *err)
 {
 	const uint64_t flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
 		CLONE_SYSVSEM;
@@ -260,18 +275,36 @@ static int threads_batch(struct husk *h, const pid_t *tids, size_t n, pid_t *ret
 	h->born.n = 0;
 	r = husk_play(h, 0, t, err);
 	tape_free(t);
-	if (r < 0)
-		return r;
-	if (h->born.n != n)
+	*ret_done = h->born.n;
+	for (size_t i = 0; i < h->born.n && i < n; i++) {
+		struct err ignored = ERR_INIT;
+		int rb = wait_born(ret_real[i] = h->born.at[i], r < 0 ? &ignored : err);
+
+		r = r < 0 ? r : rb;
+	}
+	if (r == 0 && h->born.n != n)
 		return err_bug(err, "task %d reported %zu threads instead of %zu", h->pid,
 			h->born.n, n);
-	for (size_t i = 0; i < n; i++) {
-		ret_real[i] = h->born.at[i];
-		r = wait_born(ret_real[i], err);
-		if (r < 0)
-			return r;
+	return r;
+}
+
+static int threads_batch(struct husk *h, const pid_t *tids, size_t n, pid_t *ret_real,
+	struct err *err)
+{
+	unsigned tries = 0;
+	size_t done;
+	int r;
+
+	while ((r = play_threads(h, tids, n, ret_real, &done, err)) == -EEXIST && done < n &&
+		husk_pid_may_be_free(&tries)) {
+		err_clear(err);
+		tids += done;
+		ret_real += done;
+		n -= done;
 	}
-	return 0;
+	if (r == -EEXIST && done < n)
+		return err_while(err, "creating thread %d, whose number is in use", tids[done]);
+	return r;
 }
 
 int husk_threads(struct husk *h, const pid_t *tids, size_t n, pid_t *ret_real, struct err *err)

@@ -13,3 +13,11 @@ int husk_set_syscall(struct husk *h, pid_t tid, uint64_t player, long nr, const 
 /* Makes the call and leaves the thread in its syscall-exit stop. */
 int husk_syscall(struct husk *h, pid_t tid, uint64_t player, long nr, const uint64_t args[6],
 	int64_t *ret, struct err *err) must_use;
+
+/*
+ * A pid whose task has been reaped is free for everybody but clone3(2) for a moment longer: its
+ * struct pid leaves the table after the task (kernel/exit.c, release_task() since 6.14), and when
+ * that is the work of a dying SCHED_IDLE thread it can take long. Whether to try again after
+ * EEXIST; sleeps 1 ms, gives up after 5 s.
+ */
+bool husk_pid_may_be_free(unsigned *tries);

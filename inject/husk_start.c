@@ -22,6 +22,7 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
+#include <time.h>
 
 enum { ELF_BASE = 0x10000, ELF_CODE = 0x100, HUSK_SOCK = 3 };
 #define USER_END 0x7ffffffff000ul /* TASK_SIZE with four-level tables */
@@ -65,6 +66,16 @@ static _Noreturn void child_main(int exe, int sock, int gate)
 	_exit(127);
 }
 
+bool husk_pid_may_be_free(unsigned *tries)
+{
+	enum { MOST = 5000 };
+
+	if (++*tries > MOST)
+		return false;
+	nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	return true;
+}
+
 /* fork with a chosen pid; in the child it does not return. */
 static int clone_child(pid_t pid, bool sibling, int exe, int sock, int gate, pid_t *ret,
 	struct err *err)
@@ -72,8 +83,12 @@ static int clone_child(pid_t pid, bool sibling, int exe, int sock, int gate, pid
 	struct clone_args args = { .flags = sibling ? CLONE_PARENT : 0,
 		.exit_signal = sibling ? 0 : SIGCHLD, .set_tid = pid ? (uint64_t)(uintptr_t)&pid : 0,
 		.set_tid_size = pid ? 1 : 0 };
-	long got = syscall(SYS_clone3, &args, sizeof(args));
+	unsigned tries = 0;
+	long got;
 
+	do
+		got = syscall(SYS_clone3, &args, sizeof(args));
+	while (got < 0 && errno == EEXIST && husk_pid_may_be_free(&tries));
 	if (got < 0 && errno == EEXIST)
 		return err_target(err, EEXIST, "pid %d is in use", pid);
 	if (got < 0)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """SIGKILL to torpor at random instants of a dump: the target neither dies nor miscalculates.
 
-KILLS (500) says how often. The target (tests/live/busy.c) verifies registers, sums, system calls
-and signals all the time and counts its rounds for each thread, so a hanging thread shows too.
+KILLS (500) says how often a running dump must have been met. The target (tests/live/busy.c)
+verifies registers, sums, system calls and signals all the time and counts its rounds for each
+thread, so a hanging thread shows too.
 """
 
 from __future__ import annotations
@@ -77,8 +78,10 @@ def kill_harness(box: Box, kills: int, seed: int) -> dict[str, Any]:
     span = sorted(times)[2] * 1.05
     images = box.dir / "killed"
     command = ["dump", "-t", str(s.pid), "-R", "-D", str(images), "-o", "dump.log", "-v4"]
-    hit = complete = 0
-    for i in range(kills):
+    tried = hit = complete = 0
+    # a dump that ends before its kill does not count
+    while hit < kills and tried < kills * 5:
+        tried += 1
         images.mkdir()
         delay = rng.random() * span
         tool = box.start([TORPOR, *command])
@@ -89,16 +92,16 @@ def kill_harness(box: Box, kills: int, seed: int) -> dict[str, Any]:
         status = box.wait(tool, 10)
         hit += status == -signal.SIGKILL
         complete += (images / "inventory.img").exists()
-        what = f"kill {i} after {delay * 1000:.2f} ms of {span * 1000:.2f} (seed {seed})"
+        what = f"kill {tried} after {delay * 1000:.2f} ms of {span * 1000:.2f} (seed {seed})"
         every_thread_goes_on(s, beats, what)
         shutil.rmtree(images)
-    if kills >= 100 and hit < kills // 2:
-        raise Failed(f"only {hit} of {kills} kills met a running dump")
+    if hit < kills:
+        raise Failed(f"only {hit} of {tried} kills met a running dump")
     s.dump()
     s.restore()
     every_thread_goes_on(s, beats, "after dump and restore")
     s.finish()
-    return {"kills": kills, "hit": hit, "complete": complete, "span_ms": span * 1000}
+    return {"kills": tried, "hit": hit, "complete": complete, "span_ms": span * 1000}
 
 
 @pytest.mark.slow
