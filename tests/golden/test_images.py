@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from box import BUILD, SOURCE
+from crit317 import of_317, reencode
 
 FOLDER = Path(os.environ.get("TORPOR_FIXTURES", SOURCE.parent / "shared/fixtures"))
 NAMES = sorted(p.parent.name for p in FOLDER.glob("*/fixture.json"))
@@ -109,16 +110,15 @@ def test_first_layout(images: Path, tmp_path: Path) -> None:
 
 @each_set
 def test_crit(images: Path, tmp_path: Path) -> None:
-    """crit makes the same bytes from what torpor wrote."""
+    """crit makes the same bytes from what torpor wrote, but for fields it does not know."""
     if not shutil.which("crit"):
         pytest.skip("crit is not installed (package criu)")
     assert copy("world", images, tmp_path / "copy") == ""
-    for image in sorted((tmp_path / "copy").iterdir()):
-        if image.name.startswith("pages-"):
-            continue
-        crit("decode", "-i", image, "-o", tmp_path / "text")
-        crit("encode", "-i", tmp_path / "text", "-o", tmp_path / "again")
-        assert (tmp_path / "again").read_bytes() == image.read_bytes(), image.name
+    made = [i for i in (tmp_path / "copy").iterdir() if not i.name.startswith("pages-")]
+    assert reencode(made) == ""
+    for image in made:
+        again = image.with_name(image.name + ".again").read_bytes()
+        assert again == of_317(image.name, image.read_bytes()), image.name
 
 
 # what can be missing without a trace: lists which may be empty, and what the loader does not read
