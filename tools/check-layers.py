@@ -7,6 +7,8 @@ one. Rules: includes point to lower layers only, never to a neighbour of the sam
 kinds/ includes no other family's headers; modules do not include each other in circles; at most
 5 mutable variables live longer than a function; no function has more than 100 lines and no file
 more than 1000.
+
+usage: check-layers.py [--into FILE]: puts the layers into FILE, too, between its two marks.
 """
 
 from __future__ import annotations
@@ -238,7 +240,7 @@ def picture(sources: list[Source]) -> str:
         for folder in LAYERS[level]:
             if lines[folder]:
                 below = sorted(uses[folder], key=lambda f: (-LEVEL.get(f, 0), f))
-                rows.append(f"  {level}  {folder:<9}{lines[folder]:6} lines  {' '.join(below)}")
+                rows.append(f"  {level}  {folder:<9}{lines[folder]:6} lines  {' '.join(below)}".rstrip())
     rows.append(f"     {ASIDE:<9}{lines[ASIDE]:6} lines  (freestanding)")
     return "\n".join(rows)
 
@@ -247,9 +249,20 @@ def percentile(numbers: list[int], share: float) -> int:
     return sorted(numbers)[min(len(numbers) - 1, int(share * len(numbers)))] if numbers else 0
 
 
-def main() -> int:
+def renew(path: Path, text: str) -> None:
+    """Replaces what stands between the marks of a Markdown file."""
+    head, _, rest = path.read_text(encoding="utf-8").partition("<!-- layers -->\n")
+    _, _, tail = rest.partition("<!-- /layers -->")
+    path.write_text(
+        f"{head}<!-- layers -->\n```\n{text}\n```\n<!-- /layers -->{tail}", encoding="utf-8"
+    )
+
+
+def main(words: list[str]) -> int:
     top = Path(__file__).resolve().parent.parent
     sources = read_sources(top)
+    if words[:1] == ["--into"]:
+        renew(Path(words[1]), picture(sources))
     findings = list(check_includes(sources))
     findings += [f"circle of includes: {', '.join(circle)}" for circle in knots(sources)]
     variables: list[str] = []
@@ -280,4 +293,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

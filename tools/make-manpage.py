@@ -83,15 +83,18 @@ def options(table: str) -> tuple[str, str]:
     return "\n".join(ready), ",\n".join(later) + "."
 
 
-def commands(table: str) -> str:
+def commands(table: str) -> tuple[str, str]:
     body = table.split("command_specs[] = {", 1)[1].split("};", 1)[0]
-    lines = []
+    ready: list[str] = []
+    later: list[str] = []
     rows = re.findall(r'\{ "([^"]+)", (?:"([^"]*)"|NULL),\s*"([^"]+)",\s*\w+,\s*(\w+)', body)
     for name, words, text, state in rows:
         if state == "STATE_READY":
-            lines += [".TP", f"\\fB{escape(name)}\\fR {escape(words)}".rstrip()]
-            lines.append(escape(text[0].upper() + text[1:]) + ".")
-    return "\n".join(lines)
+            ready += [".TP", f"\\fB{escape(name)}\\fR {escape(words)}".rstrip()]
+            ready.append(escape(text[0].upper() + text[1:]) + ".")
+        else:
+            later.append(f"\\fB{escape(name)}\\fR")
+    return "\n".join(ready), ",\n".join(later) + "."
 
 
 def features(table: str) -> str:
@@ -113,12 +116,14 @@ def features(table: str) -> str:
 def main(arguments: list[str]) -> int:
     version, frame, option_table, command_table, feature_table, output = arguments
     ready, later = options(Path(option_table).read_text(encoding="utf-8"))
+    there, refused = commands(Path(command_table).read_text(encoding="utf-8"))
     page = Path(frame).read_text(encoding="utf-8")
     head, _, page = page.partition(".TH ")
     page = ".TH " + page
     for mark, text in {
         "@VERSION@": version,
-        "@COMMANDS@": commands(Path(command_table).read_text(encoding="utf-8")),
+        "@COMMANDS@": there,
+        "@LATERCOMMANDS@": refused,
         "@OPTIONS@": ready,
         "@LATER@": later,
         "@FEATURES@": features(Path(feature_table).read_text(encoding="utf-8")),
