@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What bench.py measures with.
+ *
+ *   load memory|threads|tasks|areas|files N READY    holds N MiB of random memory, has N threads,
+ *                                                    child tasks, areas or open files; makes the
+ *                                                    file READY when all is there
+ *   load copy MIB FILE                               the yardstick: writes that much random memory
+ *                                                    into a new file and reads it into new memory;
+ *                                                    prints microseconds of both
+ */
+#include <errno.h>
+#include <error.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PAGE = 4096, MIB = 1 << 20 };
+
+static void need(int good, const char *what)
+{
+	if (!good)
+		error(1, errno, "cannot %s", what);
+}
+
+static uint8_t *map(size_t len, int prot)
+{
+	uint8_t *p = mmap(NULL, len, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	need(p != MAP_FAILED, "map memory");
+	return p;
+}
+
+/* Random enough not to be compressed or found equal (xorshift). */
+static uint8_t *random_memory(size_t len)
+{
+	uint64_t *p = (uint64_t *)map(len, PROT_READ | PROT_WRITE), x = 88172645463325252u;
+
+	for (size_t i = 0; i < len / sizeof(x); i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		p[i] = x;
+	}
+	return (uint8_t *)p;
+}
+
+static void *sleeper(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
+static void threads(long n)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 64 * 1024);
+	for (long i = 1; i < n; i++)
+		need((errno = pthread_create(&thread, &attr, sleeper, NULL)) == 0, "make a thread");
+}
+
+static void tasks(long n)
+{
+	for (long i = 1; i < n; i++) {
+		pid_t pid = fork();
+
+		need(pid >= 0, "fork");
+		if (pid == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			sleeper(NULL);
+		}
+	}
+}
+
+/* Neighbours differ in protection; every tenth page holds something. */
+static void areas(long n)
+{
+	uint8_t *p = map((size_t)n * PAGE, PROT_READ);
+
+	for (long i = 0; i < n; i += 2) {
+		need(mprotect(p + i * PAGE, PAGE, PROT_READ | PROT_WRITE) == 0, "split an area");
+		if (i % 10 == 0)
+			p[i * PAGE] = 1;
+	}
+}
+
+static void files(long n)
+{
+	struct rlimit limit;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	for (long i = 0; i < n; i++)
+		need(open("/etc/passwd", O_RDONLY) >= 0, "open a file");
+}
+
+static uint64_t now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static void copy(long mib, const char *path)
+{
+	size_t len = (size_t)mib * MIB;
+	uint8_t *from = random_memory(len), *to;
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
+	uint64_t begin = now_us(), written;
+
+	need(fd >= 0, "make the file");
+	for (size_t at = 0; at < len; at += MIB)
+		need(write(fd, from + at, MIB) == MIB, "write");
+	written = now_us();
+	munmap(from, len); /* the reading half needs room, too */
+	to = map(len, PROT_READ | PROT_WRITE);
+	printf("%lu ", (unsigned long)(written - begin));
+	begin = now_us();
+	for (size_t at = 0; at < len; at += MIB)
+		need(pread(fd, to + at, MIB, (off_t)at) == MIB, "read");
+	printf("%lu\n", (unsigned long)(now_us() - begin));
+	unlink(path);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		void (*fill)(long n);
+	} loads[] = { { "threads", threads }, { "tasks", tasks }, { "areas", areas },
+		{ "files", files } };
+	long n = argc == 4 ? atol(argv[2]) : 0;
+
+	need(n > 0, "understand the arguments: load WHAT N FILE");
+	if (!strcmp(argv[1], "copy")) {
+		copy(n, argv[3]);
+		return 0;
+	}
+	if (!strcmp(argv[1], "memory"))
+		random_memory((size_t)n * MIB);
+	for (size_t i = 0; i < sizeof(loads) / sizeof(loads[0]); i++)
+		if (!strcmp(argv[1], loads[i].name))
+			loads[i].fill(n);
+	need(close(open(argv[3], O_WRONLY | O_CREAT, 0600)) == 0, "say that it is ready");
+	sleeper(NULL);
+}
