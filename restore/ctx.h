@@ -16,6 +16,7 @@ struct restore {
 	struct world *world;
 	struct file_store *files;
 	struct mm_legacies *legacies;
+	struct vdso_self vdso;
 	struct plan plan;
 	struct husk_layout layout;
 	struct husk *husks; /* by actor index */

@@ -54,6 +54,9 @@ static int restore_plan(void *ctx, struct err *err)
 
 	if (r == 0)
 		r = mm_find_hole(rs->world, HUSK_AREA_LEN, &rs->layout.area, err);
+	/* once: our own map has an entry for every pages file that children share with parents */
+	if (r == 0)
+		r = vdso_look_self(&rs->vdso, err);
 	if (r < 0)
 		return r;
 	rs->n_husks = rs->plan.n_actors;

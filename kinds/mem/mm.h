@@ -3,6 +3,7 @@
  * Address spaces: how they are seen (dump) and built (restore).
  */
 #pragma once
+#include "kernel/vdso.h"
 #include "kinds/collect.h"
 #include "inject/husk.h"
 #include "pages/pages.h"
@@ -46,6 +47,7 @@ struct mm_build {
 	struct image_set *images;
 	struct file_store *files;
 	struct mm_legacies *legacies; /* NULL: every parent forks with its own pages */
+	const struct vdso_self *vdso; /* this kernel's; NULL: it is looked for each time */
 	uint64_t pages_restored, pages_compared, pages_skipped_cow; /* counted up */
 };
 

@@ -96,8 +96,12 @@ int vdso_plan(struct build *b, struct err *err)
 {
 	struct vdso_plan *p = &b->vdso;
 	bool complete = false;
-	int r = vdso_look_self(&p->self, err);
+	int r = 0;
 
+	if (b->b->vdso)
+		p->self = *b->b->vdso;
+	else
+		r = vdso_look_self(&p->self, err);
 	if (r < 0)
 		return r;
 	if (!b->husk->vdso)
