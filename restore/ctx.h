@@ -39,6 +39,7 @@ void restore_kill(void *ctx);
 int restore_descriptors(void *ctx, struct err *err);
 int restore_tasks(void *ctx, struct err *err);
 int restore_threads(void *ctx, struct err *err);
+int restore_facets(void *ctx, struct err *err);
 int restore_arm(void *ctx, struct err *err);
 /* Takes the pidfile back. */
 void restore_disarm(void *ctx);

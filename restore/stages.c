@@ -9,9 +9,10 @@
  *   plan      who creates whom; a hole that is free in every address space
  *   pids      all of them must be free, before anything is created
  *   forest    husks: pids, sessions, groups, memory, zombies
- *   files     descriptors
  *   tasks     what belongs to a process as a whole
- *   threads   threads and what belongs to each
+ *   threads   all threads exist, before the first one loses its privileges or gets a filter
+ *   files     descriptors, folders; they may refer to processes and threads
+ *   facets    what belongs to each thread
  *   arm       scratch memory goes, registers are set, the pidfile is written
  */
 #include "base/io.h"
@@ -99,9 +100,10 @@ static const struct stage restore_stages[] = {
 	{ .name = "pids", .run = restore_pids },
 	{ .name = "pin", .run = restore_pin, .undo = restore_unpin },
 	{ .name = "forest", .run = restore_forest, .undo = restore_kill },
-	{ .name = "files", .run = restore_descriptors },
 	{ .name = "tasks", .run = restore_tasks },
 	{ .name = "threads", .run = restore_threads },
+	{ .name = "files", .run = restore_descriptors },
+	{ .name = "facets", .run = restore_facets },
 	{ .name = "arm", .run = restore_arm, .undo = restore_disarm },
 	{ .name = NULL },
 };

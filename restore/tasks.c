@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * What a task and its threads are, apart from memory: descriptors, facets, threads. Facets tell
+ * What a task and its threads are, apart from memory: facets, threads, descriptors. Facets tell
  * their tapes in the order of phases; this file only walks them.
  */
 #include "kinds/mem/mm.h"
@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
+/* Every process and thread exists: descriptors may refer to them. */
 int restore_descriptors(void *ctx, struct err *err)
 {
 	struct restore *rs = ctx;
@@ -22,7 +23,10 @@ int restore_descriptors(void *ctx, struct err *err)
 			return err_while(err, "restoring the descriptors of task %d (%s)", t->pid,
 				task_comm(t));
 	}
-	return file_store_connect(rs->files, err);
+	world_each_task(t, rs->world)
+		if (task_is_alive(t) && r == 0)
+			r = file_store_set_fs(rs->files, husk_of(rs, t), t, err);
+	return r < 0 ? r : file_store_connect(rs->files, err);
 }
 
 static struct arise arise_of(struct restore *rs, const struct thread *th)
@@ -88,8 +92,6 @@ int restore_tasks(void *ctx, struct err *err)
 		t->real = t->threads[0].real = husk_of(rs, t)->pid;
 		r = tell_thread(rs, &t->threads[0], PHASE_EARLY, PHASE_TASK, tape, err);
 		if (r == 0)
-			r = file_store_set_fs(rs->files, husk_of(rs, t), t, err);
-		if (r == 0)
 			r = finish_memory(rs, t, err);
 	}
 	tape_free(tape);
@@ -116,16 +118,23 @@ static int make_threads(struct restore *rs, struct task *t, struct err *err)
 	return 0;
 }
 
-/* All threads exist before the first one loses its privileges or gets a filter. */
 int restore_threads(void *ctx, struct err *err)
 {
 	struct restore *rs = ctx;
-	struct tape *tape = tape_new();
 	int r = 0;
 
 	world_each_task(t, rs->world)
 		if (task_is_alive(t) && r == 0)
 			r = make_threads(rs, t, err);
+	return r;
+}
+
+int restore_facets(void *ctx, struct err *err)
+{
+	struct restore *rs = ctx;
+	struct tape *tape = tape_new();
+	int r = 0;
+
 	world_each_task(t, rs->world) {
 		if (!task_is_alive(t))
 			continue;
