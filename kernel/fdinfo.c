@@ -129,6 +129,149 @@ bool fdinfo_next_epoll(const char *text, size_t *at, struct fdinfo_epoll *ret)
 	return false;
 }
 
+bool fdinfo_parse_pidfd(const char *text, int64_t *ret_pid)
+{
+	struct cursor c;
+
+	return parse_field(text, "Pid:", &c) && parse_i64(&c, ret_pid);
+}
+
+/* ---- inotify, fanotify (fs/notify/fdinfo.c) ---- */
+
+static bool parse_keyed_u32(struct cursor *c, const char *key, int base, uint32_t *ret)
+{
+	uint64_t v;
+
+	if (!parse_keyed(c, key, base, &v) || v > UINT32_MAX)
+		return false;
+	*ret = (uint32_t)v;
+	return true;
+}
+
+static bool parse_hex_byte(struct cursor *c, uint8_t *ret)
+{
+	struct cursor two = *c;
+	uint64_t v;
+
+	if (c->end - c->at < 2)
+		return false;
+	two.end = two.at + 2;
+	if (!parse_u64(&two, 16, &v) || !cursor_done(&two))
+		return false;
+	c->at += 2;
+	*ret = (uint8_t)v;
+	return true;
+}
+
+/* "fhandle-bytes:8 fhandle-type:1 f_handle:6780a700d20a49fa", or nothing */
+static bool parse_handle(struct cursor *c, struct fdinfo_handle *ret)
+{
+	*ret = (struct fdinfo_handle){ 0 };
+	parse_blanks(c);
+	if (cursor_done(c))
+		return true;
+	if (!parse_keyed_u32(c, "fhandle-bytes:", 16, &ret->bytes) ||
+		ret->bytes > sizeof(ret->data) ||
+		!parse_keyed_u32(c, "fhandle-type:", 16, &ret->type))
+		return false;
+	parse_blanks(c);
+	if (!parse_lit(c, "f_handle:"))
+		return false;
+	for (uint32_t i = 0; i < ret->bytes; i++)
+		if (!parse_hex_byte(c, &ret->data[i]))
+			return false;
+	return true;
+}
+
+/* "inotify wd:1 ino:a78067 sdev:fe00000 mask:fff ignored_mask:0 fhandle-bytes:..." */
+static bool parse_inotify_line(struct cursor c, struct fdinfo_watch *ret)
+{
+	struct fdinfo_watch w = { 0 };
+
+	if (!parse_lit(&c, "inotify") || !parse_keyed_u32(&c, "wd:", 16, &w.wd) ||
+		!parse_keyed(&c, "ino:", 16, &w.ino) ||
+		!parse_keyed_u32(&c, "sdev:", 16, &w.sdev) ||
+		!parse_keyed_u32(&c, "mask:", 16, &w.mask) ||
+		!parse_keyed_u32(&c, "ignored_mask:", 16, &w.ignored) ||
+		!parse_handle(&c, &w.handle))
+		return false;
+	*ret = w;
+	return true;
+}
+
+bool fdinfo_next_inotify(const char *text, size_t *at, struct fdinfo_watch *ret)
+{
+	struct cursor c = cursor_of(text), line;
+
+	c.at += *at;
+	while (parse_line(&c, &line)) {
+		*at = (size_t)(c.at - text);
+		if (parse_inotify_line(line, ret))
+			return true;
+	}
+	return false;
+}
+
+bool fdinfo_parse_fanotify(const char *text, uint32_t *ret_flags, uint32_t *ret_event_flags)
+{
+	struct cursor c;
+
+	return parse_field(text, "fanotify flags:", &c) && parse_u32(&c, 16, ret_flags) &&
+		parse_keyed_u32(&c, "event-flags:", 16, ret_event_flags);
+}
+
+/*
+ * "fanotify ino:a78336 sdev:fe00000 mflags:40 mask:3b ignored_mask:2 fhandle-bytes:...",
+ * "fanotify mnt_id:1e mflags:0 mask:2 ignored_mask:0", "fanotify sdev:fe00000 mflags:0 ..."
+ */
+static bool parse_mark_line(struct cursor c, struct fdinfo_mark *ret)
+{
+	struct fdinfo_mark m = { .kind = FDINFO_MARK_OTHER, .mnt_id = -1 };
+	struct fdinfo_watch *w = &m.watch;
+	uint32_t mnt = 0;
+
+	if (!parse_lit(&c, "fanotify"))
+		return false;
+	if (parse_keyed_u32(&c, "mnt_id:", 16, &mnt) && mnt <= INT32_MAX) {
+		m.kind = FDINFO_MARK_MOUNT;
+		m.mnt_id = (int)mnt;
+	} else if (parse_keyed(&c, "ino:", 16, &w->ino)) {
+		m.kind = FDINFO_MARK_INODE;
+		if (!parse_keyed_u32(&c, "sdev:", 16, &w->sdev))
+			return false;
+	} else if (parse_keyed_u32(&c, "sdev:", 16, &w->sdev)) {
+		m.kind = FDINFO_MARK_FS;
+	} else {
+		parse_blanks(&c);
+		if (parse_lit(&c, "flags:"))
+			return false; /* the line about the group */
+		*ret = m;
+		return true;
+	}
+	if (!parse_keyed_u32(&c, "mflags:", 16, &m.mflags) ||
+		!parse_keyed_u32(&c, "mask:", 16, &w->mask) ||
+		!parse_keyed_u32(&c, "ignored_mask:", 16, &w->ignored) ||
+		!parse_handle(&c, &w->handle))
+		m.kind = FDINFO_MARK_OTHER;
+	*ret = m;
+	return true;
+}
+
+bool fdinfo_next_mark(const char *text, size_t *at, struct fdinfo_mark *ret)
+{
+	struct cursor c = cursor_of(text), line;
+
+	c.at += *at;
+	while (parse_line(&c, &line)) {
+		*at = (size_t)(c.at - text);
+		if (parse_mark_line(line, ret))
+			return true;
+	}
+	return false;
+}
+
+/* ---- locks ---- */
+
 static bool parse_word_is(struct cursor *c, const char *word)
 {
 	struct cursor try = *c;

@@ -45,6 +45,39 @@ struct fdinfo_epoll {
 /* The nth watched file; *at is 0 for the first call and then the place to go on. False: no more. */
 bool fdinfo_next_epoll(const char *text, size_t *at, struct fdinfo_epoll *ret);
 
+bool fdinfo_parse_pidfd(const char *text, int64_t *ret_pid);
+
+/* A file handle (name_to_handle_at(2)); no bytes: the file system has none. */
+struct fdinfo_handle {
+	uint32_t bytes, type;
+	uint8_t data[128];
+};
+
+/* Something that is watched; devices in the kernel's form. */
+struct fdinfo_watch {
+	uint32_t wd, mask, ignored;
+	uint64_t ino;
+	uint32_t sdev;
+	struct fdinfo_handle handle;
+};
+
+/* The next watch of an inotify descriptor. */
+bool fdinfo_next_inotify(const char *text, size_t *at, struct fdinfo_watch *ret);
+
+enum fdinfo_mark_kind { FDINFO_MARK_INODE, FDINFO_MARK_MOUNT, FDINFO_MARK_FS, FDINFO_MARK_OTHER };
+
+struct fdinfo_mark {
+	enum fdinfo_mark_kind kind;
+	uint32_t mflags; /* FAN_MARK_IGNORED_SURV_MODIFY, FAN_MARK_EVICTABLE, FAN_MARK_IGNORE */
+	int mnt_id; /* of a mount mark */
+	struct fdinfo_watch watch; /* wd is 0 */
+};
+
+/* What fanotify_init(2) was given. */
+bool fdinfo_parse_fanotify(const char *text, uint32_t *ret_flags, uint32_t *ret_event_flags);
+/* The next mark of a fanotify descriptor. */
+bool fdinfo_next_mark(const char *text, size_t *at, struct fdinfo_mark *ret);
+
 enum fdinfo_lock_kind { FDINFO_POSIX, FDINFO_FLOCK, FDINFO_OFD, FDINFO_LEASE, FDINFO_OTHER };
 
 struct fdinfo_lock {

@@ -13,6 +13,7 @@
 #include "kernel/fdinfo.h"
 #include "kernel/kcmp.h"
 #include "kinds/lock/locks.h"
+#include "names/handle.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -55,6 +56,7 @@ struct file_collector {
 	uint32_t next_id;
 	struct table groups, named, seen, ghosts;
 	struct shared_list shared;
+	struct handle_space *handles;
 };
 
 /* A task whose table is being read. */
@@ -89,6 +91,7 @@ void file_collector_free(struct file_collector *c)
 	table_done(&c->named);
 	table_done(&c->seen);
 	table_done(&c->ghosts);
+	handle_space_free(c->handles);
 	arena_free(c->arena);
 	free(c);
 }
@@ -165,6 +168,7 @@ static int ask_rooms(struct file_collector *c, struct fd_look *l, FileEntry **re
 	l->seen = &c->seen;
 	l->ghosts = &c->ghosts;
 	l->shared = &c->shared;
+	l->handles = &c->handles;
 	for (size_t i = 0; file_kinds[i] && !kind; i++)
 		if (file_kinds[i]->match(l))
 			kind = file_kinds[i];

@@ -14,6 +14,10 @@ const struct file_kind *const file_kinds[] = {
 	&file_kind_signalfd,
 	&file_kind_timerfd,
 	&file_kind_epoll,
+	&file_kind_pidfd,
+	&file_kind_nsfile,
+	&file_kind_inotify,
+	&file_kind_fanotify,
 	NULL,
 };
 

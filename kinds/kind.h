@@ -110,8 +110,10 @@ struct fd_look {
 	struct table *seen; /* of this dump, per room: table_key(type, its own id) -> in the arena */
 	struct table *ghosts; /* for names/ghost.h */
 	struct shared_list *shared; /* rooms of memory objects add theirs */
+	struct handle_space **handles; /* of the collector; look_handles() makes it */
 };
 
+struct handle_space;
 struct reach;
 
 /* What a file room can use while a tree is being restored. */
@@ -123,6 +125,7 @@ struct file_maker {
 	struct table *fds; /* file id -> 1 + descriptor, managed by kinds/store.c */
 	struct arena *arena;
 	struct reach *reach; /* opens by name (names/reach.h) */
+	struct handle_space *handles; /* NULL until maker_handles() makes it */
 };
 
 struct file_kind {
@@ -152,6 +155,10 @@ struct file_kind {
 		const void *table, struct tape *tape, size_t *at);
 	/* After all are created: what refers to other descriptors, queued data. May be NULL. */
 	int (*connect)(struct file_maker *m, const FileEntry *fe, int fd, struct err *err);
+	/* Ours stays open for connect and arm (-1 otherwise) when the tasks have theirs. */
+	bool keep;
+	/* After all that: what would notice the work on other files (watches). May be NULL. */
+	int (*arm)(struct file_maker *m, const FileEntry *fe, int fd, struct err *err);
 	/* Called at the end of the restore, also a failed one: removes temporary names. May be NULL. */
 	void (*clean)(struct file_maker *m);
 	/* One line for `show`: "pipe 1234 write end". May be NULL. */

@@ -9,6 +9,7 @@
 #include "kinds/store.h"
 #include "base/cleanup.h"
 #include "kinds/store_priv.h"
+#include "names/handle.h"
 #include "names/reach.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -98,6 +99,7 @@ void file_store_free(struct file_store *s)
 		if (file_kinds[i]->clean)
 			file_kinds[i]->clean(&s->maker);
 	reach_free(s->maker.reach);
+	handle_space_free(s->maker.handles);
 	table_done(&s->maker.made);
 	table_done(&s->slots);
 	table_done(&s->maps);
@@ -181,30 +183,56 @@ int file_store_get_for_map(struct file_store *s, uint32_t id, int flags, int *re
 
 void store_served(struct slot *slot)
 {
-	if (--slot->users == 0)
+	const struct file_kind *kind = file_kind_of(slot->entry->type);
+
+	if (--slot->users == 0 && !kind->keep)
 		slot_close(slot);
 }
 
-int file_store_connect(struct file_store *s, struct err *err)
+static int connect_one(struct file_store *s, const FileEntry *fe, const struct file_kind *kind,
+	struct err *err)
+{
+	const struct slot *slot = table_get(&s->slots, fe->id);
+
+	if (kind->tell && slot->counted && !slot->told)
+		return err_image(err, "no task has all that file entry %u (%s) refers to", fe->id,
+			kind->name);
+	if (!kind->connect)
+		return 0;
+	return kind->connect(&s->maker, fe, slot->fd, err);
+}
+
+static int arm_one(struct file_store *s, const FileEntry *fe, const struct file_kind *kind,
+	struct err *err)
+{
+	const struct slot *slot = table_get(&s->slots, fe->id);
+
+	return kind->arm ? kind->arm(&s->maker, fe, slot->fd, err) : 0;
+}
+
+typedef int one_file(struct file_store *s, const FileEntry *fe, const struct file_kind *kind,
+	struct err *err);
+
+static int each_file(struct file_store *s, one_file *fn, const char *doing, struct err *err)
 {
 	const struct entry_list *list = &s->maker.world->entries[IMG_FILES];
 
 	for (size_t i = 0; i < list->n; i++) {
 		const FileEntry *fe = list->at[i]->msg;
 		const struct file_kind *kind = file_kind_of(fe->type);
-		const struct slot *slot = table_get(&s->slots, fe->id);
-		int r;
+		int r = kind ? fn(s, fe, kind, err) : 0;
 
-		if (kind && kind->tell && slot->counted && !slot->told)
-			return err_image(err, "no task has all that file entry %u (%s) refers to", fe->id,
-				kind->name);
-		if (!kind || !kind->connect)
-			continue;
-		r = kind->connect(&s->maker, fe, slot->fd, err);
 		if (r < 0)
-			return err_while(err, "connecting file entry %u (%s)", fe->id, kind->name);
+			return err_while(err, "%s file entry %u (%s)", doing, fe->id, kind->name);
 	}
 	return 0;
+}
+
+int file_store_connect(struct file_store *s, struct err *err)
+{
+	int r = each_file(s, connect_one, "connecting", err);
+
+	return r < 0 ? r : each_file(s, arm_one, "arming", err);
 }
 
 /* ---- folders ---- */

@@ -27,7 +27,7 @@ int file_store_get_for_map(struct file_store *s, uint32_t id, int flags, int *re
 /* Installs the whole descriptor table of task t in its husk: closes all else but sock_fd. */
 int file_store_install(struct file_store *s, struct husk *h, const struct task *t,
 	struct err *err) must_use;
-/* Once all tables are installed: rooms' connect. */
+/* Once all tables are installed and folders are set: rooms' connect, then arm. */
 int file_store_connect(struct file_store *s, struct err *err) must_use;
 /*
  * cwd, root, umask by tape, after the tables (needs privileges: before PHASE_CREDS). Call it once

@@ -9,6 +9,7 @@
 #include "names/ghost.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "names/remap.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -181,7 +182,6 @@ int ghost_save(const struct ghost_ask *a, uint32_t orig_id, struct err *err)
 {
 	uint64_t key = table_key(a->st->st_dev, a->st->st_ino);
 	struct ghost_known *k = table_get(a->seen, key);
-	RemapFilePathEntry *remap;
 	int r;
 
 	if (k && (k->dev != a->st->st_dev || k->ino != a->st->st_ino))
@@ -199,11 +199,6 @@ int ghost_save(const struct ghost_ask *a, uint32_t orig_id, struct err *err)
 			return r;
 		table_put(a->seen, key, k);
 	}
-	remap = arena_msg(a->world->arena, RemapFilePathEntry, remap_file_path_entry);
-	remap->orig_id = orig_id;
-	remap->remap_id = k->id;
-	remap->has_remap_type = true;
-	remap->remap_type = REMAP_TYPE__GHOST;
-	world_add(a->world, IMG_REMAP_FPATH, 0, remap);
+	remap_add(a->world, orig_id, REMAP_TYPE__GHOST, k->id);
 	return 0;
 }

@@ -7,7 +7,9 @@
 #include "base/cleanup.h"
 #include "base/vec.h"
 #include "names/buildid.h"
+#include "names/deadproc.h"
 #include "names/ghost.h"
+#include "names/remap.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -74,14 +76,6 @@ static int ghost_fd(struct reach *r, uint32_t id, const char *path, int *ret_fd,
 	return 0;
 }
 
-/* Old images: no type, bit 31 of the id says ghost. */
-static RemapType remap_type(const RemapFilePathEntry *e)
-{
-	if (e->has_remap_type)
-		return e->remap_type;
-	return e->remap_id >> 31 ? REMAP_TYPE__GHOST : REMAP_TYPE__LINKED;
-}
-
 static int open_remapped(struct reach *r, const RegFileEntry *reg, const RemapFilePathEntry *e,
 	int flags, int *ret_fd, struct err *err)
 {
@@ -89,8 +83,7 @@ static int open_remapped(struct reach *r, const RegFileEntry *reg, const RemapFi
 	int fd, res;
 
 	if (remap_type(e) == REMAP_TYPE__PROCFS)
-		return err_unsupported(err, "'%s' belongs to a process (%u) that had ended, which "
-			"this version cannot restore", reg->name, e->remap_id);
+		return deadproc_open((pid_t)(e->remap_id & INT32_MAX), reg->name, flags, ret_fd, err);
 	if (remap_type(e) != REMAP_TYPE__GHOST)
 		return err_unsupported(err, "'%s' was saved by another name (--link-remap), which this "
 			"version cannot restore", reg->name);

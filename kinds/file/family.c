@@ -3,9 +3,11 @@
 #include "kinds/file/family.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "names/deadproc.h"
 #include "names/find.h"
 #include "names/ghost.h"
 #include "names/reach.h"
+#include "names/remap.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -109,8 +111,19 @@ int name_collect(const struct fd_look *l, uint32_t id, uint32_t flags, RegFileEn
 	RegFileEntry *reg = arena_msg(l->world->arena, RegFileEntry, reg_file_entry);
 	struct ghost_ask ask = { .world = l->world, .images = l->images, .options = l->options,
 		.seen = l->ghosts, .dup = l->dup, .st = &l->st, .path = path, .who = who };
+	pid_t dead;
 
 	file_look_who(l, who, sizeof(who));
+	reg->id = id;
+	reg->flags = flags;
+	reg->fown = fown_collect(l);
+	reg->name = arena_strdup(l->world->arena, path);
+	*ret = reg;
+	dead = state == NAME_ELSEWHERE ? deadproc_pid(path, l->fs_type) : 0;
+	if (dead) {
+		remap_add(l->world, id, REMAP_TYPE__PROCFS, (uint32_t)dead);
+		return 0;
+	}
 	if (state == NAME_ELSEWHERE && (path[0] != '/' || S_ISDIR(l->st.st_mode)))
 		return err_unsupported(err, "%s is '%s', which cannot be reached by that name", who,
 			l->link);
@@ -118,12 +131,7 @@ int name_collect(const struct fd_look *l, uint32_t id, uint32_t flags, RegFileEn
 		return err_unsupported(err, "%s is '%s', a name that leads to another file or none now, "
 			"while the file has other names (%lu); saving that needs --link-remap, which "
 			"this version does not have", who, path, (unsigned long)l->st.st_nlink);
-	reg->id = id;
-	reg->flags = flags;
-	reg->fown = fown_collect(l);
-	reg->name = arena_strdup(l->world->arena, path);
 	reach_describe(l->world->arena, l->dup, &l->st, l->options, reg);
-	*ret = reg;
 	return state == NAME_GONE ? ghost_save(&ask, id, err) : 0;
 }
 

@@ -23,8 +23,23 @@ uint32_t flags_collect(const struct fd_look *l);
  */
 int queue_collect(const struct fd_look *l, enum image_id image, uint32_t pipe_id, struct err *err)
 	must_use;
+struct fdinfo_watch;
+/*
+ * Where the watched file is: its handle, and the path which leads to it now. Refuses a file that
+ * a restore could not find. `what` is "inotify", "fanotify".
+ */
+int watched_collect(const struct fd_look *l, const struct fdinfo_watch *w, const char *what,
+	FhEntry **ret, struct err *err) must_use;
+/* Events that wait in the queue are lost by a restore: says so in the log. */
+void watched_report_queue(const struct fd_look *l, const char *what);
+/* The mounts, made on the first call; for names/handle.h. */
+int look_handles(const struct fd_look *l, struct handle_space **ret, struct err *err) must_use;
 
 /* ---- restore ---- */
+/* An O_PATH descriptor of a watched file: by its handle, else by its path. */
+int watched_open(struct file_maker *m, uint32_t dev, uint64_t ino, const FhEntry *fh, int *ret_fd,
+	struct err *err) must_use;
+int maker_handles(struct file_maker *m, struct handle_space **ret, struct err *err) must_use;
 int fown_restore(int fd, const FownEntry *fown, struct err *err) must_use;
 /* Sets what F_SETFL can set: O_APPEND, O_ASYNC, O_DIRECT, O_NOATIME, O_NONBLOCK. */
 int flags_restore(int fd, uint32_t flags, struct err *err) must_use;

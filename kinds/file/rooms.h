@@ -5,8 +5,12 @@
 
 extern const struct file_kind file_kind_epoll;
 extern const struct file_kind file_kind_eventfd;
+extern const struct file_kind file_kind_fanotify;
 extern const struct file_kind file_kind_fifo;
+extern const struct file_kind file_kind_inotify;
 extern const struct file_kind file_kind_memfd;
+extern const struct file_kind file_kind_nsfile;
+extern const struct file_kind file_kind_pidfd;
 extern const struct file_kind file_kind_pipe;
 extern const struct file_kind file_kind_reg;
 extern const struct file_kind file_kind_signalfd;

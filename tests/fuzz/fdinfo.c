@@ -14,6 +14,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct fdinfo_timerfd t;
 	struct fdinfo_epoll p;
 	struct fdinfo_lock l;
+	struct fdinfo_watch w;
+	struct fdinfo_mark m;
+	uint32_t flags[2];
+	int64_t pid;
 	uint64_t mask;
 	size_t at;
 
@@ -25,6 +29,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fdinfo_parse_eventfd(text, &e);
 	fdinfo_parse_timerfd(text, &t);
 	fdinfo_parse_signalfd(text, &mask);
+	fdinfo_parse_pidfd(text, &pid);
+	fdinfo_parse_fanotify(text, &flags[0], &flags[1]);
+	for (at = 0; fdinfo_next_inotify(text, &at, &w);)
+		;
+	for (at = 0; fdinfo_next_mark(text, &at, &m);)
+		;
 	for (at = 0; fdinfo_next_epoll(text, &at, &p);)
 		;
 	for (at = 0; fdinfo_next_lock(text, &at, &l);)

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * refused: has something that cannot be saved (argv[2]: unix, inet, netlink, inotify, pidfd) at
+ * refused: has something that cannot be saved (argv[2]: unix, inet, netlink, fsopen, pidfd) at
  * descriptor 9, a child, a thread and memory; must run on after a dump that refused it.
  */
 #include "descriptors.h"
 #include <netinet/in.h>
 #include <pthread.h>
-#include <sys/inotify.h>
 #include <sys/socket.h>
 
 static volatile unsigned long beats;
@@ -24,9 +23,9 @@ static int make(const char *what)
 		return socket(AF_INET, SOCK_STREAM, 0);
 	if (!strcmp(what, "netlink"))
 		return socket(AF_NETLINK, SOCK_RAW, 0);
-	if (!strcmp(what, "inotify"))
-		return inotify_init1(0);
-	return syscall(SYS_pidfd_open, getpid(), 0);
+	if (!strcmp(what, "fsopen"))
+		return syscall(SYS_fsopen, "tmpfs", 0);
+	return syscall(SYS_pidfd_open, getppid(), 0);
 }
 
 static void kid(void *arg)

@@ -155,8 +155,8 @@ WORDS = {
     "unix": "socket",
     "inet": "socket",
     "netlink": "socket",
-    "inotify": "inotify",
-    "pidfd": "pidfd",
+    "fsopen": "file system being configured",
+    "pidfd": "outside of the tree",
 }
 
 
