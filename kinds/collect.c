@@ -19,6 +19,7 @@
 #include <limits.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 
 #ifndef PIDFD_THREAD
@@ -35,6 +36,7 @@ struct known {
 
 struct group {
 	struct group *next; /* another one with the same key */
+	struct group *same_inode; /* another one with the same key of device and inode */
 	uint64_t dev, ino, pos;
 	uint32_t flags;
 	struct known *root;
@@ -54,7 +56,7 @@ struct file_collector {
 	const struct options *options;
 	struct arena *arena;
 	uint32_t next_id;
-	struct table groups, named, seen, ghosts;
+	struct table groups, inodes, named, seen, ghosts;
 	struct shared_list shared;
 	struct handle_space *handles;
 };
@@ -88,6 +90,7 @@ void file_collector_free(struct file_collector *c)
 		close(s->fd);
 	vec_done(&c->shared);
 	table_done(&c->groups);
+	table_done(&c->inodes);
 	table_done(&c->named);
 	table_done(&c->seen);
 	table_done(&c->ghosts);
@@ -118,7 +121,8 @@ static struct group *group_of(struct file_collector *c, const struct stat *st,
 	const struct fdinfo *info)
 {
 	uint32_t flags = info->flags & ~(uint32_t)O_CLOEXEC;
-	uint64_t key = table_key(table_key(table_key(st->st_dev, st->st_ino), flags), info->pos);
+	uint64_t inode = table_key(st->st_dev, st->st_ino);
+	uint64_t key = table_key(table_key(inode, flags), info->pos);
 	struct group *first = table_get(&c->groups, key), *g;
 
 	for (g = first; g; g = g->next)
@@ -127,8 +131,9 @@ static struct group *group_of(struct file_collector *c, const struct stat *st,
 			return g;
 	g = arena_new_of(c->arena, struct group);
 	*g = (struct group){ .next = first, .dev = st->st_dev, .ino = st->st_ino, .flags = flags,
-		.pos = info->pos };
+		.pos = info->pos, .same_inode = table_get(&c->inodes, inode) };
 	table_put(&c->groups, key, g);
+	table_put(&c->inodes, inode, g);
 	return g;
 }
 
@@ -409,12 +414,39 @@ int file_collect_fs(struct file_collector *c, struct task *t, pid_t tid, struct 
 	return r;
 }
 
+int file_find_watched(const struct file_collector *c, const struct file_watch *w,
+	struct file_place *ret)
+{
+	dev_t dev = makedev(w->sdev >> 20, w->sdev & 0xfffff);
+	const struct group *g = table_get(&c->inodes, table_key(dev, w->ino));
+
+	for (; g; g = g->same_inode) {
+		const struct known *k = g->dev == dev && g->ino == w->ino ? g->root : NULL;
+
+		while (k) {
+			int r = kcmp_epoll(k->tid, k->fd, w->tid, w->efd, w->tfd, w->nth);
+
+			if (r < 0)
+				return r;
+			if (r == 0) {
+				*ret = (struct file_place){ .entry = k->entry, .tid = k->tid,
+					.fd = k->fd };
+				return 0;
+			}
+			k = r == 1 ? k->more : k->less;
+		}
+	}
+	return -ENOENT;
+}
+
 int file_collect_finish(struct file_collector *c, struct err *err)
 {
+	const struct settle s = { .world = c->world, .options = c->options, .images = c->images,
+		.seen = &c->seen, .files = c };
 	int r = 0;
 
 	for (size_t i = 0; file_kinds[i] && r == 0; i++)
 		if (file_kinds[i]->settle)
-			r = file_kinds[i]->settle(c->world, &c->seen, err);
+			r = file_kinds[i]->settle(&s, err);
 	return r;
 }

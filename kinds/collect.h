@@ -26,6 +26,24 @@ int file_collect_named(struct file_collector *c, const struct task *t, pid_t tid
  * Once all tasks were seen: refuses what only the whole tree shows (a pipe whose other end is
  * outside).
  */
+/* What the nth file is that epoll descriptor efd of thread tid watches as tfd. */
+struct file_watch {
+	pid_t tid;
+	uint32_t efd, tfd, nth;
+	uint32_t sdev; /* kernel's form: major << 20 | minor */
+	uint64_t ino;
+};
+
+/* A descriptor that was collected: where it was seen first. */
+struct file_place {
+	const FileEntry *entry;
+	pid_t tid;
+	int fd;
+};
+
+/* -ENOENT: no table has it; another negative errno of kcmp(2). Logarithmic in the descriptors. */
+int file_find_watched(const struct file_collector *c, const struct file_watch *w,
+	struct file_place *ret) must_use;
 int file_collect_finish(struct file_collector *c, struct err *err) must_use;
 /* Shared memory objects met so far, with a readable descriptor each; valid until the free. */
 const struct shared_list *file_collected_shared(const struct file_collector *c);

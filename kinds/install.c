@@ -194,58 +194,7 @@ static int install_batch(struct install *in, size_t *at, struct err *err)
 	if (r == 0)
 		r = play(in, err);
 	for (size_t i = 0; i < n && r == 0; i++)
-		store_served(slots[i]);
-	return r;
-}
-
-static bool has_number(const void *table, int number)
-{
-	const struct install *in = table;
-
-	return is_busy(in, number) && number != in->h->sock_fd;
-}
-
-static int tell_one(struct install *in, const struct file_kind *kind, struct slot *slot, int number,
-	struct err *err)
-{
-	size_t at = 0;
-	int more = 2, r = 0;
-
-	while (more == 2 && r == 0) {
-		more = kind->tell(slot->entry, number, has_number, in, in->tape, &at);
-		r = play(in, err);
-	}
-	slot->told = more == 1;
-	return r;
-}
-
-/* What a task must do itself for its descriptions, now that it has all of them. */
-static int tell_rooms(struct install *in, struct err *err)
-{
-	int r = 0;
-
-	for (size_t i = 0; i < in->n && r == 0; i++) {
-		const struct file_kind *kind = file_kind_of(in->fds[i]->type);
-		struct slot *slot = table_get(&in->s->slots, in->fds[i]->id);
-
-		if (kind && kind->tell && !slot->told)
-			r = tell_one(in, kind, slot, (int)in->fds[i]->fd, err);
-	}
-	return r;
-}
-
-static int take_locks(struct install *in, struct err *err)
-{
-	const struct world *w = in->s->maker.world;
-	size_t at = 0;
-	bool wanted;
-	int r = locks_wanted(w, in->s->maker.options, in->t, &wanted, err);
-
-	while (r == 0 && wanted && at < w->entries[IMG_FILE_LOCKS].n) {
-		r = locks_tell(w, in->t, in->tape, &at, err);
-		if (r == 0)
-			r = play(in, err);
-	}
+		store_served(in->s, slots[i]);
 	return r;
 }
 
@@ -262,12 +211,92 @@ int file_store_install(struct file_store *s, struct husk *h, const struct task *
 		r = clear_table(&in, err);
 	while (r == 0 && at < in.n)
 		r = install_batch(&in, &at, err);
-	if (r == 0)
-		r = tell_rooms(&in, err);
-	if (r == 0)
-		r = take_locks(&in, err);
 	tape_free(in.tape);
 	free(in.fds);
 	free(in.busy);
+	return r;
+}
+
+/* ---- what tasks do themselves ---- */
+
+struct teller {
+	struct file_store *s;
+	struct husk *h;
+	const struct task *t;
+	struct tape *tape;
+	struct table numbers; /* 1 + number -> its FdinfoEntry */
+};
+
+static bool has_number(const void *table, int number)
+{
+	const struct teller *tell = table;
+
+	return number >= 0 && table_get(&tell->numbers, 1 + (uint64_t)number);
+}
+
+static int tell_play(struct teller *tell, struct err *err)
+{
+	int r = tape_calls(tell->tape) ? husk_play(tell->h, 0, tell->tape, err) : 0;
+
+	tape_reset(tell->tape);
+	return r;
+}
+
+static int tell_one(struct teller *tell, const struct file_kind *kind, struct slot *slot, int number,
+	struct err *err)
+{
+	size_t at = 0;
+	int more = 2, r = 0;
+
+	while (more == 2 && r == 0) {
+		more = kind->tell(&tell->s->maker, slot->entry, number, has_number, tell, tell->tape,
+			&at);
+		r = tell_play(tell, err);
+	}
+	slot->told = more == 1;
+	return r;
+}
+
+static int tell_rooms(struct teller *tell, struct err *err)
+{
+	const struct fdtable *table = tell->t->fds;
+	int r = 0;
+
+	for (size_t i = 0; i < table->n_fds; i++)
+		table_put(&tell->numbers, 1 + (uint64_t)table->fds[i]->fd, table->fds[i]);
+	for (size_t i = 0; i < table->n_fds && r == 0; i++) {
+		const struct file_kind *kind = file_kind_of(table->fds[i]->type);
+		struct slot *slot = table_get(&tell->s->slots, table->fds[i]->id);
+
+		if (kind && kind->tell && !slot->told)
+			r = tell_one(tell, kind, slot, (int)table->fds[i]->fd, err);
+	}
+	return r;
+}
+
+static int take_locks(struct teller *tell, struct err *err)
+{
+	const struct world *w = tell->s->maker.world;
+	size_t at = 0;
+	bool wanted;
+	int r = locks_wanted(w, tell->s->maker.options, tell->t, &wanted, err);
+
+	while (r == 0 && wanted && at < w->entries[IMG_FILE_LOCKS].n) {
+		r = locks_tell(w, tell->t, tell->tape, &at, err);
+		if (r == 0)
+			r = tell_play(tell, err);
+	}
+	return r;
+}
+
+int file_store_tell(struct file_store *s, struct husk *h, const struct task *t, struct err *err)
+{
+	struct teller tell = { .s = s, .h = h, .t = t, .tape = tape_new() };
+	int r = tell_rooms(&tell, err);
+
+	if (r == 0)
+		r = take_locks(&tell, err);
+	tape_free(tell.tape);
+	table_done(&tell.numbers);
 	return r;
 }

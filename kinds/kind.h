@@ -113,6 +113,16 @@ struct fd_look {
 	struct handle_space **handles; /* of the collector; look_handles() makes it */
 };
 
+/* Dump, after all tables: what a room can still find out. */
+struct settle {
+	struct world *world;
+	const struct options *options;
+	struct image_set *images;
+	struct table *seen;
+	struct file_collector *files; /* for kinds/collect.h */
+};
+
+struct file_collector;
 struct handle_space;
 struct reach;
 
@@ -122,7 +132,7 @@ struct file_maker {
 	struct image_set *images;
 	const struct options *options;
 	struct table made; /* per room: table_key(type, its own id) -> pointer in arena */
-	struct table *fds; /* file id -> 1 + descriptor, managed by kinds/store.c */
+	struct table kept; /* 1 + file id -> not NULL: ours stays open (file_keep) */
 	struct arena *arena;
 	struct reach *reach; /* opens by name (names/reach.h) */
 	struct handle_space *handles; /* NULL until maker_handles() makes it */
@@ -138,24 +148,27 @@ struct file_kind {
 	/* Saves queued data without consuming them (called once per description, may be NULL). */
 	int (*bulk)(const struct fd_look *l, FileEntry *fe, struct err *err);
 	/* Dump, after all tables: refuses what only the whole tree shows. May be NULL. */
-	int (*settle)(const struct world *w, const struct table *seen, struct err *err);
+	int (*settle)(const struct settle *s, struct err *err);
 	/* Pure checks of one entry. May be NULL. */
 	void (*check)(const struct world *w, const FileEntry *fe, struct findings *f);
+	/* Restore, once, before anything is made: what concerns many entries. May be NULL. */
+	void (*prepare)(struct file_maker *m);
 	/* Makes the open file description; the descriptor becomes the caller's, O_CLOEXEC. */
 	int (*create)(struct file_maker *m, const FileEntry *fe, int *ret_fd, struct err *err);
 	/* A descriptor for mmap with the access mode of `flags`. NULL: any descriptor will do. */
 	int (*open_map)(struct file_maker *m, const FileEntry *fe, int flags, int *ret_fd,
 		struct err *err);
+	/* When all tables are complete: what refers to other descriptors, queued data. May be NULL. */
+	int (*connect)(struct file_maker *m, const FileEntry *fe, int fd, struct err *err);
 	/*
 	 * Appends calls of a task whose table is complete and has the description as `number`; has()
 	 * tells which numbers it has. 1: that is all, 2: call again with the same *at (0 at first)
 	 * after playing, 0: this task cannot. Asked until one task could. May be NULL.
 	 */
-	int (*tell)(const FileEntry *fe, int number, bool (*has)(const void *table, int number),
-		const void *table, struct tape *tape, size_t *at);
-	/* After all are created: what refers to other descriptors, queued data. May be NULL. */
-	int (*connect)(struct file_maker *m, const FileEntry *fe, int fd, struct err *err);
-	/* Ours stays open for connect and arm (-1 otherwise) when the tasks have theirs. */
+	int (*tell)(struct file_maker *m, const FileEntry *fe, int number,
+		bool (*has)(const void *table, int number), const void *table, struct tape *tape,
+		size_t *at);
+	/* Ours stay open for connect and arm (-1 otherwise) when the tasks have theirs. */
 	bool keep;
 	/* After all that: what would notice the work on other files (watches). May be NULL. */
 	int (*arm)(struct file_maker *m, const FileEntry *fe, int fd, struct err *err);
@@ -165,6 +178,10 @@ struct file_kind {
 	void (*describe)(const FileEntry *fe, char *buf, size_t size);
 };
 
+/* Ours of this file entry shall stay open when the tasks have theirs. */
+void file_keep(struct file_maker *m, uint32_t id);
+/* The descriptor of a file entry, made if need be; borrowed. */
+int file_made(struct file_maker *m, uint32_t id, int *ret_fd, struct err *err) must_use;
 /* In the order of match; ends with NULL. */
 extern const struct file_kind *const file_kinds[];
 /* The room of an fd type or NULL. */

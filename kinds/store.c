@@ -13,6 +13,7 @@
 #include "names/reach.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <sys/syscall.h>
 
 static struct slot *slot_new(struct file_store *s, const FileEntry *entry)
@@ -61,7 +62,7 @@ struct file_store *file_store_new(struct world *w, struct image_set *images, con
 	if (!s)
 		abort();
 	s->maker = (struct file_maker){ .world = w, .images = images, .options = o,
-		.fds = &s->slots, .arena = w->arena, .reach = reach_new(w, images, o) };
+		.arena = w->arena, .reach = reach_new(w, images, o) };
 	/* Husks inherit it and need numbers as high as their tasks had. */
 	if (getrlimit(RLIMIT_NOFILE, &s->old_limit) == 0) {
 		most = s->old_limit;
@@ -74,6 +75,9 @@ struct file_store *file_store_new(struct world *w, struct image_set *images, con
 		table_put(&s->slots, fe->id, slot_new(s, fe));
 	}
 	count_users(s);
+	for (size_t i = 0; file_kinds[i]; i++)
+		if (file_kinds[i]->prepare)
+			file_kinds[i]->prepare(&s->maker);
 	return s;
 }
 
@@ -101,6 +105,7 @@ void file_store_free(struct file_store *s)
 	reach_free(s->maker.reach);
 	handle_space_free(s->maker.handles);
 	table_done(&s->maker.made);
+	table_done(&s->maker.kept);
 	table_done(&s->slots);
 	table_done(&s->maps);
 	table_done(&s->tables);
@@ -181,12 +186,24 @@ int file_store_get_for_map(struct file_store *s, uint32_t id, int flags, int *re
 	return 0;
 }
 
-void store_served(struct slot *slot)
+void store_served(struct file_store *s, struct slot *slot)
 {
 	const struct file_kind *kind = file_kind_of(slot->entry->type);
 
-	if (--slot->users == 0 && !kind->keep)
+	if (--slot->users == 0 && !kind->keep && !table_get(&s->maker.kept, 1 + slot->entry->id))
 		slot_close(slot);
+}
+
+void file_keep(struct file_maker *m, uint32_t id)
+{
+	table_put(&m->kept, 1 + (uint64_t)id, m);
+}
+
+int file_made(struct file_maker *m, uint32_t id, int *ret_fd, struct err *err)
+{
+	struct file_store *s = (struct file_store *)((char *)m - offsetof(struct file_store, maker));
+
+	return file_store_get(s, id, ret_fd, err);
 }
 
 static int connect_one(struct file_store *s, const FileEntry *fe, const struct file_kind *kind,
@@ -194,12 +211,7 @@ static int connect_one(struct file_store *s, const FileEntry *fe, const struct f
 {
 	const struct slot *slot = table_get(&s->slots, fe->id);
 
-	if (kind->tell && slot->counted && !slot->told)
-		return err_image(err, "no task has all that file entry %u (%s) refers to", fe->id,
-			kind->name);
-	if (!kind->connect)
-		return 0;
-	return kind->connect(&s->maker, fe, slot->fd, err);
+	return kind->connect ? kind->connect(&s->maker, fe, slot->fd, err) : 0;
 }
 
 static int arm_one(struct file_store *s, const FileEntry *fe, const struct file_kind *kind,
@@ -207,6 +219,9 @@ static int arm_one(struct file_store *s, const FileEntry *fe, const struct file_
 {
 	const struct slot *slot = table_get(&s->slots, fe->id);
 
+	if (kind->tell && slot->counted && !slot->told)
+		return err_image(err, "no task has all that file entry %u (%s) refers to", fe->id,
+			kind->name);
 	return kind->arm ? kind->arm(&s->maker, fe, slot->fd, err) : 0;
 }
 
@@ -230,9 +245,12 @@ static int each_file(struct file_store *s, one_file *fn, const char *doing, stru
 
 int file_store_connect(struct file_store *s, struct err *err)
 {
-	int r = each_file(s, connect_one, "connecting", err);
+	return each_file(s, connect_one, "connecting", err);
+}
 
-	return r < 0 ? r : each_file(s, arm_one, "arming", err);
+int file_store_arm(struct file_store *s, struct err *err)
+{
+	return each_file(s, arm_one, "arming", err);
 }
 
 /* ---- folders ---- */

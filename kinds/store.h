@@ -27,8 +27,13 @@ int file_store_get_for_map(struct file_store *s, uint32_t id, int flags, int *re
 /* Installs the whole descriptor table of task t in its husk: closes all else but sock_fd. */
 int file_store_install(struct file_store *s, struct husk *h, const struct task *t,
 	struct err *err) must_use;
-/* Once all tables are installed and folders are set: rooms' connect, then arm. */
+/* Once all tables are installed: rooms' connect. */
 int file_store_connect(struct file_store *s, struct err *err) must_use;
+/* Then, for each table, what its task must do for its descriptions (rooms' tell), and locks. */
+int file_store_tell(struct file_store *s, struct husk *h, const struct task *t, struct err *err)
+	must_use;
+/* At the end: rooms' arm. */
+int file_store_arm(struct file_store *s, struct err *err) must_use;
 /*
  * cwd, root, umask by tape, after the tables (needs privileges: before PHASE_CREDS). Call it once
  * for every live task: with the last one of a table the husk's socket is closed.

@@ -33,4 +33,4 @@ struct file_store {
 };
 
 /* One table has it. */
-void store_served(struct slot *slot);
+void store_served(struct file_store *s, struct slot *slot);

@@ -9,6 +9,21 @@
 #include <errno.h>
 #include <string.h>
 
+static int connect_descriptors(struct restore *rs, struct err *err)
+{
+	int r = file_store_connect(rs->files, err);
+
+	world_each_task(t, rs->world) {
+		if (!task_is_alive(t) || t->fds->owner != t || r < 0)
+			continue;
+		r = file_store_tell(rs->files, husk_of(rs, t), t, err);
+		if (r < 0)
+			return err_while(err, "connecting the descriptors of task %d (%s)", t->pid,
+				task_comm(t));
+	}
+	return r < 0 ? r : file_store_arm(rs->files, err);
+}
+
 /* Every process and thread exists: descriptors may refer to them. */
 int restore_descriptors(void *ctx, struct err *err)
 {
@@ -26,7 +41,7 @@ int restore_descriptors(void *ctx, struct err *err)
 	world_each_task(t, rs->world)
 		if (task_is_alive(t) && r == 0)
 			r = file_store_set_fs(rs->files, husk_of(rs, t), t, err);
-	return r < 0 ? r : file_store_connect(rs->files, err);
+	return r < 0 ? r : connect_descriptors(rs, err);
 }
 
 static struct arise arise_of(struct restore *rs, const struct thread *th)

@@ -75,13 +75,13 @@ static int pipe_collect(const struct fd_look *l, FileEntry *fe, struct err *err)
 	return 0;
 }
 
-static int pipe_settle(const struct world *w, const struct table *seen, struct err *err)
+static int pipe_settle(const struct settle *a, struct err *err)
 {
-	const struct entry_list *list = &w->entries[IMG_FILES];
+	const struct entry_list *list = &a->world->entries[IMG_FILES];
 
 	for (size_t i = 0; i < list->n; i++) {
 		const PipeEntry *e = ((FileEntry *)list->at[i]->msg)->pipe;
-		const struct pipe_seen *s = e ? table_get(seen, pipe_key(e->pipe_id)) : NULL;
+		const struct pipe_seen *s = e ? table_get(a->seen, pipe_key(e->pipe_id)) : NULL;
 
 		for (int end = 0; s && end < 2; end++)
 			if (s->end[end] && !s->end[!end] && s->peer[end])
