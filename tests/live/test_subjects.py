@@ -136,9 +136,17 @@ def shell_job(box: Box, mode: str) -> None:
         MODES[mode](s)
     os.set_blocking(master, False)
     s.finish()
-    text = os.read(master, 65536)
-    if not text.endswith(b"hello\r\ntty\r\n"):
-        raise Failed(f"the terminal shows {text[-300:]!r}")
+    text = b""
+
+    def is_shown() -> bool:
+        nonlocal text
+        try:
+            text += os.read(master, 65536)
+        except BlockingIOError:
+            pass
+        return text.endswith(b"hello\r\ntty\r\n")
+
+    box.until(f"the terminal shows {text[-300:]!r}", 5, is_shown)
     size = fcntl.ioctl(slave, termios.TIOCGWINSZ, b"\0" * 8)
     if struct.unpack("HHHH", size)[:2] != (33, 99):
         raise Failed(f"the terminal's size has changed: {size!r}")

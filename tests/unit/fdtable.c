@@ -225,8 +225,9 @@ static void round_trip(struct image_set *images, const struct options *o)
 	r = r < 0 ? r : file_store_install(s, &h, x, &err);
 	tap_ok(&tap, r == 0, "install", &err);
 	r = r < 0 ? r : file_store_connect(s, &err);
+	r = r < 0 ? r : file_store_tell(s, &h, x, &err);
 	r = r < 0 ? r : file_store_set_fs(s, &h, x, &err);
-	tap_ok(&tap, r == 0, "connect, folders", &err);
+	tap_ok(&tap, r == 0, "connect, tell, folders", &err);
 	printf("# %zu descriptors: collected in %llu us, installed in %llu us\n", x->fds->n_fds,
 		(unsigned long long)(t1 - t0), (unsigned long long)(clock_us() - t1));
 	if (r == 0)
