@@ -18,6 +18,7 @@ void world_free(struct world *w)
 		return;
 	table_done(&w->files);
 	table_done(&w->pids);
+	table_done(&w->extras);
 	arena_free(w->arena);
 }
 
@@ -102,6 +103,33 @@ int world_add_file(struct world *w, FileEntry *fe, struct err *err)
 FileEntry *world_file(const struct world *w, uint32_t id)
 {
 	return table_get(&w->files, id);
+}
+
+const TorporFileEntry *world_extra(const struct world *w, uint32_t file_id)
+{
+	return table_get(&w->extras, file_id);
+}
+
+int world_add_extra(struct world *w, TorporFileEntry *e, struct err *err)
+{
+	if (table_get(&w->extras, e->id))
+		return err_set(err, ERR_IMAGE, EEXIST, "file id %u stands twice in torpor-files", e->id);
+	table_put(&w->extras, e->id, e);
+	world_add(w, IMG_TORPOR_FILES, 0, e);
+	return 0;
+}
+
+TorporFileEntry *world_want_extra(struct world *w, uint32_t file_id)
+{
+	TorporFileEntry *e = table_get(&w->extras, file_id);
+
+	if (e)
+		return e;
+	e = arena_msg(w->arena, TorporFileEntry, torpor_file_entry);
+	e->id = file_id;
+	table_put(&w->extras, file_id, e);
+	world_add(w, IMG_TORPOR_FILES, 0, e);
+	return e;
 }
 
 struct thread *task_live_thread(const struct task *t)

@@ -77,6 +77,7 @@ struct world {
 	struct task *root;
 	struct entry_list entries[IMG_COUNT]; /* IMG_FILES, IMG_PIPES_DATA, IMG_SECCOMP ... */
 	struct table files; /* file id -> FileEntry */
+	struct table extras; /* file id -> TorporFileEntry, IMG_TORPOR_FILES */
 	struct table pids; /* virtual pid -> struct task */
 };
 
@@ -104,6 +105,12 @@ struct entry *world_add(struct world *w, enum image_id image, unsigned long id, 
  */
 int world_add_file(struct world *w, FileEntry *fe, struct err *err) must_use;
 FileEntry *world_file(const struct world *w, uint32_t id); /* or NULL */
+/* What torpor keeps of a file beyond its FileEntry, or NULL. */
+const TorporFileEntry *world_extra(const struct world *w, uint32_t file_id);
+/* The same to be filled; made when it is not there. */
+TorporFileEntry *world_want_extra(struct world *w, uint32_t file_id);
+/* A loaded one; -EEXIST (an image error) if the id is taken. */
+int world_add_extra(struct world *w, TorporFileEntry *e, struct err *err) must_use;
 /* Whether a task has something to run: not a zombie. */
 static inline bool task_is_alive(const struct task *t)
 {

@@ -277,6 +277,10 @@ static int load_entry(struct loader *l, struct image_reader *r, enum image_id ty
 		got = load_file(l->w, msg, err);
 		return got < 0 ? got : 1;
 	}
+	if (type == IMG_TORPOR_FILES) {
+		got = world_add_extra(l->w, msg, err);
+		return got < 0 ? got : 1;
+	}
 	e = world_add(l->w, type, id, msg);
 	if (flags & IMGF_STREAM) {
 		e->streamed = true;
@@ -307,13 +311,13 @@ static int load_list(struct loader *l, enum image_id type, unsigned long id, str
 
 static int load_lists(struct loader *l, struct err *err)
 {
-	const unsigned elsewhere = IMGF_TASK | IMGF_RAW | IMGF_OLD | IMGF_SERVICE | IMGF_SET |
-		IMGF_SERVICE_MAGIC;
+	const unsigned elsewhere = IMGF_TASK | IMGF_RAW | IMGF_OLD | IMGF_SERVICE | IMGF_SET;
 	struct image_list found;
 	int r = image_set_scan(l->set, &found, err);
 
 	vec_each(f, &found)
-		if (r == 0 && !(image_types[f->type].flags & elsewhere))
+		if (r == 0 && !(image_types[f->type].flags & elsewhere) &&
+			f->type != IMG_TORPOR_STATE)
 			r = load_list(l, f->type, f->id, err);
 	vec_done(&found);
 	return r;
