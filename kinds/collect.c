@@ -50,6 +50,19 @@ struct named {
 	uint32_t id;
 };
 
+/* A description whose queue is looked at when all tables are known. */
+struct late {
+	FileEntry *entry;
+	const struct file_kind *kind;
+	const struct task *task;
+	pid_t tid;
+	int fd; /* in that task's table */
+	const struct fd_look *carrier; /* in the arena */
+};
+
+struct late_list vec_of(struct late);
+struct own_list vec_of(int);
+
 struct file_collector {
 	struct world *world;
 	struct image_set *images;
@@ -59,6 +72,9 @@ struct file_collector {
 	struct table groups, inodes, named, seen, ghosts;
 	struct shared_list shared;
 	struct handle_space *handles;
+	struct late_list late;
+	struct own_list own; /* descriptors found in queues only: kept to compare with */
+	int own_pidfd, own_fds, own_infos; /* as in struct table_look, of ourselves; -1 not opened */
 };
 
 /* A task whose table is being read. */
@@ -68,6 +84,7 @@ struct table_look {
 	pid_t tid;
 	int fds, infos; /* /proc/TID/fd and /proc/TID/fdinfo */
 	int pidfd;
+	const struct fd_look *carrier; /* NULL, or the queue it lies in; then the table is ours */
 };
 
 struct file_collector *file_collector_new(struct world *w, struct image_set *images,
@@ -78,7 +95,7 @@ struct file_collector *file_collector_new(struct world *w, struct image_set *ima
 	if (!c)
 		abort();
 	*c = (struct file_collector){ .world = w, .images = images, .options = o,
-		.arena = arena_new(), .next_id = 1 };
+		.arena = arena_new(), .next_id = 1, .own_pidfd = -1, .own_fds = -1, .own_infos = -1 };
 	return c;
 }
 
@@ -89,6 +106,13 @@ void file_collector_free(struct file_collector *c)
 	vec_each(s, &c->shared)
 		close(s->fd);
 	vec_done(&c->shared);
+	vec_done(&c->late);
+	vec_each(fd, &c->own)
+		close(*fd);
+	vec_done(&c->own);
+	cleanup_close(&c->own_pidfd);
+	cleanup_close(&c->own_fds);
+	cleanup_close(&c->own_infos);
 	table_done(&c->groups);
 	table_done(&c->inodes);
 	table_done(&c->named);
@@ -174,6 +198,7 @@ static int ask_rooms(struct file_collector *c, struct fd_look *l, FileEntry **re
 	l->ghosts = &c->ghosts;
 	l->shared = &c->shared;
 	l->handles = &c->handles;
+	l->collector = c;
 	for (size_t i = 0; file_kinds[i] && !kind; i++)
 		if (file_kinds[i]->match(l))
 			kind = file_kinds[i];
@@ -186,9 +211,17 @@ static int ask_rooms(struct file_collector *c, struct fd_look *l, FileEntry **re
 		r = kind->bulk(l, fe, err);
 	if (r == 0)
 		r = world_add_file(c->world, fe, err);
-	if (r == 0)
-		*ret = fe;
-	return r;
+	if (r < 0)
+		return r;
+	if (kind->peek && l->fd >= 0) {
+		struct late late = { fe, kind, l->task, l->tid, l->fd, NULL };
+
+		if (l->carrier)
+			late.carrier = arena_memdup(c->arena, l->carrier, sizeof(*l->carrier));
+		vec_push(&c->late, late);
+	}
+	*ret = fe;
+	return 0;
 }
 
 static int read_link(int dirfd, const char *name, char buf[PATH_MAX])
@@ -208,7 +241,7 @@ static int collect_new(struct table_look *t, const char *name, int fd, const str
 	char link[PATH_MAX];
 	auto_close int dup = (int)syscall(SYS_pidfd_getfd, t->pidfd, fd, 0);
 	struct fd_look l = { .task = t->task, .tid = t->tid, .fd = fd, .dup = dup, .link = link,
-		.fdinfo = text, .mnt_id = info->mnt_id };
+		.fdinfo = text, .mnt_id = info->mnt_id, .carrier = t->carrier };
 	struct statfs fs;
 
 	if (dup < 0)
@@ -221,9 +254,10 @@ static int collect_new(struct table_look *t, const char *name, int fd, const str
 	return ask_rooms(t->c, &l, ret, err);
 }
 
-static int collect_one(struct table_look *t, int fd, FdinfoEntry **ret, struct err *err)
+/* The entry of the description behind a descriptor, collected if it is new. */
+static int find_or_collect(struct table_look *t, int fd, FileEntry **ret, uint32_t *ret_flags,
+	bool *ret_new, struct err *err)
 {
-	FdinfoEntry *e = arena_msg(t->c->world->arena, FdinfoEntry, fdinfo_entry);
 	auto_free char *text = NULL;
 	struct known **at = NULL;
 	struct fdinfo info;
@@ -243,6 +277,7 @@ static int collect_one(struct table_look *t, int fd, FdinfoEntry **ret, struct e
 	r = find_known(group_of(t->c, &st, &info), t->tid, fd, &at, err);
 	if (r < 0)
 		return r;
+	*ret_new = !*at;
 	if (!*at) {
 		FileEntry *fe = NULL;
 
@@ -252,16 +287,31 @@ static int collect_one(struct table_look *t, int fd, FdinfoEntry **ret, struct e
 		*at = arena_new_of(t->c->arena, struct known);
 		**at = (struct known){ .tid = t->tid, .fd = fd, .entry = fe };
 	}
-	if (info.has_locks) {
+	if (info.has_locks && !t->carrier) {
 		r = locks_collect(t->c->world, t->c->options, &t->c->seen, t->task, fd, (*at)->entry->id,
 			text, err);
 		if (r < 0)
 			return r;
 	}
-	e->id = (*at)->entry->id;
-	e->type = (*at)->entry->type;
+	*ret = (*at)->entry;
+	*ret_flags = info.flags;
+	return 0;
+}
+
+static int collect_one(struct table_look *t, int fd, FdinfoEntry **ret, struct err *err)
+{
+	FdinfoEntry *e = arena_msg(t->c->world->arena, FdinfoEntry, fdinfo_entry);
+	FileEntry *fe;
+	uint32_t flags;
+	bool is_new;
+	int r = find_or_collect(t, fd, &fe, &flags, &is_new, err);
+
+	if (r < 0)
+		return r;
+	e->id = fe->id;
+	e->type = fe->type;
 	e->fd = (uint32_t)fd;
-	e->flags = info.flags & O_CLOEXEC ? 1 : 0;
+	e->flags = flags & O_CLOEXEC ? 1 : 0;
 	*ret = e;
 	return 0;
 }
@@ -439,11 +489,91 @@ int file_find_watched(const struct file_collector *c, const struct file_watch *w
 	return -ENOENT;
 }
 
+/* ---- queues ---- */
+
+static int open_own_table(struct file_collector *c, struct err *err)
+{
+	int r;
+
+	if (c->own_pidfd >= 0)
+		return 0;
+	r = take_pidfd(getpid(), &c->own_pidfd, err);
+	if (r < 0)
+		return r;
+	c->own_fds = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	c->own_infos = open("/proc/self/fdinfo", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (c->own_fds < 0 || c->own_infos < 0)
+		return err_sys(err, "cannot open '/proc/self/fd'");
+	return 0;
+}
+
+int file_collect_flying(const struct fd_look *carrier, int take, uint32_t *ret_id, struct err *err)
+{
+	struct file_collector *c = carrier->collector;
+	auto_close int fd = take;
+	FileEntry *fe;
+	uint32_t flags;
+	bool is_new;
+	int r = open_own_table(c, err);
+	struct table_look t = { .c = c, .task = (struct task *)carrier->task, .tid = getpid(),
+		.fds = c->own_fds, .infos = c->own_infos, .pidfd = c->own_pidfd, .carrier = carrier };
+
+	if (r == 0)
+		r = find_or_collect(&t, fd, &fe, &flags, &is_new, err);
+	if (r < 0)
+		return r;
+	if (is_new)
+		vec_push(&c->own, take_fd(&fd));
+	*ret_id = fe->id;
+	return 0;
+}
+
+/* The pidfd of the task that was asked last is kept: entries of one table follow each other. */
+static int peek_one(struct file_collector *c, const struct late *late, pid_t *last, int *pidfd,
+	struct err *err)
+{
+	struct fd_look l = { .world = c->world, .task = late->task, .tid = late->tid, .fd = late->fd,
+		.link = "", .fdinfo = "", .mnt_id = -1, .images = c->images, .options = c->options,
+		.next_id = &c->next_id, .seen = &c->seen, .ghosts = &c->ghosts, .shared = &c->shared,
+		.collector = c, .carrier = late->carrier };
+	auto_close int dup = -1;
+
+	if (*last != late->tid) {
+		cleanup_close(pidfd);
+		*pidfd = -1;
+		if (take_pidfd(late->tid, pidfd, err) < 0)
+			return -ESRCH;
+		*last = late->tid;
+	}
+	dup = (int)syscall(SYS_pidfd_getfd, *pidfd, late->fd, 0);
+	if (dup < 0 || fstat(dup, &l.st) < 0)
+		return err_sys(err, "cannot get descriptor %d of task %d (pidfd_getfd)", late->fd,
+			late->task->pid);
+	l.dup = dup;
+	l.flags = fcntl(dup, F_GETFL);
+	return late->kind->peek(&l, late->entry, err);
+}
+
+/* The list grows while queues reveal more descriptors with queues. */
+static int peek_all(struct file_collector *c, struct err *err)
+{
+	pid_t last = 0;
+	auto_close int pidfd = -1;
+	int r = 0;
+
+	for (size_t i = 0; i < c->late.n && r == 0; i++) {
+		struct late late = c->late.at[i];
+
+		r = peek_one(c, &late, &last, &pidfd, err);
+	}
+	return r;
+}
+
 int file_collect_finish(struct file_collector *c, struct err *err)
 {
 	const struct settle s = { .world = c->world, .options = c->options, .images = c->images,
 		.seen = &c->seen, .files = c };
-	int r = 0;
+	int r = peek_all(c, err);
 
 	for (size_t i = 0; file_kinds[i] && r == 0; i++)
 		if (file_kinds[i]->settle)

@@ -23,8 +23,8 @@ int file_collect_table(struct file_collector *c, struct task *t, pid_t tid, stru
 int file_collect_named(struct file_collector *c, const struct task *t, pid_t tid, int dup,
 	const char *link, int flags, uint32_t *ret_id, struct err *err) must_use;
 /*
- * Once all tasks were seen: refuses what only the whole tree shows (a pipe whose other end is
- * outside).
+ * Once all tasks were seen: saves queues of sockets, collects descriptors that lie in them, refuses
+ * what only the whole tree shows (a pipe whose other end is outside).
  */
 /* What the nth file is that epoll descriptor efd of thread tid watches as tfd. */
 struct file_watch {

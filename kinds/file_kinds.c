@@ -31,7 +31,14 @@ const struct file_kind *file_kind_of(FdTypes type)
 
 const char *file_look_who(const struct fd_look *l, char *buf, size_t size)
 {
-	if (l->fd >= 0)
+	const struct fd_look *table = l;
+
+	while (table->carrier)
+		table = table->carrier;
+	if (table != l)
+		snprintf(buf, size, "task %d (%s), a file in the queue of descriptor %d", l->task->pid,
+			task_comm(l->task), table->fd);
+	else if (l->fd >= 0)
 		snprintf(buf, size, "task %d (%s), descriptor %d", l->task->pid, task_comm(l->task), l->fd);
 	else
 		snprintf(buf, size, "task %d (%s), a file or folder it uses", l->task->pid,

@@ -169,7 +169,7 @@ static void make_way(struct install *in, int *numbers, size_t n)
 static int install_batch(struct install *in, size_t *at, struct err *err)
 {
 	struct slot *slots[HUSK_SEND_MAX];
-	int fds[HUSK_SEND_MAX] = { 0 }, numbers[HUSK_SEND_MAX];
+	int fds[HUSK_SEND_MAX] = { 0 }, numbers[HUSK_SEND_MAX], places[HUSK_SEND_MAX];
 	size_t n = 0, next = *at;
 	int r = 0;
 
@@ -179,6 +179,7 @@ static int install_batch(struct install *in, size_t *at, struct err *err)
 		r = file_store_get(in->s, id, &fds[n], err);
 		if (r < 0)
 			return r;
+		places[n] = (int)in->fds[next]->fd;
 		slots[n++] = table_get(&in->s->slots, id);
 		while (next < in->n && in->fds[next]->id == id)
 			next++;
@@ -194,7 +195,7 @@ static int install_batch(struct install *in, size_t *at, struct err *err)
 	if (r == 0)
 		r = play(in, err);
 	for (size_t i = 0; i < n && r == 0; i++)
-		store_served(in->s, slots[i]);
+		store_served(in->s, slots[i], in->h->pid, places[i]);
 	return r;
 }
 

@@ -91,6 +91,8 @@ struct shared_memory {
 
 struct shared_list vec_of(struct shared_memory);
 
+struct file_collector;
+
 /* One descriptor of the target, with a duplicate of it in our hands. */
 struct fd_look {
 	struct world *world;
@@ -111,6 +113,12 @@ struct fd_look {
 	struct table *ghosts; /* for names/ghost.h */
 	struct shared_list *shared; /* rooms of memory objects add theirs */
 	struct handle_space **handles; /* of the collector; look_handles() makes it */
+	struct file_collector *collector; /* for file_collect_flying() */
+	/*
+	 * NULL, or the descriptor in whose queue it lies (SCM_RIGHTS); then tid and fd are torpor's
+	 * own, and task is the one that has the queue.
+	 */
+	const struct fd_look *carrier;
 };
 
 /* Dump, after all tables: what a room can still find out. */
@@ -124,7 +132,16 @@ struct settle {
 
 struct file_collector;
 struct handle_space;
+
+/*
+ * A descriptor that was found in a queue: *ret_id is the entry of its description, which is
+ * collected if it is not known. Takes the descriptor.
+ */
+int file_collect_flying(const struct fd_look *carrier, int take_fd, uint32_t *ret_id,
+	struct err *err) must_use;
+
 struct reach;
+struct husk;
 
 /* What a file room can use while a tree is being restored. */
 struct file_maker {
@@ -136,7 +153,16 @@ struct file_maker {
 	struct arena *arena;
 	struct reach *reach; /* opens by name (names/reach.h) */
 	struct handle_space *handles; /* NULL until maker_handles() makes it */
+	struct husk *(*husk_of)(void *ctx, const struct task *t); /* for kinds/place.h */
+	void *husk_ctx;
+	bool complete; /* the restore has succeeded: what clean() is told */
 };
+
+/*
+ * A duplicate (the caller's) of the descriptor of a file entry: of the one that is still here, or
+ * of that in the task which has got it; makes it if it does not exist.
+ */
+int file_maker_fd(struct file_maker *m, uint32_t id, int *ret_fd, struct err *err) must_use;
 
 struct file_kind {
 	const char *name; /* for messages: "pipe", "regular file" */
@@ -147,7 +173,12 @@ struct file_kind {
 	int (*collect)(const struct fd_look *l, FileEntry *fe, struct err *err);
 	/* Saves queued data without consuming them (called once per description, may be NULL). */
 	int (*bulk)(const struct fd_look *l, FileEntry *fe, struct err *err);
-	/* Dump, after all tables: refuses what only the whole tree shows. May be NULL. */
+	/*
+	 * Dump, after all tables: the same for queues that may hold descriptors, each of which is given
+	 * to file_collect_flying(). Also called for descriptions which are only found so. May be NULL.
+	 */
+	int (*peek)(const struct fd_look *l, FileEntry *fe, struct err *err);
+	/* Dump, after all tables and queues: refuses what only the whole tree shows. May be NULL. */
 	int (*settle)(const struct settle *s, struct err *err);
 	/* Pure checks of one entry. May be NULL. */
 	void (*check)(const struct world *w, const FileEntry *fe, struct findings *f);
@@ -172,6 +203,11 @@ struct file_kind {
 	bool keep;
 	/* After all that: what would notice the work on other files (watches). May be NULL. */
 	int (*arm)(struct file_maker *m, const FileEntry *fe, int fd, struct err *err);
+	/*
+	 * Once, when all tables are installed and the tasks still play tapes: what ties descriptors to
+	 * each other, queued data (file_maker_fd() gives each). May be NULL.
+	 */
+	int (*join)(struct file_maker *m, struct err *err);
 	/* Called at the end of the restore, also a failed one: removes temporary names. May be NULL. */
 	void (*clean)(struct file_maker *m);
 	/* One line for `show`: "pipe 1234 write end". May be NULL. */

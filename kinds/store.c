@@ -53,6 +53,24 @@ static void count_users(struct file_store *s)
 	}
 }
 
+/* What lies in queues is made for them, if for no table. */
+static void mark_flying(struct file_store *s)
+{
+	const struct entry_list *list = &s->maker.world->entries[IMG_SK_QUEUES];
+
+	for (size_t i = 0; i < list->n; i++) {
+		const SkPacketEntry *p = list->at[i]->msg;
+
+		for (size_t k = 0; k < p->n_scm; k++)
+			for (size_t j = 0; j < p->scm[k]->n_rights; j++) {
+				struct slot *slot = table_get(&s->slots, p->scm[k]->rights[j]);
+
+				if (slot)
+					slot->flying = true;
+			}
+	}
+}
+
 struct file_store *file_store_new(struct world *w, struct image_set *images, const struct options *o)
 {
 	struct file_store *s = calloc(1, sizeof(*s));
@@ -78,6 +96,7 @@ struct file_store *file_store_new(struct world *w, struct image_set *images, con
 	for (size_t i = 0; file_kinds[i]; i++)
 		if (file_kinds[i]->prepare)
 			file_kinds[i]->prepare(&s->maker);
+	mark_flying(s);
 	return s;
 }
 
@@ -152,7 +171,7 @@ int file_store_get(struct file_store *s, uint32_t id, int *ret_fd, struct err *e
 		r = kind->create(&s->maker, slot->entry, &slot->fd, err);
 		if (r < 0)
 			return err_while(err, "restoring file entry %u (%s)", id, kind->name);
-		if (!slot->users)
+		if (!slot->users && !slot->flying)
 			remember(s, slot);
 	}
 	*ret_fd = slot->fd;
@@ -186,11 +205,14 @@ int file_store_get_for_map(struct file_store *s, uint32_t id, int flags, int *re
 	return 0;
 }
 
-void store_served(struct file_store *s, struct slot *slot)
+void store_served(struct file_store *s, struct slot *slot, pid_t holder, int number)
 {
 	const struct file_kind *kind = file_kind_of(slot->entry->type);
 
-	if (--slot->users == 0 && !kind->keep && !table_get(&s->maker.kept, 1 + slot->entry->id))
+	slot->holder = holder;
+	slot->number = number;
+	if (--slot->users == 0 && !slot->flying && !kind->keep &&
+		!table_get(&s->maker.kept, 1 + slot->entry->id))
 		slot_close(slot);
 }
 
@@ -204,6 +226,57 @@ int file_made(struct file_maker *m, uint32_t id, int *ret_fd, struct err *err)
 	struct file_store *s = (struct file_store *)((char *)m - offsetof(struct file_store, maker));
 
 	return file_store_get(s, id, ret_fd, err);
+}
+
+int file_maker_fd(struct file_maker *m, uint32_t id, int *ret_fd, struct err *err)
+{
+	struct file_store *s = (struct file_store *)((char *)m - offsetof(struct file_store, maker));
+	struct slot *slot = table_get(&s->slots, id);
+	auto_close int pidfd = -1;
+	int fd = -1, r;
+
+	if (slot && slot->fd < 0 && slot->holder) {
+		pidfd = (int)syscall(SYS_pidfd_open, slot->holder, 0);
+		fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, slot->number, 0);
+		if (fd < 0)
+			return err_sys(err, "cannot get descriptor %d back from task %d", slot->number,
+				slot->holder);
+		*ret_fd = fd;
+		return 0;
+	}
+	r = file_store_get(s, id, &fd, err);
+	if (r < 0)
+		return r;
+	fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		return err_sys(err, "cannot duplicate a descriptor");
+	*ret_fd = fd;
+	return 0;
+}
+
+void file_store_set_husks(struct file_store *s, struct husk *(*husk_of)(void *, const struct task *),
+	void *ctx)
+{
+	s->maker.husk_of = husk_of;
+	s->maker.husk_ctx = ctx;
+}
+
+int file_store_join(struct file_store *s, struct err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; file_kinds[i] && r == 0; i++) {
+		if (file_kinds[i]->join)
+			r = file_kinds[i]->join(&s->maker, err);
+		if (r < 0)
+			return err_while(err, "joining every %s", file_kinds[i]->name);
+	}
+	return r;
+}
+
+void file_store_complete(struct file_store *s)
+{
+	s->maker.complete = true;
 }
 
 static int connect_one(struct file_store *s, const FileEntry *fe, const struct file_kind *kind,

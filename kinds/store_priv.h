@@ -11,6 +11,9 @@ struct slot {
 	unsigned users; /* tables that still want it */
 	const struct store_table *counted; /* the table that counted it last */
 	bool told; /* its room's tell was played */
+	bool flying; /* lies in a queue: ours stays open to the end */
+	pid_t holder; /* a task that has got it, as this host calls it, and its number there */
+	int number;
 	uint64_t remembered; /* number of the call that put it into the ring, 0 never */
 };
 
@@ -32,5 +35,5 @@ struct file_store {
 	struct rlimit old_limit;
 };
 
-/* One table has it. */
-void store_served(struct file_store *s, struct slot *slot);
+/* One table has it: that of the task `holder` (as this host calls it), at this number. */
+void store_served(struct file_store *s, struct slot *slot, pid_t holder, int number);

@@ -128,6 +128,7 @@ int restore_run(const struct options *o, int images_dirfd, int workdir_fd, stage
 	if (r == 0) {
 		restore_depart(&rs);
 		count(rs.world, ret);
+		file_store_complete(rs.files);
 	}
 	ret->total_us = clock_us() - rs.start_us;
 	if (rs.files)

@@ -9,6 +9,13 @@
 #include <errno.h>
 #include <string.h>
 
+static struct husk *find_husk(void *ctx, const struct task *t)
+{
+	struct restore *rs = ctx;
+
+	return task_is_alive(t) && rs->husk_lives[t->index] ? husk_of(rs, t) : NULL;
+}
+
 static int connect_descriptors(struct restore *rs, struct err *err)
 {
 	int r = file_store_connect(rs->files, err);
@@ -30,6 +37,7 @@ int restore_descriptors(void *ctx, struct err *err)
 	struct restore *rs = ctx;
 	int r = 0;
 
+	file_store_set_husks(rs->files, find_husk, rs);
 	world_each_task(t, rs->world) {
 		if (!task_is_alive(t) || t->fds->owner != t)
 			continue;
@@ -38,6 +46,7 @@ int restore_descriptors(void *ctx, struct err *err)
 			return err_while(err, "restoring the descriptors of task %d (%s)", t->pid,
 				task_comm(t));
 	}
+	r = r < 0 ? r : file_store_join(rs->files, err);
 	world_each_task(t, rs->world)
 		if (task_is_alive(t) && r == 0)
 			r = file_store_set_fs(rs->files, husk_of(rs, t), t, err);
