@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* What the rooms of descriptors have in common: owners of signals, status flags, names, queues. */
+/* What the rooms of descriptors have in common: names, queues. */
 #pragma once
-#include "kinds/kind.h"
+#include "kinds/owner.h"
 
 /* ---- dump ---- */
-/* F_GETOWN_EX, F_GETSIG and the owner's ids; zeros where nothing is set (fcntl(2)). */
-FownEntry *fown_collect(const struct fd_look *l);
 /*
  * The name of the file behind the descriptor as a REG message with this id and flags; saves a
  * ghost if it has no name left.
@@ -15,8 +13,6 @@ int name_collect(const struct fd_look *l, uint32_t id, uint32_t flags, RegFileEn
 /* The same as a file entry of its own (for kinds which refer to a REG entry). */
 int name_collect_companion(const struct fd_look *l, uint32_t flags, uint32_t *ret_id,
 	struct err *err) must_use;
-/* Flags of the description as images hold them: without close-on-exec and O_TMPFILE. */
-uint32_t flags_collect(const struct fd_look *l);
 /*
  * Copies what waits in a pipe without taking it out (tee(2)) and adds it to an image; once per
  * pipe, and only by a readable end. Packets (O_DIRECT, pipe(2)) become one entry each.
@@ -40,9 +36,6 @@ int look_handles(const struct fd_look *l, struct handle_space **ret, struct err 
 int watched_open(struct file_maker *m, uint32_t dev, uint64_t ino, const FhEntry *fh, int *ret_fd,
 	struct err *err) must_use;
 int maker_handles(struct file_maker *m, struct handle_space **ret, struct err *err) must_use;
-int fown_restore(int fd, const FownEntry *fown, struct err *err) must_use;
-/* Sets what F_SETFL can set: O_APPEND, O_ASYNC, O_DIRECT, O_NOATIME, O_NONBLOCK. */
-int flags_restore(int fd, uint32_t flags, struct err *err) must_use;
 /* Opens the REG entry which another entry refers to. */
 int name_open_companion(struct file_maker *m, uint32_t id, int flags, int *ret_fd, struct err *err)
 	must_use;
