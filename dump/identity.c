@@ -6,6 +6,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "dump/ctx.h"
+#include "image/journal.h"
 #include "kernel/kcmp.h"
 #include "kernel/proc_stat.h"
 #include <errno.h>
@@ -325,17 +326,7 @@ static TaskKobjIdsEntry *new_ids(struct world *w)
 
 /* ---- the head of the set ---- */
 
-static char *run_id(struct world *w)
-{
-	auto_free char *text = NULL;
-
-	if (io_slurp("/proc/sys/kernel/random/uuid", &text, NULL) < 0)
-		return NULL;
-	text[strcspn(text, "\n")] = 0;
-	return arena_strdup(w->arena, text);
-}
-
-static void fill_inventory(struct world *w)
+static void fill_inventory(struct world *w, const char *run_id)
 {
 	InventoryEntry *inv = arena_msg(w->arena, InventoryEntry, inventory_entry);
 
@@ -349,7 +340,7 @@ static void fill_inventory(struct world *w)
 	inv->lsmtype = LSMTYPE__NO_LSM;
 	inv->has_network_lock_method = true;
 	inv->plugins_entry = arena_msg(w->arena, PluginsEntry, plugins_entry);
-	inv->dump_criu_run_id = run_id(w);
+	inv->dump_criu_run_id = arena_strdup(w->arena, run_id);
 	w->inventory = inv;
 }
 
@@ -378,8 +369,11 @@ static void fill_clocks(struct world *w)
 int dump_identity(void *ctx, struct err *err)
 {
 	struct dump *d = ctx;
+	struct journal *journal = NULL;
 	int r = build_tree(d, err);
 
+	if (r == 0)
+		r = image_set_journal(d->images, &journal, err);
 	if (r == 0)
 		r = check_sessions(d, err);
 	vec_each(s, &d->subjects) {
@@ -394,7 +388,7 @@ int dump_identity(void *ctx, struct err *err)
 		r = number_all(d, err);
 	if (r < 0)
 		return r;
-	fill_inventory(d->world);
+	fill_inventory(d->world, journal_run_id(journal));
 	fill_clocks(d->world);
 	return 0;
 }

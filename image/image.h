@@ -17,6 +17,7 @@
 #include <sys/types.h>
 
 struct image_set;
+struct journal;
 struct image_reader;
 struct image_writer;
 
@@ -24,6 +25,11 @@ struct image_writer;
 int image_set_open(int dirfd, bool write, struct image_set **ret, struct err *err) must_use;
 void image_set_close(struct image_set *set);
 int image_set_dirfd(const struct image_set *set);
+/*
+ * The journal of effects outside of the directory (image/journal.h); *ret belongs to the set, which
+ * closes it. Nothing is written before the first effect.
+ */
+int image_set_journal(struct image_set *set, struct journal **ret, struct err *err) must_use;
 
 /* Name of an image into buf; returns buf. */
 char *image_name(enum image_id type, unsigned long id, char *buf, size_t size);

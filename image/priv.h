@@ -20,6 +20,7 @@ struct image_set {
 	uint32_t version; /* inventory: 1 or 2 */
 	struct vec_of(char *) created;
 	struct table made; /* table_key(type, id) of what was created */
+	struct journal *journal; /* NULL until asked for */
 };
 
 /* The magic that stands in front of the type's own one. */

@@ -8,6 +8,7 @@
  */
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "image/journal.h"
 #include "image/priv.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -86,6 +87,7 @@ void image_set_close(struct image_set *set)
 	if (!set)
 		return;
 	image_set_forget(set);
+	journal_close(set->journal);
 	free(set);
 }
 
@@ -96,6 +98,17 @@ void image_set_forget(struct image_set *set)
 	vec_done(&set->created);
 	table_done(&set->made);
 	set->made = (struct table){ 0 };
+}
+
+int image_set_journal(struct image_set *set, struct journal **ret, struct err *err)
+{
+	int r = 0;
+
+	if (!set->journal)
+		r = journal_open(set->dirfd, set->write ? "dump" : "restore", &set->journal, err);
+	if (r == 0)
+		*ret = set->journal;
+	return r;
 }
 
 int image_set_dirfd(const struct image_set *set)
