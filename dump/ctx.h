@@ -5,6 +5,7 @@
 #include "inject/tracee.h"
 #include "kinds/collect.h"
 #include "model/world.h"
+#include "names/netlock.h"
 
 /* One process of the target, beside its struct task of the same index. */
 struct subject {
@@ -30,6 +31,7 @@ struct dump {
 	uint32_t next_pages_id;
 	uint64_t start_us, seized_us, frozen_us; /* clock_us() when it began, all stopped; length */
 	bool released;
+	struct netlock lock;
 	struct dump_figures *figures;
 };
 
@@ -48,4 +50,11 @@ int dump_look(void *ctx, struct err *err);
 int dump_interview(void *ctx, struct err *err);
 int dump_descriptors(void *ctx, struct err *err);
 int dump_memory(void *ctx, struct err *err);
+int dump_lock_network(void *ctx, struct err *err);
+void dump_unlock_network(void *ctx);
+int dump_connections(void *ctx, struct err *err);
+/* The connections are as they were, or gone with their tasks. */
+void dump_forget_connections(void *ctx);
+/* Before the tasks are killed: their sockets will close without a word to the peer. */
+void dump_silence_connections(struct dump *d);
 int dump_release(struct dump *d);

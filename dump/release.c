@@ -48,10 +48,14 @@ int dump_release(struct dump *d)
 {
 	if (d->o->leave_stopped)
 		stop_all(d);
-	if (d->o->leave_running || d->o->leave_stopped)
+	if (d->o->leave_running || d->o->leave_stopped) {
+		dump_unlock_network(d);
 		dump_unseize(d);
-	else
+	} else {
+		dump_silence_connections(d);
 		kill_all(d);
+	}
+	dump_forget_connections(d);
 	d->frozen_us = clock_us() - d->seized_us;
 	return 0;
 }

@@ -10,6 +10,8 @@
  *   look       what /proc and ptrace tell of each thread
  *   interview  what only the tasks themselves can tell: tapes
  *   files      descriptors, directories
+ *   netlock    no packet of a connection that is kept passes any more
+ *   streams    what these connections hold
  *   memory     pages
  *   check      we do not write what could not be restored
  *   save       all images but the inventory
@@ -77,6 +79,8 @@ static const struct stage dump_stages[] = {
 	{ .name = "look", .run = dump_look },
 	{ .name = "interview", .run = dump_interview },
 	{ .name = "files", .run = dump_descriptors },
+	{ .name = "netlock", .run = dump_lock_network, .undo = dump_unlock_network },
+	{ .name = "streams", .run = dump_connections, .undo = dump_forget_connections },
 	{ .name = "memory", .run = dump_memory },
 	{ .name = "check", .run = dump_check_world },
 	{ .name = "save", .run = dump_save_world },

@@ -13,7 +13,7 @@
 #ifndef IPV6_HDRINCL
 #define IPV6_HDRINCL 36 /* linux/in6.h, since 4.5 */
 #endif
-enum { MOST_PAYLOAD = 64000, HOPS = 64 };
+enum { MOST_PAYLOAD = 65507, HOPS = 64 };
 
 struct packet {
 	union {

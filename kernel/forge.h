@@ -18,6 +18,6 @@ struct forged_segment {
 
 /* A segment without data, from f->theirs to f->ours. */
 int forge_segment(const struct flow *f, const struct forged_segment *s, struct err *err) must_use;
-/* A UDP (or UDP-Lite: protocol 136) datagram, from f->theirs to f->ours. At most 64000 bytes. */
+/* A UDP (or UDP-Lite: protocol 136) datagram, from f->theirs to f->ours. At most 65507 bytes. */
 int forge_datagram(const struct flow *f, int protocol, const void *bytes, size_t len,
 	struct err *err) must_use;

@@ -15,6 +15,9 @@
 enum { REPAIR_ON = 1, REPAIR_OFF = 0, REPAIR_OFF_NO_WP = -1 };
 /* Kinds of TCP options (RFC 9293, 7323, 2018) as TCP_REPAIR_OPTIONS takes them. */
 enum { OPT_MSS = 2, OPT_WINDOW = 3, OPT_SACK_PERMITTED = 4, OPT_TIMESTAMP = 8 };
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK 72 /* 5.15 */
+#endif
 enum { FILL_STEP = 256 * 1024 };
 
 static const char *const state_names[] = { "?", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1",
@@ -241,13 +244,13 @@ static int make_room(int fd, enum tcp_queue q)
 		       sizeof(now)) < 0 ? -errno : 0;
 }
 
-int tcp_fill_queue(int fd, enum tcp_queue q, const void *buf, size_t len, struct err *err)
+static int put_all(int fd, enum tcp_queue q, const char *at, size_t len, struct err *err)
 {
-	const char *at = buf;
-	int r = choose_queue(fd, q, err);
+	const char *name = q == TCP_QUEUE_SEND ? "send" : "receive";
 
-	while (r == 0 && len) {
+	while (len) {
 		ssize_t n = send(fd, at, len < FILL_STEP ? len : FILL_STEP, MSG_DONTWAIT | MSG_NOSIGNAL);
+		int r;
 
 		if (n > 0) {
 			at += n;
@@ -256,11 +259,37 @@ int tcp_fill_queue(int fd, enum tcp_queue q, const void *buf, size_t len, struct
 		}
 		if (n < 0 && errno != EAGAIN && errno != ENOMEM)
 			return err_sys(err, "cannot put %zu bytes into the %s queue of a TCP connection",
-				len, q == TCP_QUEUE_SEND ? "send" : "receive");
+				len, name);
 		r = make_room(fd, q);
 		if (r < 0)
 			return err_sysn(err, -r, "no room for %zu bytes in the %s queue of a TCP "
-				"connection", len, q == TCP_QUEUE_SEND ? "send" : "receive");
+				"connection", len, name);
 	}
-	return r;
+	return 0;
+}
+
+int tcp_fill_queue(int fd, enum tcp_queue q, const void *buf, size_t len, struct err *err)
+{
+	int r = choose_queue(fd, q, err);
+
+	return r < 0 ? r : put_all(fd, q, buf, len, err);
+}
+
+int tcp_send_on(int fd, const void *buf, size_t len, struct err *err)
+{
+	int size, lock, r;
+	socklen_t n = sizeof(size), m = sizeof(lock);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, &n) < 0 ||
+		getsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, &lock, &m) < 0)
+		return err_sys(err, "cannot read the buffer size of a TCP connection");
+	r = put_all(fd, TCP_QUEUE_SEND, buf, len, err);
+	if (r < 0)
+		return r;
+	/* It is doubled by the kernel, and setting it locks it. */
+	size /= 2;
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0 ||
+		setsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, &lock, sizeof(lock)) < 0)
+		return err_sys(err, "cannot set the buffer size of a TCP connection");
+	return 0;
 }

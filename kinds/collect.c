@@ -14,6 +14,7 @@
 #include "kernel/kcmp.h"
 #include "kinds/lock/locks.h"
 #include "names/handle.h"
+#include "kinds/sock/tcp.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -75,6 +76,7 @@ struct file_collector {
 	struct late_list late;
 	struct own_list own; /* descriptors found in queues only: kept to compare with */
 	int own_pidfd, own_fds, own_infos; /* as in struct table_look, of ourselves; -1 not opened */
+	struct connection_list connections;
 };
 
 /* A task whose table is being read. */
@@ -113,6 +115,7 @@ void file_collector_free(struct file_collector *c)
 	cleanup_close(&c->own_pidfd);
 	cleanup_close(&c->own_fds);
 	cleanup_close(&c->own_infos);
+	vec_done(&c->connections);
 	table_done(&c->groups);
 	table_done(&c->inodes);
 	table_done(&c->named);
@@ -126,6 +129,11 @@ void file_collector_free(struct file_collector *c)
 const struct shared_list *file_collected_shared(const struct file_collector *c)
 {
 	return &c->shared;
+}
+
+const struct connection_list *file_collected_connections(const struct file_collector *c)
+{
+	return &c->connections;
 }
 
 static int take_pidfd(pid_t tid, int *ret, struct err *err)
@@ -199,6 +207,7 @@ static int ask_rooms(struct file_collector *c, struct fd_look *l, FileEntry **re
 	l->shared = &c->shared;
 	l->handles = &c->handles;
 	l->collector = c;
+	l->connections = &c->connections;
 	for (size_t i = 0; file_kinds[i] && !kind; i++)
 		if (file_kinds[i]->match(l))
 			kind = file_kinds[i];

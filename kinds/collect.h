@@ -47,5 +47,8 @@ int file_find_watched(const struct file_collector *c, const struct file_watch *w
 int file_collect_finish(struct file_collector *c, struct err *err) must_use;
 /* Shared memory objects met so far, with a readable descriptor each; valid until the free. */
 const struct shared_list *file_collected_shared(const struct file_collector *c);
+/* Live TCP connections met so far (kinds/sock/tcp.h); valid until the free. */
+struct connection_list;
+const struct connection_list *file_collected_connections(const struct file_collector *c);
 /* cwd, root, umask -> t->fs. */
 int file_collect_fs(struct file_collector *c, struct task *t, pid_t tid, struct err *err) must_use;

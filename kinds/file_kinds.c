@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* The registry of what a descriptor can refer to. */
 #include "kinds/file/rooms.h"
+#include "kinds/sock/rooms.h"
 #include <stdio.h>
 
 /* Special names before the files opened by name. */
@@ -18,6 +19,7 @@ const struct file_kind *const file_kinds[] = {
 	&file_kind_nsfile,
 	&file_kind_inotify,
 	&file_kind_fanotify,
+	&file_kind_inet,
 	NULL,
 };
 

@@ -92,6 +92,7 @@ struct shared_memory {
 struct shared_list vec_of(struct shared_memory);
 
 struct file_collector;
+struct connection_list; /* kinds/sock/tcp.h */
 
 /* One descriptor of the target, with a duplicate of it in our hands. */
 struct fd_look {
@@ -119,6 +120,7 @@ struct fd_look {
 	 * own, and task is the one that has the queue.
 	 */
 	const struct fd_look *carrier;
+	struct connection_list *connections; /* the inet room adds its live ones */
 };
 
 /* Dump, after all tables: what a room can still find out. */

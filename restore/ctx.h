@@ -4,7 +4,9 @@
 #include "inject/husk.h"
 #include "kinds/kind.h"
 #include "kinds/mem/mm.h"
+#include "kinds/sock/tcp.h"
 #include "kinds/store.h"
+#include "names/netlock.h"
 #include "restore/plan.h"
 #include "restore/restore.h"
 #include <sched.h>
@@ -23,6 +25,9 @@ struct restore {
 	bool *husk_lives, *built; /* by actor index */
 	size_t n_husks;
 	bool pidfile_made;
+	struct tcp_flows flows; /* of all connections */
+	struct netlock lock;
+	bool lock_found; /* made by the dump, not by us */
 	cpu_set_t cpus; /* ours before we pinned ourselves */
 	struct restore_figures *figures;
 	uint64_t start_us;
@@ -43,5 +48,11 @@ int restore_facets(void *ctx, struct err *err);
 int restore_arm(void *ctx, struct err *err);
 /* Takes the pidfile back. */
 void restore_disarm(void *ctx);
+/* Before anything is created: no packet may find a connection's socket missing. */
+int restore_lock_network(void *ctx, struct err *err);
+void restore_unlock_network(void *ctx);
+/* Unlocks for good and wakes the connections; undone by locking and silencing again. */
+int restore_open_network(void *ctx, struct err *err);
+void restore_close_network(void *ctx);
 /* Lets all tasks go; cannot fail and cannot be taken back. */
 void restore_depart(struct restore *rs);

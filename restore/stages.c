@@ -8,12 +8,14 @@
  *   check     the same rules as before saving
  *   plan      who creates whom; a hole that is free in every address space
  *   pids      all of them must be free, before anything is created
+ *   netlock   no packet of a connection passes while its socket is not there
  *   forest    husks: pids, sessions, groups, memory, zombies
  *   tasks     what belongs to a process as a whole
  *   threads   all threads exist, before the first one loses its privileges or gets a filter
  *   files     descriptors, folders; they may refer to processes and threads
  *   facets    what belongs to each thread
  *   arm       scratch memory goes, registers are set, the pidfile is written
+ *   network   the network is unlocked, connections are woken
  */
 #include "base/io.h"
 #include "kinds/mem/mm.h"
@@ -98,6 +100,7 @@ static const struct stage restore_stages[] = {
 	{ .name = "check", .run = restore_check },
 	{ .name = "plan", .run = restore_plan },
 	{ .name = "pids", .run = restore_pids },
+	{ .name = "netlock", .run = restore_lock_network, .undo = restore_unlock_network },
 	{ .name = "pin", .run = restore_pin, .undo = restore_unpin },
 	{ .name = "forest", .run = restore_forest, .undo = restore_kill },
 	{ .name = "tasks", .run = restore_tasks },
@@ -105,6 +108,7 @@ static const struct stage restore_stages[] = {
 	{ .name = "files", .run = restore_descriptors },
 	{ .name = "facets", .run = restore_facets },
 	{ .name = "arm", .run = restore_arm, .undo = restore_disarm },
+	{ .name = "network", .run = restore_open_network, .undo = restore_close_network },
 	{ .name = NULL },
 };
 
@@ -134,6 +138,7 @@ int restore_run(const struct options *o, int images_dirfd, int workdir_fd, stage
 	if (rs.files)
 		file_store_free(rs.files);
 	mm_legacies_free(rs.legacies);
+	vec_done(&rs.flows);
 	if (rs.layout.send_fd >= 0)
 		close(rs.layout.send_fd);
 	image_set_close(rs.images);

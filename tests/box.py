@@ -10,11 +10,14 @@ failure with its trace. Data come back through a pipe.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import select
 import shutil
 import signal
+import socket
+import struct
 import sys
 import tempfile
 import time
@@ -30,6 +33,8 @@ TORPOR = Path(os.environ.get("TORPOR", BUILD / "torpor")).resolve()
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 MS_BIND = 4096
@@ -125,6 +130,7 @@ class Box:
     statuses: dict[int, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     runs: int = 0
+    net: bool = False  # has a network namespace of its own
 
     # ------------------------------------------------------------------------------- processes
 
@@ -286,9 +292,19 @@ def _make_private(places: tuple[str, ...], keep: Iterable[Path]) -> None:
         os.close(fd)
 
 
-def _make_namespaces(folder: Path) -> None:
+def link_up(name: str) -> None:
+    """Sets a network device of this namespace up."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        fcntl.ioctl(s, SIOCSIFFLAGS, struct.pack("16sH14x", name.encode(), IFF_UP))
+
+
+def _make_namespaces(folder: Path, net: bool) -> None:
     _call("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    if os.path.isdir("/var/lib/torpor"):  # torpor's index of journals
+        mount("torpor", "/var/lib/torpor", "tmpfs")
+    if net:
+        link_up("lo")
     _make_private(("/tmp", "/var/tmp", "/dev/shm"), (SOURCE, BUILD, TORPOR.parent, folder))
 
 
@@ -301,7 +317,7 @@ def _report(fd: int, kind: str, text: str, data: Any) -> None:
 def _as_init(fd: int, box: Box, function: Callable[..., Any], args: dict[str, Any]) -> None:
     kind, text, data = "failed", "", None
     try:
-        _make_namespaces(box.dir)
+        _make_namespaces(box.dir, box.net)
         for name in os.listdir("/proc/self/fd"):
             if int(name) > 2 and os.path.exists(f"/proc/self/fd/{name}"):
                 os.set_inheritable(int(name), False)
@@ -325,7 +341,7 @@ def _as_init(fd: int, box: Box, function: Callable[..., Any], args: dict[str, An
 def _fork_init(fd: int, box: Box, function: Callable[..., Any], args: dict[str, Any]) -> None:
     """In the first child: makes process 1 and ends as it does."""
     _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
-    _call("unshare", CLONE_NEWPID | CLONE_NEWNS)
+    _call("unshare", CLONE_NEWPID | CLONE_NEWNS | (CLONE_NEWNET if box.net else 0))
     pid = os.fork()
     if pid == 0:
         _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -351,8 +367,13 @@ def _collect(fd: int, pid: int, timeout: float) -> bytes | None:
         parts.append(part)
 
 
-def run_boxed(function: Callable[..., Any], *, timeout: float = 120, **args: Any) -> Any:
-    """Calls function(box, **args) in a box; returns its data, raises Failed or Skipped."""
+def run_boxed(
+    function: Callable[..., Any], *, timeout: float = 120, net: bool = False, **args: Any
+) -> Any:
+    """Calls function(box, **args) in a box; returns its data, raises Failed or Skipped.
+
+    With net the box has a network namespace of its own, too, in which lo is up.
+    """
     if os.geteuid() != 0:
         raise Skipped("needs root")
     folder = Path(tempfile.mkdtemp(prefix="torpor-test-"))
@@ -364,7 +385,7 @@ def run_boxed(function: Callable[..., Any], *, timeout: float = 120, **args: Any
     if pid == 0:
         try:
             os.close(read_end)
-            _fork_init(write_end, Box(folder), function, args)
+            _fork_init(write_end, Box(folder, net=net), function, args)
         except BaseException as e:
             _report(write_end, "failed", f"cannot make the box: {e}", None)
         os._exit(1)

@@ -10,6 +10,20 @@
 
 static volatile unsigned long beats;
 
+/* A connection which its other end has closed. */
+static int connected(void)
+{
+	struct sockaddr_in name = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	int listener = socket(AF_INET, SOCK_STREAM, 0), fd = socket(AF_INET, SOCK_STREAM, 0);
+	socklen_t len = sizeof(name);
+
+	NEED(bind(listener, (void *)&name, len) == 0 && listen(listener, 1) == 0);
+	NEED(getsockname(listener, (void *)&name, &len) == 0);
+	NEED(connect(fd, (void *)&name, len) == 0);
+	NEED(close(accept(listener, NULL, NULL)) == 0 && close(listener) == 0);
+	return fd;
+}
+
 static int make(const char *what)
 {
 	int sv[2];
@@ -20,7 +34,7 @@ static int make(const char *what)
 		return sv[0];
 	}
 	if (!strcmp(what, "inet"))
-		return socket(AF_INET, SOCK_STREAM, 0);
+		return connected();
 	if (!strcmp(what, "netlink"))
 		return socket(AF_NETLINK, SOCK_RAW, 0);
 	if (!strcmp(what, "fsopen"))

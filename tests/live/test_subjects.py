@@ -24,6 +24,13 @@ OTHERS = {"busy", "refused", "tty"}
 # take long: only the main ways
 BIG = {"areas60000", "files10000", "threads1000"}
 NAMES = sorted(p.stem for p in HERE.glob("*.c") if p.stem not in OTHERS)
+# in a network namespace of their own, with these options
+NET = {
+    "tcp_halves": ("--tcp-established",),
+    "tcp_streams": ("--tcp-established",),
+}
+# whose connections end when they are killed after -R or -s: they cannot come back
+CONNECTED = {"tcp_halves", "tcp_streams"}
 STATIC = ["mem_private", "pipes", "robust_rseq", "threads", "tree"]
 
 
@@ -78,7 +85,7 @@ MODES: dict[str, Callable[[Subject], None]] = {
 
 
 def live(box: Box, name: str, mode: str) -> None:
-    s = Subject(box, name)
+    s = Subject(box, name, options=NET.get(name, ()))
     s.start(stops=name == "stopped_root")
     MODES[mode](s)
     s.finish()
@@ -87,6 +94,8 @@ def live(box: Box, name: str, mode: str) -> None:
 def cases() -> Iterator[Any]:
     for name in NAMES:
         for mode in MODES:
+            if name in CONNECTED and mode in ("running_restore", "stopped_restore"):
+                continue
             if name not in BIG or mode in ("alone", "plain", "running"):
                 yield pytest.param(name, mode, id=f"{name}-{mode}")
     for name in STATIC:
@@ -112,7 +121,7 @@ def huge_pages() -> Iterator[None]:
 def test_subject(boxed: Callable[..., Any], request: Any, name: str, mode: str) -> None:
     if name == "hugetlb":
         request.getfixturevalue("huge_pages")
-    boxed(live, name=name, mode=mode)
+    boxed(live, net=name in NET, name=name, mode=mode)
 
 
 # ---------------------------------------------------------------------------------- shell jobs
@@ -161,7 +170,7 @@ def test_shell_job(boxed: Callable[..., Any], mode: str) -> None:
 
 WORDS = {
     "unix": "socket",
-    "inet": "socket",
+    "inet": "--tcp-established",
     "netlink": "socket",
     "fsopen": "file system being configured",
     "pidfd": "outside of the tree",

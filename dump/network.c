@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The network while connections are saved: locked before the first one is read. A dump that kills
+ * leaves it locked, so that no packet finds the sockets gone; the restore unlocks it. One that lets
+ * the tasks run on unlocks it before they do.
+ */
+#include "base/log.h"
+#include "dump/ctx.h"
+#include "image/journal.h"
+#include "kinds/sock/tcp.h"
+#include <stdio.h>
+
+/* Connections that are kept: with --tcp-close there are none. */
+static const struct connection_list *kept(const struct dump *d)
+{
+	static const struct connection_list none;
+
+	return d->o->tcp_close ? &none : file_collected_connections(d->files);
+}
+
+static struct tcp_flows flows_of(const struct connection_list *list)
+{
+	struct tcp_flows flows = { 0 };
+
+	vec_each(c, list)
+		vec_push(&flows, c->flow);
+	return flows;
+}
+
+int dump_lock_network(void *ctx, struct err *err)
+{
+	struct dump *d = ctx;
+	InventoryEntry *inv = d->world->inventory;
+	const struct connection_list *list = kept(d);
+	struct tcp_flows flows = flows_of(list);
+	struct journal *journal = NULL;
+	char why[96];
+	int r = image_set_journal(d->images, &journal, err);
+
+	if (d->o->tcp_close)
+		inv->has_tcp_close = inv->tcp_close = true;
+	if (r == 0 && list->n) {
+		d->lock.method = netlock_choose(d->o);
+		inv->network_lock_method = d->lock.method;
+		netlock_table(inv->dump_criu_run_id, 0, d->lock.table);
+		snprintf(why, sizeof(why), "keeps %zu connection%s quiet until the restore", list->n,
+			list->n == 1 ? "" : "s");
+		r = netlock_make(&d->lock, flows.at, flows.n, journal, why, err);
+	}
+	vec_done(&flows);
+	return r;
+}
+
+void dump_unlock_network(void *ctx)
+{
+	struct dump *d = ctx;
+	struct tcp_flows flows;
+	struct journal *journal;
+	struct err err = ERR_INIT;
+
+	if (!d->files || !d->lock.made)
+		return;
+	flows = flows_of(kept(d));
+	if (image_set_journal(d->images, &journal, &err) < 0 ||
+		netlock_break(&d->lock, flows.at, flows.n, journal, &err) < 0)
+		log_warn("%s; connections stay locked: see 'torpor leftovers'", err.text);
+	vec_done(&flows);
+}
+
+int dump_connections(void *ctx, struct err *err)
+{
+	struct dump *d = ctx;
+	const struct connection_list *list = kept(d);
+
+	return list->n ? tcp_save_all(list, d->world, d->images, err) : 0;
+}
+
+void dump_forget_connections(void *ctx)
+{
+	struct dump *d = ctx;
+
+	if (d->files)
+		tcp_forget_all(kept(d), d->images);
+}
+
+void dump_silence_connections(struct dump *d)
+{
+	struct err err = ERR_INIT;
+
+	if (tcp_silence_all(kept(d), &err) < 0)
+		log_warn("%s; a peer may see that its connection ends", err.text);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Shared by the files of the inet room: inet.c, inet_opts.c, tcp_save.c, tcp_make.c, udp_queue.c. */
+#pragma once
+#include "kernel/flow.h"
+#include "kinds/kind.h"
+#include <netinet/in.h>
+
+/* An address as messages hold it: 1 or 4 words, bytes in network order. */
+union inet_name {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
+
+/* Length of the used part. */
+socklen_t inet_name_len(const union inet_name *n);
+/* Source (or destination) of an entry; false if it has none that fits its family. */
+bool inet_name_of(const InetSkEntry *e, bool destination, union inet_name *ret);
+/* Source and destination as packets on the wire have them: mapped addresses become IPv4. */
+void inet_flow_of(const InetSkEntry *e, struct flow *ret);
+/* "10.0.0.1:80 and 10.0.0.2:4711" */
+char *inet_flow_say(const InetSkEntry *e, char *buf, size_t size);
+/* A TCP socket with a peer, whose stream is saved and restored. */
+bool inet_is_connection(const InetSkEntry *e);
+/* Its connection gets lost as --tcp-close asks for. */
+bool inet_is_dropped(const struct world *w, const InetSkEntry *e);
+
+/* ---- options of the levels IP, IPv6, TCP and UDP (inet_opts.c) ---- */
+int inet_opts_collect(const struct fd_look *l, InetSkEntry *e, struct err *err) must_use;
+/* Before the socket is bound. */
+int inet_opts_early(struct file_maker *m, const InetSkEntry *e, int fd, struct err *err) must_use;
+/* When it is bound and connected and its queues are filled. */
+int inet_opts_late(struct file_maker *m, const InetSkEntry *e, int fd, struct err *err) must_use;
+
+/* ---- datagrams that wait (udp_queue.c) ---- */
+int udp_queue_collect(const struct fd_look *l, const InetSkEntry *e, struct err *err) must_use;
+int udp_queue_fill(struct file_maker *m, const InetSkEntry *e, int fd, struct err *err) must_use;
+
+/* ---- connections, restore side (tcp_make.c) ---- */
+/*
+ * Makes the connection on a new socket with its early options: the descriptor is left in repair
+ * until tcp_wake() (kinds/sock/tcp.h), when the network is open again.
+ */
+int tcp_make(struct file_maker *m, const InetSkEntry *e, int fd, struct err *err) must_use;

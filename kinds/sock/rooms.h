@@ -1,0 +1,6 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* The rooms of sockets, one file each; kinds/file_kinds.c puts them in order. */
+#pragma once
+#include "kinds/kind.h"
+
+extern const struct file_kind file_kind_inet;

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * TCP connections. At the dump the inet room only notes them, because their network has to be
+ * locked before anything is read:
+ *
+ *   noted (room's collect) --lock--> tcp_save_all --+--> tcp_silence_all (they are going to be
+ *                                                   |    killed: closing says nothing to the peer)
+ *                                                   +--> nothing more: they run on
+ *
+ * At the restore the room makes them, still in repair, while the network is locked; when it has
+ * been unlocked and nothing can fail any more tcp_wake() lets each of them speak.
+ */
+#pragma once
+#include "image/journal.h"
+#include "kernel/flow.h"
+#include "kinds/kind.h"
+
+/* One connected TCP socket of the target. */
+struct connection {
+	InetSkEntry *isk;
+	struct flow flow;
+	pid_t tid; /* a live thread that has it, as this host calls it */
+	int fd; /* its number there */
+	int reuse; /* SO_REUSEADDR, which repair changes */
+	uint32_t effect; /* in the journal */
+	char who[96];
+};
+
+struct connection_list vec_of(struct connection);
+
+/*
+ * Notes all of them in the journal, then puts each into repair, reads its state and queues into
+ * its entry and image, and takes it out of repair.
+ */
+int tcp_save_all(const struct connection_list *list, struct world *w, struct image_set *images,
+	struct err *err) must_use;
+/* Repair again, for good: whoever closes them now does it silently. */
+int tcp_silence_all(const struct connection_list *list, struct err *err) must_use;
+/* Undo of the former: they live on. */
+void tcp_unsilence_all(const struct connection_list *list);
+/* The journal forgets them: they are as they were, or gone. */
+void tcp_forget_all(const struct connection_list *list, struct image_set *images);
+
+/*
+ * Restore: fd is any descriptor of the connection of entry fe. Sends what was never sent, ends
+ * the repair with a probe for the peer's window, sets the options repair had changed.
+ */
+int tcp_wake(struct world *w, struct image_set *images, const FileEntry *fe, int fd, struct err *err)
+	must_use;
+/* Whether the entry is a connection that tcp_wake() has to wake. */
+bool tcp_sleeps(const struct world *w, const FileEntry *fe);
+/* Flows of all saved connections, for the lock; the caller calls vec_done(). */
+struct tcp_flows vec_of(struct flow);
+void tcp_flows_of(const struct world *w, struct tcp_flows *ret);

@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Datagrams that wait in UDP and UDP-Lite sockets. They are looked at without being taken out
+ * (SO_PEEK_OFF walks through the queue, udp(7)) and stand in torpor-files: the images of other
+ * tools have no place for a sender. At the restore each is sent again in its sender's name, by a
+ * packet that never leaves the host.
+ */
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "kernel/forge.h"
+#include "kinds/sock/inet.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <net/if.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+enum { DATAGRAM_MAX = 65536, QUEUE_MAX = 1 << 20 };
+
+/* ---- dump ---- */
+
+/* Where it was sent to, if the socket has asked to be told (IP_PKTINFO, IPV6_RECVPKTINFO). */
+static void note_destination(struct arena *arena, struct msghdr *m, TorporDatagram *d)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		const struct in_pktinfo *v4 = (const void *)CMSG_DATA(c);
+		const struct in6_pktinfo *v6 = (const void *)CMSG_DATA(c);
+
+		d->has_destination = true;
+		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+			d->destination.data = arena_memdup(arena, &v4->ipi_addr, 4);
+			d->destination.len = 4;
+		} else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+			d->destination.data = arena_memdup(arena, &v6->ipi6_addr, 16);
+			d->destination.len = 16;
+		} else {
+			d->has_destination = d->destination.len > 0;
+		}
+	}
+}
+
+/* The next datagram; 1 taken, 0 there is none, -errno. */
+static int peek_one(const struct fd_look *l, TorporFileEntry *extra, char *buf)
+{
+	struct arena *arena = l->world->arena;
+	union inet_name from = { 0 };
+	_Alignas(struct cmsghdr) char control[512];
+	struct iovec part = { buf, DATAGRAM_MAX };
+	struct msghdr m = { .msg_name = &from, .msg_namelen = sizeof(from), .msg_iov = &part,
+		.msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	TorporDatagram *d;
+	ssize_t n = recvmsg(l->dup, &m, MSG_PEEK | MSG_DONTWAIT);
+
+	if (n < 0)
+		return errno == EAGAIN ? 0 : -errno;
+	d = arena_msg(arena, TorporDatagram, torpor_datagram);
+	d->source.data = arena_memdup(arena, &from, m.msg_namelen);
+	d->source.len = m.msg_namelen;
+	d->payload.data = arena_memdup(arena, buf, (size_t)n);
+	d->payload.len = (size_t)n;
+	note_destination(arena, &m, d);
+	arena_push(arena, extra->datagrams, extra->n_datagrams, d);
+	/* An empty one does not move the offset: what comes behind it cannot be reached. */
+	return n > 0;
+}
+
+static int peek_all(const struct fd_look *l, const InetSkEntry *e, const char *who, struct err *err)
+{
+	TorporFileEntry *extra = world_want_extra(l->world, e->id);
+	auto_free char *buf = malloc(DATAGRAM_MAX);
+	int old = -1, zero = 0, r = 1;
+	socklen_t len = sizeof(old);
+
+	if (!buf)
+		return err_nomem(err);
+	if (getsockopt(l->dup, SOL_SOCKET, SO_PEEK_OFF, &old, &len) < 0 ||
+		setsockopt(l->dup, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof(zero)) < 0)
+		return err_sys(err, "%s: cannot look into the socket's queue (SO_PEEK_OFF)", who);
+	while (r > 0)
+		r = peek_one(l, extra, buf);
+	if (setsockopt(l->dup, SOL_SOCKET, SO_PEEK_OFF, &old, sizeof(old)) < 0 && r == 0)
+		r = -errno;
+	return r < 0 ? err_sysn(err, -r, "%s: cannot copy what waits in the socket", who) : 0;
+}
+
+/* Bytes that UDP_CORK or MSG_MORE hold back are in no queue that can be read. */
+static int refuse_corked(const struct fd_look *l, const char *who, struct err *err)
+{
+	int held = 0;
+
+	if (ioctl(l->dup, TIOCOUTQ, &held) < 0 || !held)
+		return 0;
+	/* what is on its way to a device is gone in a moment */
+	for (int i = 0; i < 20 && held; i++) {
+		usleep(500);
+		if (ioctl(l->dup, TIOCOUTQ, &held) < 0)
+			return 0;
+	}
+	if (!held)
+		return 0;
+	return err_unsupported(err, "%s is a UDP socket with a datagram that is not sent yet (UDP_CORK or "
+		"MSG_MORE), which cannot be read back", who);
+}
+
+int udp_queue_collect(const struct fd_look *l, const InetSkEntry *e, struct err *err)
+{
+	struct pollfd p = { .fd = l->dup, .events = POLLIN };
+	char who[96];
+	int r;
+
+	file_look_who(l, who, sizeof(who));
+	r = refuse_corked(l, who, err);
+	if (r < 0)
+		return r;
+	if (poll(&p, 1, 0) != 1 || !(p.revents & POLLIN))
+		return 0;
+	/* looking would take the error from the one whom it is meant for */
+	if (p.revents & POLLERR) {
+		log_warn("%s has an error to report; datagrams that wait behind it are not kept", who);
+		return 0;
+	}
+	return peek_all(l, e, who, err);
+}
+
+/* ---- restore ---- */
+
+static bool source_of(const TorporDatagram *d, struct flow *f)
+{
+	union inet_name n = { 0 };
+
+	if (d->source.len > sizeof(n) || d->source.len < sizeof(n.v4))
+		return false;
+	memcpy(&n, d->source.data, d->source.len);
+	f->family = n.any.sa_family;
+	if (f->family == AF_INET) {
+		memcpy(f->theirs, &n.v4.sin_addr, 4);
+		f->their_port = ntohs(n.v4.sin_port);
+		return true;
+	}
+	if (f->family != AF_INET6 || d->source.len != sizeof(n.v6))
+		return false;
+	f->their_port = ntohs(n.v6.sin6_port);
+	if (IN6_IS_ADDR_V4MAPPED(&n.v6.sin6_addr)) {
+		f->family = AF_INET;
+		memcpy(f->theirs, n.v6.sin6_addr.s6_addr + 12, 4);
+	} else {
+		memcpy(f->theirs, &n.v6.sin6_addr, 16);
+	}
+	return true;
+}
+
+static bool all_zero(const uint8_t *p, size_t n)
+{
+	while (n && !*p)
+		p++, n--;
+	return !n;
+}
+
+/* The address it was sent to; of a socket that listens on all of them the host's own. */
+static void destination_of(const InetSkEntry *e, const TorporDatagram *d, struct flow *f)
+{
+	struct flow bound;
+	size_t len = flow_address_len(f);
+
+	inet_flow_of(e, &bound);
+	f->our_port = (uint16_t)e->src_port;
+	if (d->has_destination && d->destination.len == len)
+		memcpy(f->ours, d->destination.data, len);
+	else if (d->has_destination && d->destination.len == 16 && len == 4)
+		memcpy(f->ours, d->destination.data + 12, 4);
+	else
+		memcpy(f->ours, e->family == AF_INET6 && len == 4 ? bound.ours + 12 : bound.ours, len);
+	if (!all_zero(f->ours, len))
+		return;
+	if (len == 4)
+		memcpy(f->ours, (const uint8_t[]){ 127, 0, 0, 1 }, 4);
+	else
+		memcpy(f->ours, &in6addr_loopback, 16);
+}
+
+static int fill_one(const InetSkEntry *e, const TorporDatagram *d, struct err *err)
+{
+	struct flow f = { 0 };
+
+	if (!source_of(d, &f))
+		return err_image(err, "torpor-files: a datagram of file %u has no sender", e->id);
+	destination_of(e, d, &f);
+	return forge_datagram(&f, (int)e->proto, d->payload.data, d->payload.len, err);
+}
+
+int udp_queue_fill(struct file_maker *m, const InetSkEntry *e, int fd, struct err *err)
+{
+	const TorporFileEntry *extra = world_extra(m->world, e->id);
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	char device[IF_NAMESIZE] = "";
+	socklen_t len = sizeof(device);
+	int r = 0;
+
+	if (!extra || !extra->n_datagrams || extra->n_datagrams > QUEUE_MAX)
+		return 0;
+	/* They come in by lo. */
+	if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &len) < 0)
+		len = 0;
+	if (len && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "", 0) < 0)
+		return err_sys(err, "cannot unbind a socket from its device");
+	for (size_t i = 0; i < extra->n_datagrams && r == 0; i++)
+		r = fill_one(e, extra->datagrams[i], err);
+	if (r == 0 && poll(&p, 1, 1000) != 1)
+		log_warn("%zu datagrams that waited in a UDP socket of port %u do not come in again and "
+			"are lost", extra->n_datagrams, e->src_port);
+	if (r == 0 && len && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, len) < 0)
+		r = err_sys(err, "cannot bind a socket to '%s'", device);
+	return r;
+}

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * The network lock by iptables, for kernels without nftables. The rules are given to the tool,
+ * because the interface below it replaces the whole table of a family at once, whoever else works
+ * with it; the tool has a lock for that.
+ */
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/parse.h"
+#include "base/table.h"
+#include "names/netlock.h"
+#include <arpa/inet.h>
+#include <spawn.h>
+#include <string.h>
+#include <sys/wait.h>
+
+extern char **environ;
+
+/* ---- flows as text ---- */
+
+char *flow_text(const struct flow *f, char *buf, size_t size)
+{
+	char ours[INET6_ADDRSTRLEN] = "", theirs[INET6_ADDRSTRLEN] = "";
+
+	inet_ntop(f->family, f->ours, ours, sizeof(ours));
+	inet_ntop(f->family, f->theirs, theirs, sizeof(theirs));
+	snprintf(buf, size, "%s %u %s %u", ours, f->our_port, theirs, f->their_port);
+	return buf;
+}
+
+/* An address (with an optional /32, /128) at the cursor. */
+static bool parse_address(struct cursor *c, int *family, uint8_t ret[16])
+{
+	char text[64];
+	const char *word;
+	size_t len;
+
+	if (!parse_word(c, &word, &len) || len >= sizeof(text))
+		return false;
+	memcpy(text, word, len);
+	text[len] = '\0';
+	text[strcspn(text, "/")] = '\0';
+	*family = strchr(text, ':') ? AF_INET6 : AF_INET;
+	return inet_pton(*family, text, ret) == 1;
+}
+
+static bool parse_port(struct cursor *c, uint16_t *ret)
+{
+	uint32_t n;
+
+	parse_blanks(c);
+	if (!parse_u32(c, 10, &n) || n > UINT16_MAX)
+		return false;
+	*ret = (uint16_t)n;
+	parse_blanks(c);
+	return true;
+}
+
+bool flow_parse(const char *text, struct flow *ret)
+{
+	struct cursor c = cursor_of(text);
+	struct flow f = { 0 };
+	int other;
+
+	if (!parse_address(&c, &f.family, f.ours) || !parse_port(&c, &f.our_port) ||
+		!parse_address(&c, &other, f.theirs) || !parse_port(&c, &f.their_port) ||
+		other != f.family || !cursor_done(&c))
+		return false;
+	*ret = f;
+	return true;
+}
+
+/* ---- the tools ---- */
+
+/* Runs argv with `in` as its input (or output into *ret_text); its exit status, or -errno. */
+static int run_tool(char *const *argv, int fd, bool reading)
+{
+	posix_spawn_file_actions_t actions;
+	int r, status;
+	pid_t pid;
+
+	posix_spawn_file_actions_init(&actions);
+	posix_spawn_file_actions_adddup2(&actions, fd, reading ? STDOUT_FILENO : STDIN_FILENO);
+	r = posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ);
+	posix_spawn_file_actions_destroy(&actions);
+	if (r)
+		return -r;
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
+			return -errno;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -EIO;
+}
+
+static void put_rule(FILE *f, bool add, const char *chain, const struct flow *w, bool incoming)
+{
+	char ours[INET6_ADDRSTRLEN] = "", theirs[INET6_ADDRSTRLEN] = "";
+
+	inet_ntop(w->family, w->ours, ours, sizeof(ours));
+	inet_ntop(w->family, w->theirs, theirs, sizeof(theirs));
+	fprintf(f, "-%c %s -s %s -d %s -p tcp -m mark ! --mark 0x%x -m tcp --sport %u --dport %u "
+		"-j DROP\n", add ? 'A' : 'D', chain, incoming ? theirs : ours,
+		incoming ? ours : theirs, NETWORK_LOCK_MARK, incoming ? w->their_port : w->our_port,
+		incoming ? w->our_port : w->their_port);
+}
+
+static int change_family(bool add, int family, const struct flow *flows, size_t n, struct err *err)
+{
+	char *argv[] = { family == AF_INET ? "iptables-restore" : "ip6tables-restore", "-w", "10",
+		"--noflush", NULL };
+	auto_file FILE *f = tmpfile();
+	bool any = false;
+	int r;
+
+	if (!f)
+		return err_sys(err, "cannot make a temporary file");
+	fputs("*filter\n", f);
+	for (size_t i = 0; i < n; i++) {
+		if (flows[i].family != family)
+			continue;
+		put_rule(f, add, "INPUT", &flows[i], true);
+		put_rule(f, add, "OUTPUT", &flows[i], false);
+		any = true;
+	}
+	fputs("COMMIT\n", f);
+	if (!any)
+		return 0;
+	if (fflush(f) != 0 || lseek(fileno(f), 0, SEEK_SET) < 0)
+		return err_sys(err, "cannot write a temporary file");
+	r = run_tool(argv, fileno(f), false);
+	if (r == -ENOENT)
+		return err_unsupported(err, "the network cannot be locked: there is no '%s'; install "
+			"iptables or use --network-lock nftables", argv[0]);
+	if (r)
+		return err_set(err, ERR_KERNEL, EIO, "'%s' failed (%d): its rules are not %s", argv[0], r,
+			add ? "made" : "deleted");
+	return 0;
+}
+
+int iptables_change(bool add, const struct flow *flows, size_t n, struct err *err)
+{
+	int r = change_family(add, AF_INET, flows, n, err);
+
+	return r < 0 ? r : change_family(add, AF_INET6, flows, n, err);
+}
+
+/* ---- what there is ---- */
+
+/* "-A OUTPUT -s A -d B -p tcp -m mark ! --mark 0xc114 -m tcp --sport P --dport Q -j DROP" */
+static bool parse_rule(struct cursor line, struct flow *ret)
+{
+	struct flow f = { 0 };
+	int other;
+
+	if (!parse_lit(&line, "-A OUTPUT -s ") || !parse_address(&line, &f.family, f.ours) ||
+		!parse_lit(&line, " -d ") || !parse_address(&line, &other, f.theirs) ||
+		other != f.family ||
+		!parse_lit(&line, " -p tcp -m mark ! --mark 0xc114 -m tcp --sport ") ||
+		!parse_port(&line, &f.our_port) || !parse_lit(&line, "--dport ") ||
+		!parse_port(&line, &f.their_port) || !parse_lit(&line, "-j DROP"))
+		return false;
+	*ret = f;
+	return true;
+}
+
+static int list_family(int family, struct flow_list *ret, struct err *err)
+{
+	char *argv[] = { family == AF_INET ? "iptables-save" : "ip6tables-save", "-t", "filter", NULL };
+	auto_file FILE *f = tmpfile();
+	auto_free char *text = NULL;
+	struct cursor c, line;
+	struct flow w;
+	char self[64];
+	int r;
+
+	if (!f)
+		return err_sys(err, "cannot make a temporary file");
+	r = run_tool(argv, fileno(f), true);
+	if (r == -ENOENT)
+		return 0;
+	if (r)
+		return err_set(err, ERR_KERNEL, EIO, "'%s' failed (%d)", argv[0], r);
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fileno(f));
+	r = io_slurp(self, &text, NULL);
+	if (r < 0)
+		return err_sysn(err, -r, "cannot read what '%s' says", argv[0]);
+	c = cursor_of(text);
+	while (parse_line(&c, &line))
+		if (parse_rule(line, &w))
+			vec_push(ret, w);
+	return 0;
+}
+
+static int by_bytes(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct flow));
+}
+
+int iptables_list(struct flow_list *ret, struct err *err)
+{
+	int r = list_family(AF_INET, ret, err);
+
+	if (r == 0)
+		r = list_family(AF_INET6, ret, err);
+	if (r == 0 && ret->n)
+		qsort(ret->at, ret->n, sizeof(*ret->at), by_bytes);
+	return r;
+}
+
+bool iptables_has(const struct flow_list *list, const struct flow *f)
+{
+	return list->n && bsearch(f, list->at, list->n, sizeof(*f), by_bytes);
+}
