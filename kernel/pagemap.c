@@ -53,6 +53,11 @@ void page_scanner_close(struct page_scanner *s)
 	s->fd = -1;
 }
 
+/*
+ * The kernel collects regions in portions of its own (512 of them). When a later portion reaches the
+ * end, walk_end still tells where the one before it stopped (do_pagemap_scan() in
+ * fs/proc/task_mmu.c, seen in 6.18): what regions have been told is behind us whatever it says.
+ */
 static int scan_by_ioctl(const struct page_scanner *s, unsigned want, uint64_t start,
 	uint64_t end, page_span_each *each, void *data, struct err *err)
 {
@@ -73,8 +78,7 @@ static int scan_by_ioctl(const struct page_scanner *s, unsigned want, uint64_t s
 			if (rc < 0)
 				return rc;
 		}
-		/* a full array ends the walk at the start of a page table, behind which regions lie */
-		if (n && regions[n - 1].end > a.walk_end)
+		if (n > 0 && a.walk_end < regions[n - 1].end)
 			a.walk_end = regions[n - 1].end;
 		if (a.walk_end <= start)
 			return err_set(err, ERR_KERNEL, EPROTO,

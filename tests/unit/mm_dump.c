@@ -246,7 +246,7 @@ static bool content_is_right(struct rig *r, size_t *ret_compared)
 enum zoo {
 	SPARSE, NOACCESS, RESERVE, LOCKED, ONFAULT, ADVISED, GUARDED, WIPED, DROPPABLE, SEALED,
 	FILE_CHANGED, FILE_SHARED, FILE_RO, MEMFD_SHARED, MEMFD_PRIVATE, ZERO, SHARED, TERABYTE,
-	GROWS, DONTFORK, NAMED, HEAP, HUGE_PRIVATE, HUGE_SHARED,
+	GROWS, DONTFORK, NAMED, HEAP, HUGE_PRIVATE, HUGE_SHARED, CHEQUERED,
 };
 
 static char *sparse(void)
@@ -257,6 +257,18 @@ static char *sparse(void)
 	fill(p + MIB, 4096);
 	p[2 * MIB] = 1;
 	p[2 * MIB] = 0; /* there, but zero */
+	return p;
+}
+
+/* Single pages between holes: more than the kernel tells of at once, but not twice as many. */
+static char *chequered(void)
+{
+	const size_t pages = 700;
+	char *p = map_anon(2 * pages * PAGE, RW, 0);
+
+	madvise(p, 2 * pages * PAGE, MADV_NOHUGEPAGE);
+	for (size_t i = 0; i < pages; i++)
+		p[2 * i * PAGE] = (char)(1 + i % 100);
 	return p;
 }
 
@@ -300,6 +312,7 @@ static void make_zoo(struct told *t)
 
 	at[HEAP] = malloc(1000);
 	at[SPARSE] = sparse();
+	at[CHEQUERED] = chequered();
 	at[NOACCESS] = map_anon(32768, RW, 0);
 	fill(at[NOACCESS], 8192);
 	mprotect(at[NOACCESS], 32768, PROT_NONE);
