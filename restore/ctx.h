@@ -22,7 +22,7 @@ struct restore {
 	struct plan plan;
 	struct husk_layout layout;
 	struct husk *husks; /* by actor index */
-	bool *husk_lives, *built; /* by actor index */
+	bool *husk_lives, *filled; /* by actor index: exists; holds the memory of some task */
 	size_t n_husks;
 	bool pidfile_made;
 	struct tcp_flows flows; /* of all connections */

@@ -113,8 +113,12 @@ static int step_fork(struct restore *rs, struct actor *x, struct err *err)
 	int r = husk_fork(&rs->husks[x->by->index], &birth, child, err);
 
 	rs->husk_lives[x->index] = child->pid > 0;
-	if (r == 0 && x->task && !x->inherits && rs->built[x->by->index])
+	/* the creator may hold memory it was born with, before its own is built */
+	rs->filled[x->index] = rs->filled[x->by->index];
+	if (r == 0 && x->task && !x->inherits && rs->filled[x->index]) {
 		r = husk_clear(child, err);
+		rs->filled[x->index] = false;
+	}
 	return r;
 }
 
@@ -151,7 +155,7 @@ static int step_build(struct restore *rs, struct actor *x, struct err *err)
 		.vdso = &rs->vdso };
 	int r = mm_build(&b, err);
 
-	rs->built[x->index] = true;
+	rs->filled[x->index] = true;
 	rs->figures->pages_restored += b.pages_restored;
 	rs->figures->pages_compared += b.pages_compared;
 	rs->figures->pages_skipped_cow += b.pages_skipped_cow;

@@ -65,7 +65,7 @@ static int restore_plan(void *ctx, struct err *err)
 	rs->n_husks = rs->plan.n_actors;
 	rs->husks = arena_array(rs->world->arena, rs->n_husks, sizeof(*rs->husks));
 	rs->husk_lives = arena_array(rs->world->arena, rs->n_husks, sizeof(bool));
-	rs->built = arena_array(rs->world->arena, rs->n_husks, sizeof(bool));
+	rs->filled = arena_array(rs->world->arena, rs->n_husks, sizeof(bool));
 	for (size_t i = 0; i < rs->n_husks; i++)
 		rs->husks[i].mem = -1;
 	rs->files = file_store_new(rs->world, rs->images, rs->o);

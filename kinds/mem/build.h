@@ -4,7 +4,7 @@
  *
  *   plan    areas are checked, cut into pieces (kept from the parent or to be mapped), the vdso's
  *           fate is decided, the pages are located                         (nothing has happened yet)
- *   tape    unmap what is not kept, map, fill, protect, place the vdso, set the mm's numbers;
+ *   tape    unmap what is not kept, set the mm's numbers, map, fill, protect, place the vdso;
  *           one tape unless it would become larger than HUSK_TAPE_MAX
  *   after   what only /proc/PID/mem can write, redirection of an old vdso's functions
  */
@@ -124,6 +124,12 @@ struct build {
 /* Makes room for `bytes` more on the tape, by playing what is there if need be. */
 int build_room(struct build *b, size_t bytes, struct err *err) must_use;
 int build_play(struct build *b, struct err *err) must_use;
+/*
+ * The mm's numbers and its program, by prctl(2) PR_SET_MM_MAP. Comes before anything is mapped: the
+ * kernel replaces the program only while no area maps the old one, which the husk may have from its
+ * creator, and the task may map that file, too (replace_mm_exe_file(): EBUSY).
+ */
+int build_numbers(struct build *b, struct err *err) must_use;
 /* Ties the call to a range for messages. */
 void build_note(struct build *b, size_t call, uint64_t start, uint64_t end);
 /* Number, in the husk, of the pages file of a layer. */

@@ -150,8 +150,7 @@ static size_t auxv_words(const MmEntry *mm)
 	return mm->n_mm_saved_auxv;
 }
 
-/* prctl(2) PR_SET_MM_MAP; the program can be replaced because no area maps the old one any more. */
-static int set_numbers(struct build *b, struct err *err)
+int build_numbers(struct build *b, struct err *err)
 {
 	const MmEntry *mm = b->mm;
 	struct prctl_mm_map map = {
@@ -213,8 +212,6 @@ static int run(struct build *b, struct err *err)
 		r = map_protect(b, err);
 	if (r == 0)
 		r = vdso_place(b, err);
-	if (r == 0)
-		r = set_numbers(b, err);
 	if (r == 0)
 		r = finish_tape(b, err);
 	if (r == 0)

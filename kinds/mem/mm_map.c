@@ -199,6 +199,8 @@ int map_pieces(struct build *b, struct err *err)
 			r = stretch_send(b, first, err);
 		if (r == 0 && first)
 			r = map_clear(b, err);
+		if (r == 0 && first)
+			r = build_numbers(b, err);
 		if (r == 0)
 			r = stretch_map(b, p, to, &slots, err);
 		table_done(&slots);
