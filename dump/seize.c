@@ -15,6 +15,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <sys/ptrace.h>
+#include <time.h>
 
 static int read_stat(struct proc_stat *ret, struct err *err, pid_t pid, pid_t tid)
 {
@@ -71,7 +72,15 @@ static int seize_thread(struct tracee *t, pid_t tid, pid_t pid, struct err *err)
 		r = tracee_seize(t, tid, pid, options, err);
 	else if (r < 0)
 		*err = first;
-	return r < 0 ? r : tracee_interrupt(t, err);
+	if (r < 0)
+		return r;
+	/* if it has ended meanwhile, its end waits to be taken like a stop */
+	r = tracee_interrupt(t, err);
+	if (r == -ESRCH) {
+		err_clear(err);
+		r = 0;
+	}
+	return r;
 }
 
 /* Threads that are new since the last pass are seized and asked to stop. */
@@ -92,8 +101,8 @@ static int seize_new_threads(struct dump *d, struct subject *s, const struct tid
 		if (s->leader_dead && tids->at[i] == s->pid)
 			continue;
 		r = seize_thread(t, tids->at[i], s->pid, err);
-		if (r == -ESRCH && tids->at[i] != s->pid) {
-			err_clear(err); /* a thread that ended meanwhile */
+		if (r == -ESRCH) {
+			err_clear(err); /* ended meanwhile */
 			continue;
 		}
 		if (r < 0)
@@ -104,36 +113,60 @@ static int seize_new_threads(struct dump *d, struct subject *s, const struct tid
 	return 0;
 }
 
-static int wait_threads(struct subject *s, size_t first, unsigned timeout_ms, struct err *err)
+static unsigned timeout_of(const struct dump *d)
 {
-	size_t kept = first;
+	return d->o->timeout > 0 ? (unsigned)d->o->timeout * 1000 : 10000;
+}
 
-	for (size_t i = first; i < s->n_tracees; i++) {
+/* Waits for threads from `first` on, the leader last; *ret_lost: some ended instead. */
+static int wait_threads(struct subject *s, size_t first, unsigned timeout_ms, bool *ret_lost,
+	struct err *err)
+{
+	for (size_t i = s->n_tracees; i-- > first;) {
 		int r = tracee_wait_stop(&s->tracees[i], timeout_ms, err);
 
-		if (r == -ESRCH && s->tracees[i].tid != s->pid) {
+		if (r == -ESRCH) {
 			err_clear(err);
-			continue;
-		}
-		if (r < 0)
+			*ret_lost = true;
+		} else if (r < 0) {
 			return r;
-		if (kept != i)
-			s->tracees[kept] = s->tracees[i];
-		kept++;
+		}
 	}
-	s->n_tracees = kept;
 	return 0;
 }
 
+/* After the end of some threads: which of the others are still stopped? */
+static int settle_threads(struct subject *s, unsigned timeout_ms, struct err *err)
+{
+	size_t kept = 0;
+
+	for (size_t i = s->n_tracees; i-- > 0;) {
+		struct tracee *t = &s->tracees[i];
+		int r = t->stopped ? tracee_still_stopped(t, timeout_ms, err) : 0;
+
+		if (r == -ESRCH)
+			err_clear(err);
+		else if (r < 0)
+			return r;
+	}
+	for (size_t i = 0; i < s->n_tracees; i++)
+		if (s->tracees[i].stopped)
+			s->tracees[kept++] = s->tracees[i];
+	s->n_tracees = kept;
+	s->leader_dead = kept && s->tracees[0].tid != s->pid;
+	return 0;
+}
+
+/* -ESRCH: nobody is left who could be stopped. */
 static int seize_threads(struct dump *d, struct subject *s, struct err *err)
 {
-	unsigned timeout_ms = d->o->timeout > 0 ? (unsigned)d->o->timeout * 1000 : 10000;
 	struct tids tids = { 0 };
-	size_t new_ones;
+	size_t new_ones = 0;
 	int r;
 
 	do {
 		size_t first = s->n_tracees;
+		bool lost = false;
 
 		r = list_threads(s->pid, &tids, err);
 		if (r == 0 && tids.n - s->leader_dead == s->n_tracees)
@@ -141,9 +174,13 @@ static int seize_threads(struct dump *d, struct subject *s, struct err *err)
 		if (r == 0)
 			r = seize_new_threads(d, s, &tids, &new_ones, err);
 		if (r == 0)
-			r = wait_threads(s, first, timeout_ms, err);
+			r = wait_threads(s, first, timeout_of(d), &lost, err);
+		if (r == 0 && lost)
+			r = settle_threads(s, timeout_of(d), err);
 	} while (r == 0 && new_ones);
 	vec_done(&tids);
+	if (r == 0 && !s->n_tracees)
+		r = err_target(err, ESRCH, "task %d has ended", s->pid);
 	return r;
 }
 
@@ -167,16 +204,32 @@ static int subject_look(struct subject *s, struct err *err)
 	return r;
 }
 
+/*
+ * Stops a process, or finds that it is a zombie. -ESRCH: it is gone, and so not among the subjects.
+ * One that ends meanwhile is looked at again until it has come to one of these.
+ */
 static int add_subject(struct dump *d, pid_t pid, struct err *err)
 {
-	struct subject s = { .pid = pid };
-	int r = subject_look(&s, err);
+	const struct timespec moment = { .tv_nsec = 100000 };
+	uint64_t deadline = clock_us() + 1000ull * timeout_of(d);
+	struct subject *s;
+	int r;
 
-	if (r < 0)
-		return r;
 	table_put(&d->seen, seen_process(pid), d);
-	vec_push(&d->subjects, s);
-	return s.zombie ? 0 : seize_threads(d, &d->subjects.at[d->subjects.n - 1], err);
+	vec_push(&d->subjects, (struct subject){ .pid = pid });
+	s = &d->subjects.at[d->subjects.n - 1];
+	while ((r = subject_look(s, err)) == 0 && !s->zombie) {
+		r = seize_threads(d, s, err);
+		if (r != -ESRCH || clock_us() > deadline)
+			return r;
+		err_clear(err);
+		nanosleep(&moment, NULL);
+	}
+	if (r == -ESRCH) {
+		free(s->tracees);
+		d->subjects.n--;
+	}
+	return r;
 }
 
 /* Children of one stopped thread that are not known yet. */

@@ -6,23 +6,43 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include <errno.h>
+#include <string.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <time.h>
 
-static pid_t tracer_of(pid_t tid)
+/* State letter and tracer of a thread; 'X' when there is none. */
+static char state_of(pid_t tid, pid_t *ret_tracer)
 {
 	auto_free char *text = NULL;
 	uint64_t tracer = 0;
+	const char *state;
 
-	if (io_slurpf(&text, NULL, "/proc/%d/status", tid) == 0)
-		(void)parse_field_u64(text, "TracerPid:", 10, &tracer);
-	return (pid_t)tracer;
+	if (io_slurpf(&text, NULL, "/proc/%d/status", tid) < 0)
+		return 'X';
+	(void)parse_field_u64(text, "TracerPid:", 10, &tracer);
+	if (ret_tracer)
+		*ret_tracer = (pid_t)tracer;
+	state = strstr(text, "\nState:\t");
+	return state ? state[8] : '?';
+}
+
+static bool has_ended(pid_t tid)
+{
+	char state = state_of(tid, NULL);
+
+	return state == 'Z' || state == 'X';
+}
+
+static int err_gone(struct err *err, pid_t tid)
+{
+	return err_target(err, ESRCH, "task %d is gone", tid);
 }
 
 int tracee_seize(struct tracee *t, pid_t tid, pid_t tgid, unsigned options, struct err *err)
 {
-	pid_t tracer;
+	pid_t tracer = 0;
+	char state;
 	int saved;
 
 	*t = (struct tracee){ .tid = tid, .tgid = tgid };
@@ -31,9 +51,12 @@ int tracee_seize(struct tracee *t, pid_t tid, pid_t tgid, unsigned options, stru
 		return 0;
 	}
 	saved = errno;
-	tracer = tracer_of(tid);
 	if (saved == ESRCH)
-		return err_target(err, ESRCH, "task %d is gone", tid);
+		return err_gone(err, tid);
+	/* what has ended but is still there cannot be traced (ptrace_attach(): exit_state) */
+	state = state_of(tid, &tracer);
+	if (state == 'Z' || state == 'X')
+		return err_gone(err, tid);
 	if (tracer)
 		return err_target(err, saved, "task %d is being traced by process %d already", tid,
 			tracer);
@@ -43,7 +66,7 @@ int tracee_seize(struct tracee *t, pid_t tid, pid_t tgid, unsigned options, stru
 int tracee_interrupt(struct tracee *t, struct err *err)
 {
 	if (ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) < 0)
-		return errno == ESRCH ? err_target(err, ESRCH, "task %d is gone", t->tid) :
+		return errno == ESRCH ? err_gone(err, t->tid) :
 					err_sys(err, "cannot stop task %d", t->tid);
 	return 0;
 }
@@ -73,26 +96,35 @@ int tracee_wait(pid_t tid, int *ret_status, struct err *err)
 	return judge(tid, status, ret_status, err);
 }
 
-/* Most stops come within microseconds, so look often at first, then more and more seldom. */
+/*
+ * Most stops come within microseconds, so look often at first, then more and more seldom; then also
+ * for a leader that ended while other threads live on, of which waitpid(2) tells nothing. A thread
+ * whose execve(2) made it the leader has lost its own number (ECHILD).
+ */
 static int wait_until(pid_t tid, uint64_t deadline_us, int *ret_status, struct err *err)
 {
+	const long seldom_ns = 2000000;
 	struct timespec pause = { .tv_nsec = 20000 };
 	int status;
 	pid_t got;
 
 	for (;;) {
+		bool ended = pause.tv_nsec > seldom_ns && has_ended(tid);
+
 		got = waitpid(tid, &status, __WALL | WNOHANG);
-		if (got < 0 && errno != EINTR)
-			return err_sys(err, "cannot wait for task %d", tid);
 		if (got > 0)
 			return judge(tid, status, ret_status, err);
+		if (ended || (got < 0 && errno == ECHILD))
+			return err_gone(err, tid);
+		if (got < 0 && errno != EINTR)
+			return err_sys(err, "cannot wait for task %d", tid);
 		if (clock_us() > deadline_us)
 			return err_target(err, ETIMEDOUT,
 				"task %d does not stop: it is busy inside the kernel (perhaps "
 				"waiting for a vfork child or for a disk or server that hangs)",
 				tid);
 		nanosleep(&pause, NULL);
-		if (pause.tv_nsec < 2000000)
+		if (pause.tv_nsec <= seldom_ns)
 			pause.tv_nsec *= 2;
 	}
 }
@@ -130,6 +162,18 @@ int tracee_wait_stop(struct tracee *t, unsigned timeout_ms, struct err *err)
 		if (ptrace(PTRACE_CONT, t->tid, NULL, (void *)(uintptr_t)signal) < 0)
 			return err_sys(err, "cannot continue task %d", t->tid);
 	}
+}
+
+int tracee_still_stopped(struct tracee *t, unsigned timeout_ms, struct err *err)
+{
+	siginfo_t news = { 0 };
+
+	if (waitid(P_PID, (id_t)t->tid, &news,
+		    WSTOPPED | WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 &&
+		!news.si_pid && state_of(t->tid, NULL) == 't')
+		return 0;
+	t->stopped = false;
+	return tracee_wait_stop(t, timeout_ms, err);
 }
 
 void tracee_release(struct tracee *t)

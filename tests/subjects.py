@@ -8,7 +8,7 @@ import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from box import BUILD, Box, Done, Failed, Skipped, Task, read_stat, read_task
+from box import BUILD, Box, Done, Failed, Skipped, Task, mount, read_stat, read_task
 
 
 @dataclass
@@ -23,6 +23,7 @@ class Subject:
     rounds: int = 0
     options: tuple[str, ...] = ()
     fds: tuple[int, int, int] | None = None
+    prefix: str = "images-"
 
     @property
     def program(self) -> Path:
@@ -34,7 +35,7 @@ class Subject:
 
     @property
     def images(self) -> Path:
-        return self.box.dir / f"images-{self.rounds}"
+        return self.box.dir / f"{self.prefix}{self.rounds}"
 
     def lines(self) -> list[str]:
         try:
@@ -48,6 +49,12 @@ class Subject:
             if line.startswith(("FAIL", "PASS", "SKIP")):
                 return line
         return ""
+
+    def keep_images_in_memory(self) -> None:
+        """For many rounds: nothing waits for the disk."""
+        self.prefix = "images/"
+        (self.box.dir / "images").mkdir(exist_ok=True)
+        mount("images", str(self.box.dir / "images"), "tmpfs")
 
     # --------------------------------------------------------------------------------- start
 
