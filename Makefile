@@ -4,6 +4,7 @@
 #   make            builds build/torpor
 #   make demo       installs what is missing, builds, saves and restores a program before your eyes
 #   make check      installs what is missing, builds, runs every test
+#   make check-programs  saves and restores real programs, ROUNDS=10 times each
 #   make bench      measures, beside criu where that is installed
 #   make install    to PREFIX (/usr/local), below DESTDIR if that is set
 #   make uninstall  takes away what make install brought
@@ -14,7 +15,7 @@ BUILD := build
 # The system's Python: the one Debian's packages belong to.
 PYTHON := /usr/bin/python3
 
-.PHONY: all demo check bench install uninstall deps build-deps clean
+.PHONY: all demo check check-programs bench install uninstall deps build-deps clean
 
 all: build-deps $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -34,6 +35,9 @@ demo: build-deps $(BUILD)/build.ninja
 
 check: deps all
 	$(PYTHON) -m pytest tests
+
+check-programs: deps all
+	$(PYTHON) -m pytest tests/live/programs
 
 bench: deps all
 	$(PYTHON) tests/perf/bench.py
