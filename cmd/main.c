@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "cmd/command.h"
+#include "cmd/python.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -198,12 +199,34 @@ static int run_simple(const struct options *o, int argc, int parsed)
 	return -1;
 }
 
+/* They read their command line themselves. */
+static bool is_python(const char *word)
+{
+	return word && options_command_of_name(word, false) == CMD_PYTHON;
+}
+
+static int run_python(int argc, char **argv)
+{
+	struct err err = ERR_INIT;
+	char text[sizeof(err.text) + sizeof(err.trail) + 1];
+
+	if (python_exec(argc, argv, &err) < 0)
+		fprintf(stderr, "torpor %s: %s\n", argv[1], err_text(&err, text, sizeof(text)));
+	return EXIT_FAILURE;
+}
+
 int main(int argc, char **argv)
 {
 	struct err err = ERR_INIT;
 	struct options o;
 	int r, parsed;
 
+	if (argc > 1 && !options_is_criu(argv[0])) {
+		if (is_python(argv[1]))
+			return run_python(argc, argv);
+		if (argc == 3 && !strcmp(argv[1], "help") && is_python(argv[2]))
+			return run_python(3, (char *[]){ argv[0], argv[2], "--help", NULL });
+	}
 	parsed = options_parse(&o, argc, argv, &err);
 	r = run_simple(&o, argc, parsed);
 	if (r < 0) {

@@ -20,6 +20,7 @@ enum command {
 	CMD_SERVICE, CMD_SWRK, CMD_DEDUP, CMD_CPUINFO_DUMP, CMD_CPUINFO_CHECK, CMD_EXEC,
 	/* torpor's own: */
 	CMD_SHOW, CMD_PLAN, CMD_VERSION, CMD_HELP,
+	CMD_PYTHON, /* all that cmd/python.c hands on */
 };
 
 struct string_list vec_of(char *);
@@ -60,6 +61,9 @@ void options_done(struct options *o);
  * changed). After an error the struct still has what was understood, and needs options_done().
  */
 int options_parse(struct options *o, int argc, char *const *argv, struct err *err) must_use;
+
+/* Whether the program was called by the name of CRIU. */
+bool options_is_criu(const char *argv0);
 
 /* Help texts, made from the tables. CMD_NONE: all commands and the form of a call. */
 void options_print_help(FILE *out, enum command command, bool as_criu);

@@ -244,7 +244,7 @@ static void note_useless(const struct line *l)
 					name));
 }
 
-static bool is_called_criu(const char *argv0)
+bool options_is_criu(const char *argv0)
 {
 	const char *slash = argv0 ? strrchr(argv0, '/') : NULL;
 
@@ -258,7 +258,7 @@ int options_parse(struct options *o, int argc, char *const *argv, struct err *er
 	int r, results[4];
 
 	options_init(o);
-	o->as_criu = is_called_criu(argv[0]);
+	o->as_criu = options_is_criu(argv[0]);
 	parse_words(&l);
 	results[0] = err_is_set(l.err) ? -l.err->number : 0;
 	results[1] = take_words(&l);

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""The command line: `python3 -m torpor COMMAND`, or `torpor COMMAND`, which calls this.
+
+Each command is a module of this package with `arguments(parser)` and `run(args)`; only the one
+that is used gets imported.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+from torpor import __version__
+from torpor.images.errors import ImageError
+
+# Name and what it is good for; the C program has the same names in options/table.c.
+COMMANDS = {
+    "decode": "print an image as JSON",
+    "encode": "make an image from JSON",
+}
+
+EXIT_FAILED, EXIT_USAGE = 1, 2
+
+
+class Command(Protocol):
+    """A module of this package."""
+
+    def arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Declares what the command takes."""
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Does it; returns the exit status."""
+
+
+class UsageError(Exception):
+    """A call that makes no sense, for this reason."""
+
+
+def load(name: str) -> Command:
+    """The module of a command."""
+    return cast(Command, importlib.import_module(f"torpor.cli.{name}"))
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {help_}" for name, help_ in COMMANDS.items()]
+    return "\n".join(["usage: torpor COMMAND ...", "", "commands:", *lines])
+
+
+def _parse(argv: Sequence[str]) -> tuple[Command, argparse.Namespace]:
+    name = argv[0]
+    module = load(name)
+    parser = argparse.ArgumentParser(prog=f"torpor {name}", description=COMMANDS[name] + ".")
+    module.arguments(parser)
+    return module, parser.parse_args(argv[1:])
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_usage())
+        return 0 if words else EXIT_USAGE
+    if words[0] in ("-V", "--version"):
+        print(f"torpor {__version__}")
+        return 0
+    if words[0] not in COMMANDS:
+        print(f"torpor: unknown command '{words[0]}'\n{_usage()}", file=sys.stderr)
+        return EXIT_USAGE
+    command, args = _parse(words)
+    return _run(words[0], command, args)
+
+
+def _run(name: str, command: Command, args: argparse.Namespace) -> int:
+    try:
+        status = command.run(args)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        # the reader has seen enough; nothing may be written at exit either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except UsageError as e:
+        print(f"torpor {name}: {e}", file=sys.stderr)
+        return EXIT_USAGE
+    except OSError as e:
+        where = f"'{e.filename}': " if e.filename is not None else ""
+        print(f"torpor {name}: {where}{e.strerror or e}", file=sys.stderr)
+        return EXIT_FAILED
+    except (ImageError, ValueError) as e:
+        print(f"torpor {name}: {e}", file=sys.stderr)
+        return EXIT_FAILED

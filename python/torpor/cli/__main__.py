@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: MIT
+"""python3 -m torpor.cli"""
+
+import sys
+
+from torpor.cli import main
+
+sys.exit(main())

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: MIT
+"""A directory of images: what is there, what must be there, the sets it builds on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple, TypeVar
+
+from torpor.images import messages as pb
+from torpor.images.errors import ImageError
+from torpor.images.kinds import BY_ID, Kind, file_name, parse_name
+from torpor.images.limits import GROWTH
+from torpor.images.reader import Image
+from torpor.images.wire import Lazy
+
+M = TypeVar("M", bound=pb.Message)
+# Sets behind each other; a chain of links that bites its own tail ends here.
+CHAIN_MAX = 1000
+
+
+class Found(NamedTuple):
+    """An image file of a set."""
+
+    kind: Kind
+    number: int  # in the file name; 0 where there is none
+    name: str
+
+
+class ImageSet:
+    """An images directory, opened for reading.
+
+    Nothing but the names of the files is read before it is asked for, so a set of any size opens
+    at once. Images that were opened are the caller's to close; closing the set closes only its
+    own descriptor.
+    """
+
+    def __init__(self, path: str | Path, growth: int = GROWTH) -> None:
+        """OSError if there is no such directory. An empty one is no error yet.
+
+        `growth`: memory a parsed message may take for each of its bytes (limits.GROWTH_STRICT for
+        sets of strangers).
+        """
+        self.path = Path(path)
+        self.growth = growth
+        self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._found: dict[tuple[str, int], Found] = {}
+        self.others: list[str] = []
+        """Names of files that are no images: logs, pidfiles."""
+        self._scan()
+        self._version: int | None = None
+
+    def close(self) -> None:
+        """Closes the directory; a second time is fine."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> ImageSet:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, e: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _scan(self) -> None:
+        with os.scandir(self._fd) as entries:
+            names = sorted(e.name for e in entries)
+        for name in names:
+            known = parse_name(name)
+            if known:
+                kind, number = known
+                self._found[(kind.id, number)] = Found(kind, number, name)
+            else:
+                self.others.append(name)
+
+    # ---------------------------------------------------------------------------- which there are
+
+    def images(self, kind: str | Kind | None = None) -> Iterator[Found]:
+        """The images of the directory, or those of one kind, by name."""
+        wanted = kind.id if isinstance(kind, Kind) else kind
+        for found in self._found.values():
+            if wanted is None or found.kind.id == wanted:
+                yield found
+
+    def numbers(self, kind: str) -> list[int]:
+        """Numbers of the images of a kind, ascending."""
+        return sorted(f.number for f in self.images(kind))
+
+    def has(self, kind: str, number: int = 0) -> bool:
+        """Whether the directory holds this image."""
+        return (kind, number) in self._found
+
+    # ----------------------------------------------------------------------------------- opening
+
+    def open(self, kind: str, number: int = 0) -> Image:
+        """Opens an image; FileNotFoundError if the set has none of that kind and number."""
+        type_ = BY_ID[kind]
+        name = file_name(type_, number)
+        layout = None if kind == "INVENTORY" else self.version
+        return Image.open(name, type_, layout, self._fd, self.growth)
+
+    def get(self, kind: str, number: int = 0) -> Image | None:
+        """Same, but None if there is none: for readers that is the same as an empty one."""
+        return self.open(kind, number) if self.has(kind, number) else None
+
+    def messages(self, kind: str, number: int = 0) -> Iterator[pb.Message]:
+        """All messages of an image; none if it is not there."""
+        image = self.get(kind, number)
+        if image:
+            with image:
+                yield from image.messages()
+
+    def one(self, make: type[M], kind: str, number: int = 0) -> M:
+        """The only message of an image that has to be there."""
+        with self.open(kind, number) as image:
+            return image.one(make)
+
+    def mm(self, number: int) -> tuple[pb.mm_entry, Lazy[pb.vma_entry]]:
+        """An address space: the message without its areas, and the areas, parsed one at a time."""
+        image = self.open("MM", number)
+        rest, areas = image.one_split(pb.mm_entry, "vmas", pb.vma_entry)
+        return rest, areas
+
+    @property
+    def version(self) -> int:
+        """Layout of the files: img_version of the inventory, 2 where it says nothing (pre-dump)."""
+        if self._version is None:
+            self._version = 2
+            if self.has("INVENTORY"):
+                self._version = self.inventory().img_version or 2
+            if self._version not in (1, 2):
+                text = f"version {self._version} was made by a newer program"
+                raise ImageError("inventory.img", text, None, "inventory-version")
+        return self._version
+
+    def inventory(self) -> pb.inventory_entry:
+        """The head of the set."""
+        return self.one(pb.inventory_entry, "INVENTORY")
+
+    def size(self, found: Found) -> int:
+        """Bytes of an image file."""
+        return os.stat(found.name, dir_fd=self._fd).st_size
+
+    # ----------------------------------------------------------------------------------- parents
+
+    def parent(self) -> ImageSet | None:
+        """The set this one builds on (the link `parent`); OSError if the link leads nowhere."""
+        try:
+            os.readlink("parent", dir_fd=self._fd)
+        except FileNotFoundError:
+            return None
+        except OSError as e:
+            raise ImageError("parent", f"this is no link ({e.strerror})", None, "chain-link") from e
+        return ImageSet(self.path / "parent", self.growth)
+
+    def chain(self) -> list[ImageSet]:
+        """This set and all it builds on, newest first; ImageError for a circle."""
+        sets, seen = [self], {os.fstat(self._fd)[1:3]}
+        while parent := sets[-1].parent():
+            place = os.fstat(parent._fd)[1:3]
+            if place in seen or len(sets) > CHAIN_MAX:
+                raise ImageError("parent", "the chain of parents leads back into itself", None, "chain-circle")
+            seen.add(place)
+            sets.append(parent)
+        return sets

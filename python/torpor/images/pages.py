@@ -1,0 +1,191 @@
+# SPDX-License-Identifier: MIT
+"""Memory content: which pages a set holds, and which set of a chain holds which page.
+
+A pagemap is kept as columns of numbers, so a million runs take some tens of megabytes. Addresses
+and sizes count in bytes, `pages` in pages of 4096 bytes.
+"""
+
+from __future__ import annotations
+
+import enum
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, cast
+
+from torpor.images import messages as pb
+from torpor.images.errors import ImageError
+from torpor.images.imageset import ImageSet
+from torpor.images.limits import PAGE
+from torpor.images.reader import Image
+
+
+class Flag(enum.IntFlag):
+    """Where the pages of a run are."""
+
+    PARENT = 1  # in the set this one builds on
+    LAZY = 2  # may come later, when they are touched
+    PRESENT = 4  # in the pages file of this set
+
+
+class Run(NamedTuple):
+    """Consecutive pages with one fate."""
+
+    address: int
+    pages: int
+    flags: int
+    offset: int  # of its first byte in the pages file; meaningful if PRESENT
+
+    @property
+    def end(self) -> int:
+        """The address behind it."""
+        return self.address + self.pages * PAGE
+
+
+class Segment(NamedTuple):
+    """A part of a run after looking through the chain."""
+
+    address: int
+    pages: int
+    layer: int | None  # index in the chain, newest first; None: nowhere
+    offset: int  # in that layer's pages file
+    lazy: bool  # nowhere because it is to be fetched when touched
+
+    @property
+    def end(self) -> int:
+        """The address behind it."""
+        return self.address + self.pages * PAGE
+
+
+def run_pages(entry: pb.pagemap_entry) -> int:
+    """Pages of a run; releases before 4.2 know only the first field."""
+    return entry.nr_pages if entry.HasField("nr_pages") else entry.compat_nr_pages
+
+
+def run_flags(entry: pb.pagemap_entry) -> int:
+    """Flags of a run, with those that are only implied."""
+    flags = entry.flags
+    if entry.in_parent:
+        flags |= Flag.PARENT
+    return flags or int(Flag.PRESENT)
+
+
+class PageMap:
+    """The runs of one address space or shared object, in the order of the file."""
+
+    def __init__(self, image: Image) -> None:
+        """Reads the image to its end; it may be closed afterwards."""
+        self.name = image.name
+        self.pages_id = 0
+        self.stored = 0
+        """Bytes all present runs take in the pages file."""
+        self.ordered = True
+        """Whether the runs ascend and do not overlap."""
+        self._address = array("Q")
+        self._pages = array("Q")
+        self._flags = array("L")
+        self._offset = array("Q")
+        end = 0
+        for i, message in enumerate(image.messages()):
+            if i == 0:
+                self.pages_id = cast(pb.pagemap_head, message).pages_id
+                continue
+            end = self._add(cast(pb.pagemap_entry, message), end)
+        if not self.pages_id and not len(self):
+            self.empty = image.data.nbytes <= 8
+        else:
+            self.empty = False
+
+    def _add(self, entry: pb.pagemap_entry, end: int) -> int:
+        pages, flags = run_pages(entry), run_flags(entry)
+        stop = entry.vaddr + pages * PAGE
+        if stop >= 1 << 64:
+            text = f"a run of {pages} pages at 0x{entry.vaddr:x} leaves the address space"
+            raise ImageError(self.name, text, None, "pagemap-range")
+        if entry.vaddr < end:
+            self.ordered = False
+        self._address.append(entry.vaddr)
+        self._pages.append(pages)
+        self._flags.append(flags)
+        self._offset.append(self.stored)
+        if flags & Flag.PRESENT:
+            self.stored += pages * PAGE
+        return stop
+
+    def __len__(self) -> int:
+        return len(self._address)
+
+    def __getitem__(self, index: int) -> Run:
+        return Run(
+            self._address[index], self._pages[index], self._flags[index], self._offset[index]
+        )
+
+    def __iter__(self) -> Iterator[Run]:
+        return map(Run, self._address, self._pages, self._flags, self._offset)
+
+    def between(self, start: int, end: int) -> Iterator[Run]:
+        """The runs that touch [start, end); the map must be ordered."""
+        index = bisect_right(self._address, start) - 1
+        if index < 0 or self[index].end <= start:
+            index += 1
+        while index < len(self) and self._address[index] < end:
+            yield self[index]
+            index += 1
+
+
+class Layer(NamedTuple):
+    """One set of a chain and what it knows of one address space or shared object."""
+
+    images: ImageSet
+    pagemap: PageMap | None
+
+
+def load_pagemap(images: ImageSet, kind: str, number: int) -> PageMap | None:
+    """The pagemap of a set (kind PAGEMAP or PAGEMAP_SHMEM); None if it has none."""
+    image = images.get(kind, number)
+    if image is None:
+        return None
+    with image:
+        return PageMap(image)
+
+
+def layers(chain: Sequence[ImageSet], kind: str, number: int) -> list[Layer]:
+    """What each set of a chain knows of one address space or shared object, newest first."""
+    return [Layer(s, load_pagemap(s, kind, number)) for s in chain]
+
+
+def resolve(of: Sequence[Layer]) -> Iterator[Segment]:
+    """What would be restored: every page of the newest layer, ascending, and who holds it."""
+    if not of or of[0].pagemap is None:
+        return
+    for run in of[0].pagemap:
+        yield from _look(of, 0, run, run.address, run.end)
+
+
+def _look(of: Sequence[Layer], level: int, run: Run, start: int, end: int) -> Iterator[Segment]:
+    """The part [start, end) of a run that stands in layer `level`."""
+    pages = (end - start) // PAGE
+    if run.flags & Flag.PRESENT:
+        yield Segment(start, pages, level, run.offset + start - run.address, False)
+    elif not run.flags & Flag.PARENT:
+        yield Segment(start, pages, None, 0, bool(run.flags & Flag.LAZY))
+    else:
+        yield from _below(of, level + 1, start, end)
+
+
+def _below(of: Sequence[Layer], level: int, start: int, end: int) -> Iterator[Segment]:
+    """[start, end) as the layers from `level` on have it, gaps included."""
+    pagemap = of[level].pagemap if level < len(of) else None
+    at = start
+    if pagemap is not None:
+        if not pagemap.ordered:
+            raise ImageError(pagemap.name, "its runs do not ascend", None, "pagemap-order")
+        for run in pagemap.between(start, end):
+            if run.address > at:
+                yield Segment(at, (run.address - at) // PAGE, None, 0, False)
+                at = run.address
+            stop = min(run.end, end)
+            yield from _look(of, level, run, at, stop)
+            at = stop
+    if at < end:
+        yield Segment(at, (end - at) // PAGE, None, 0, False)
