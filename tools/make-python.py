@@ -28,7 +28,9 @@ from google.protobuf.descriptor_pb2 import (
     FileDescriptorSet,
 )
 
-HEAD = '# SPDX-License-Identifier: MIT\n"""{}\n\nMade by tools/make-python.py: do not edit.\n"""\n\n'
+HEAD = (
+    '# SPDX-License-Identifier: MIT\n"""{}\n\nMade by tools/make-python.py: do not edit.\n"""\n\n'
+)
 
 # ------------------------------------------------------------------------------ image types
 
@@ -172,7 +174,7 @@ def runtime(files: FileDescriptorSet) -> str:
     )
 
 
-STUB_HEAD = '''import enum
+STUB_HEAD = """import enum
 from collections.abc import Iterable, Iterator, MutableSequence
 from typing import Any, TypeVar, overload
 
@@ -247,7 +249,7 @@ class Messages(Scalars[M]):
     def add(self, **fields: Any) -> M: ...
     def append(self, value: M) -> None: ...
     def __iter__(self) -> Iterator[M]: ...
-'''
+"""
 
 
 def stub_of(name: str, message: DescriptorProto) -> str:

@@ -29,7 +29,7 @@ DEEPEST = 4
 def value_of(field: pb.Field, rng: random.Random) -> Any:
     """A value for a field that is no message."""
     if field.type == STRING:
-        return "".join(rng.choice("ab/é \n\"=\\") for _ in range(rng.randrange(12)))
+        return "".join(rng.choice('ab/é \n"=\\') for _ in range(rng.randrange(12)))
     if field.type == BYTES:
         return rng.randbytes(rng.randrange(90))
     if field.type == ENUM and field.enum_type:

@@ -17,7 +17,17 @@ import rawimages
 from box import BUILD, SOURCE, Box, Failed
 from conftest import fixture_sets
 from subjects import Subject
-from torpor.images import KINDS, Image, ImageError, ImageSet, Trait, crit, file_name, kinds, parse_name
+from torpor.images import (
+    KINDS,
+    Image,
+    ImageError,
+    ImageSet,
+    Trait,
+    crit,
+    file_name,
+    kinds,
+    parse_name,
+)
 from torpor.images import messages as pb
 from torpor.images.pages import PageMap
 
@@ -28,11 +38,21 @@ NEWER = {
     ("PAGEMAP", "nr_pages"), ("INVENTORY", "plugins_entry"), ("INVENTORY", "dump_criu_run_id"),
     ("INVENTORY", "allow_uprobes"), ("CORE", "cg_set"), ("CORE", "stop_signo"), ("CORE", "cet"),
     ("CORE", "membarrier_registration_mask"), ("CORE", "cap_amb"), ("CORE", "no_new_privs"),
-    ("INETSK", "tcp_opts"), ("CGROUP", "is_threaded"), ("MEMFD_INODE", "mode"), ("NETNS", "ipv4_sysctl"),
+    ("INETSK", "tcp_opts"), ("CGROUP", "is_threaded"), ("MEMFD_INODE", "mode"),
+    ("NETNS", "ipv4_sysctl"),
 }  # fmt: skip
 # crit cannot decode these, cannot encode what it decoded, gives a member its old name (nr_pages of
 # pagemaps), or they are torpor's own
-FOREIGN = {"PAGEMAP", "PAGEMAP_SHMEM", "BINFMT_MISC", "BINFMT_MISC_OLD", "PIDFD", "TORPOR_STATE", "BPFMAP_DATA", "IPCNS_SHM"}
+FOREIGN = {
+    "PAGEMAP",
+    "PAGEMAP_SHMEM",
+    "BINFMT_MISC",
+    "BINFMT_MISC_OLD",
+    "PIDFD",
+    "TORPOR_STATE",
+    "BPFMAP_DATA",
+    "IPCNS_SHM",
+}
 
 
 def text_of(image: Image, pretty: bool) -> str:
@@ -74,8 +94,9 @@ def test_names() -> None:
             found = parse_name(name)
             assert found and found[1] == number
             assert found[0].pattern == kind.pattern
-    for name in ("core-01.img", "core-+1.img", "core-.img", "core-1.img.old", "core-0x1.img", "x",
-                 "ghost-file-A.img", "core-99999999999999999999.img", "pstree.img\n", ""):  # fmt: skip
+    wrong = ["core-01.img", "core-+1.img", "core-.img", "core-1.img.old", "core-0x1.img", "x"]
+    wrong += ["ghost-file-A.img", "core-99999999999999999999.img", "pstree.img\n", ""]
+    for name in wrong:
         assert parse_name(name) is None, name
 
 
@@ -232,7 +253,9 @@ def test_kept_raw() -> None:
 def test_names_not_utf8() -> None:
     name = b"/tmp/\xff\xfe\xc3"
     body = b"\x08\x01\x10\x02" + rawimages.field(3, name)
-    image = Image(memoryview(rawimages.framed("IRMAP_CACHE", body)), "x", kinds.BY_ID["IRMAP_CACHE"])
+    image = Image(
+        memoryview(rawimages.framed("IRMAP_CACHE", body)), "x", kinds.BY_ID["IRMAP_CACHE"]
+    )
     # irmap-cache is a service image
     data = kinds.header(kinds.BY_ID["IRMAP_CACHE"]) + bytes(image.data[8:])
     image = Image(memoryview(data), "x", kinds.BY_ID["IRMAP_CACHE"])
@@ -260,7 +283,10 @@ def test_names_not_utf8() -> None:
     ],
 )
 def test_bad_json(change: Callable[[Any], Any], words: str) -> None:
-    value = {"magic": "PSTREE", "entries": [{"pid": 1, "ppid": 0, "pgid": 1, "sid": 1, "threads": [1]}]}
+    value = {
+        "magic": "PSTREE",
+        "entries": [{"pid": 1, "ppid": 0, "pgid": 1, "sid": 1, "threads": [1]}],
+    }
     change(value)
     with pytest.raises(crit.FormError) as e:
         crit.image_bytes(value)

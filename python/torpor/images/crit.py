@@ -122,9 +122,7 @@ def _ghost_json(image: Image, entry: Entry, pretty: bool) -> list[Json]:
         return [head]
     parts = [head]
     for chunk in payload.ghost_chunks(ghost, entry.payload, image.name):
-        parts.append(
-            {"len": len(chunk.data), "off": chunk.offset, "extra": base64_of(chunk.data)}
-        )
+        parts.append({"len": len(chunk.data), "off": chunk.offset, "extra": base64_of(chunk.data)})
     return parts
 
 
@@ -343,7 +341,9 @@ _BYTES_OF: dict[str, Callable[[Any, str], bytes]] = {
 }
 
 
-def _pack_one(make: type[Message], value: Json, take: Callable[[Any, str], bytes] | None, where: str) -> bytes:
+def _pack_one(
+    make: type[Message], value: Json, take: Callable[[Any, str], bytes] | None, where: str
+) -> bytes:
     message = make()
     extra = value.get("extra")
     if extra is not None and take is None:

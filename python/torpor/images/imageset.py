@@ -163,7 +163,9 @@ class ImageSet:
         while parent := sets[-1].parent():
             place = os.fstat(parent._fd)[1:3]
             if place in seen or len(sets) > CHAIN_MAX:
-                raise ImageError("parent", "the chain of parents leads back into itself", None, "chain-circle")
+                raise ImageError(
+                    "parent", "the chain of parents leads back into itself", None, "chain-circle"
+                )
             seen.add(place)
             sets.append(parent)
         return sets

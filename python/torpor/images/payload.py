@@ -20,7 +20,6 @@ def padded(size: int, unit: int) -> int:
     return (size + unit - 1) // unit * unit
 
 
-
 def _shm(message: pb.Message, data: memoryview, at: int, name: str) -> int:
     entry = cast(pb.ipc_shm_entry, message)
     return 0 if entry.in_pagemaps else padded(entry.size, 4)
@@ -99,8 +98,7 @@ def _part(view: memoryview, at: int, size: int, name: str) -> memoryview:
 
 def _fill(message: pb.Message, body: memoryview, name: str, at: int) -> None:
     try:
-        message.ParseFromString(body)
-        good = message.IsInitialized()
+        good = message.ParseFromString(body) == len(body) and message.IsInitialized()
     except Exception:
         good = False
     if not good:

@@ -11,6 +11,7 @@ import mmap
 import os
 import stat
 import struct
+import warnings
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,7 @@ from torpor.images.tables import MAGIC_COMMON, MAGIC_SERVICE
 M = TypeVar("M", bound=Message)
 E = TypeVar("E", bound=Message)
 _U32 = struct.Struct("<I")
+warnings.filterwarnings("ignore", "Unexpected end-group tag", RuntimeWarning)
 
 
 class Entry(NamedTuple):
@@ -164,13 +166,13 @@ class Image:
             raise TypeError(f"{self.kind.id} holds {type(entry.message).__name__}")
         return entry.message
 
-    def one_split(
-        self, make: type[M], member: str, element: type[E]
-    ) -> tuple[M, wire.Lazy[E]]:
+    def one_split(self, make: type[M], member: str, element: type[E]) -> tuple[M, wire.Lazy[E]]:
         """Like one(), but the named repeated member stands beside the message, unparsed."""
         view = self._body(self._begin)
         if self._begin + 4 + len(view) != self._end():
-            raise ImageError(self.name, "there are bytes behind its only message", self._begin + 4 + len(view))
+            raise ImageError(
+                self.name, "there are bytes behind its only message", self._begin + 4 + len(view)
+            )
 
         def error() -> ImageError:
             text = f"there is no valid {make.DESCRIPTOR.name}"
@@ -240,8 +242,8 @@ class Image:
 def parse(message: Message, view: memoryview, name: str, at: int) -> None:
     """Fills a message from its encoded form; ImageError if that is not valid."""
     try:
-        message.ParseFromString(view)
-        good = message.IsInitialized()
+        # it stops at the mark that ends a group and only warns
+        good = message.ParseFromString(view) == len(view) and message.IsInitialized()
     except Exception:
         good = False
     if not good:
@@ -274,5 +276,7 @@ def recognise(data: memoryview, name: str) -> Kind:
     if by_name and (by_name[0] in fits or not fits):
         return by_name[0]
     if not fits:
-        raise ImageError(name, "neither its first bytes nor its name tell what image it is", 0, "image-magic")
+        raise ImageError(
+            name, "neither its first bytes nor its name tell what image it is", 0, "image-magic"
+        )
     return fits[0]

@@ -21,7 +21,7 @@ from torpor.images.messages import Field, Message, MessageType
 M = TypeVar("M", bound=Message)
 
 VARINT, FIXED64, DELIMITED, FIXED32 = 0, 1, 2, 5
-_TYPE_MESSAGE, _TYPE_STRING, _TYPE_BYTES, _REPEATED = 11, 9, 12, 3
+_TYPE_MESSAGE, _TYPE_STRING, _TYPE_BYTES, _REPEATED, _REQUIRED = 11, 9, 12, 3, 2
 # Memory of the parsed form, measured with protobuf 3.21: an object, one of its members, an element
 # of a repeated member, a string. Lists grow by doubling.
 _OBJECT, _MEMBER, _ELEMENT, _STRING = 56, 8, 16, 40
@@ -134,7 +134,9 @@ class _Meter:
                 raise OverflowError("takes too much memory")
 
 
-def guard(view: memoryview, kind: MessageType, name: str, offset: int, growth: int = GROWTH) -> None:
+def guard(
+    view: memoryview, kind: MessageType, name: str, offset: int, growth: int = GROWTH
+) -> None:
     """Raises ImageError if the parsed form of this message would be out of all proportion."""
     if len(view) <= GROWTH_FREE:
         return
@@ -187,10 +189,10 @@ class Lazy(Generic[M]):
 
     def _parse(self, message: M, at: int, end: int) -> None:
         try:
-            message.ParseFromString(self._view[at:end])
+            done = message.ParseFromString(self._view[at:end])
         except Exception:
             raise self._error() from None
-        if not message.IsInitialized():
+        if done != end - at or not message.IsInitialized():
             raise self._error()
 
 
@@ -200,10 +202,14 @@ def split(
     """(the message without the repeated member, the elements of the member)."""
     number = kind.fields_by_name[member].number
     lazy = Lazy(make, view, error)
+    # every required member takes two bytes: shorter elements would cost more than they say
+    least = 2 * sum(f.label == _REQUIRED for f in make.DESCRIPTOR.fields)
     rest = bytearray()
     try:
         for found, wire, start, value, stop in fields(view, 0, len(view)):
             if found == number and wire == DELIMITED:
+                if stop - value < least:
+                    raise ValueError("an element lacks members")
                 lazy.place(value, stop)
             else:
                 rest += view[start:stop]

@@ -21,7 +21,9 @@ def pack(message: Message) -> bytes:
     return struct.pack("<I", len(body)) + body
 
 
-def pack_image(kind: Kind, entries: Iterable[Message | tuple[Message, bytes]], layout: int = 2) -> bytes:
+def pack_image(
+    kind: Kind, entries: Iterable[Message | tuple[Message, bytes]], layout: int = 2
+) -> bytes:
     """A whole image file; an entry with payload is a pair."""
     parts = [kinds.header(kind, layout)]
     for entry in entries:
