@@ -64,6 +64,8 @@ const struct command_spec command_specs[] = {
 		false, 1 },
 	{ "decode", "IMAGE [--pretty]", "print an image as JSON", CMD_PYTHON, STATE_READY, false, 0 },
 	{ "encode", "JSON -o IMAGE", "make an image from JSON", CMD_PYTHON, STATE_READY, false, 0 },
+	{ "diff", "A B", "tell what differs between two image sets or images", CMD_PYTHON,
+		STATE_READY, false, 0 },
 	{ "version", NULL, "print the version", CMD_VERSION, STATE_READY, false, 0 },
 	{ "help", "[COMMAND]", "print help", CMD_HELP, STATE_READY, false, 2 },
 	{ "pre-dump", "-t PID [options]", "save memory while the tasks run on", CMD_PRE_DUMP,

@@ -21,6 +21,7 @@ from torpor.images.errors import ImageError
 COMMANDS = {
     "decode": "print an image as JSON",
     "encode": "make an image from JSON",
+    "diff": "tell what differs between two image sets or images",
 }
 
 EXIT_FAILED, EXIT_USAGE = 1, 2

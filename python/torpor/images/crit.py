@@ -55,11 +55,13 @@ def message_json(message: Message, pretty: bool = False, inherited: Hint | None 
     table = hints.HINTS.get(message.DESCRIPTOR.full_name, {})
     for field, value in message.ListFields():
         hint = (table.get(field.name) or inherited) if pretty else None
-        found[field.name] = _field_json(message.DESCRIPTOR.full_name, field, value, hint, pretty)
+        found[field.name] = field_json(message.DESCRIPTOR.full_name, field, value, hint, pretty)
     return found
 
 
-def _field_json(owner: str, field: Field, value: Any, hint: Hint | None, pretty: bool) -> Any:
+def field_json(owner: str, field: Field, value: Any, hint: Hint | None, pretty: bool) -> Any:
+    """The value of one member of the message type `owner`."""
+
     def one(v: Any) -> Any:
         if field.type == _MESSAGE:
             return message_json(v, pretty, hint)
