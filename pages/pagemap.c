@@ -131,8 +131,8 @@ int pagemap_load(struct image_set *set, enum image_id type, unsigned long id, st
 		rc = check_pages_file(set, image_name(type, id, name, sizeof(name)), pages_id, bytes,
 			err);
 	if (!rc)
-		*ret = (struct pagemap){ pages_id,
-			runs.n ? arena_memdup(a, runs.at, runs.n * sizeof(*runs.at)) : NULL, runs.n };
+		*ret = (struct pagemap){ .pages_id = pages_id, .n = runs.n,
+			.runs = runs.n ? arena_memdup(a, runs.at, runs.n * sizeof(*runs.at)) : NULL };
 	vec_done(&runs);
 	return rc;
 }

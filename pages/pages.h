@@ -1,14 +1,31 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The road of memory pages. A run is a range of pages with the same fate, a batch is a set of
- * runs with their bytes, owned by exactly one stage at a time. Format on disk: pagemap-*.img says
- * what is there, pages-N.img holds the bytes in the order of its entries.
+ * The road of memory pages: feed -> filters -> sink, and source -> filters -> task on the way back.
+ *
+ * A run is a range of pages with the same fate, a batch is a set of runs with their bytes, owned by
+ * exactly one stage at a time. Format on disk: pagemap-*.img says what is there, pages-N.img holds
+ * the bytes in the order of its entries. Offsets of runs and segments always count these bytes.
+ *
+ * Filtered (docs/FORMAT-filters.md, include/torpor/page_filter.h): the same bytes are cut into
+ * extents, each of which went through the filters of the set by itself; the pages file then holds
+ * the encoded extents one after the other, and the pagemap tells for each how many pages it has,
+ * how many bytes it takes and which filters were applied. So nothing but the place of the bytes
+ * changes, and whoever handles runs need not know:
+ *
+ *   feeds     know nothing of filters
+ *   the pump  encodes batches for a sink that has a chain, before it hands them over
+ *   sinks     store b->stored and b->extents if b->n_extents, else b->bytes
+ *   sources   are read by page_source_read(), which decodes where that is needed; a layer with
+ *             `index` has no plain bytes in its file: no mapping, no preadv from it
+ *   dedup     may free the bytes of an extent when all of its pages are replaced, not before
+ *   servers   send batches as they are: runs, extents, stored bytes; they need no key
  */
 #pragma once
 #include "base/err.h"
 #include "image/image.h"
 #include <stddef.h>
 #include <stdint.h>
+#include <torpor/page_filter.h>
 
 enum { PAGE = 4096 };
 
@@ -25,11 +42,26 @@ struct run {
 	uint64_t offset; /* in the pages file, bytes; only with RUN_PRESENT */
 };
 
+/* Pages that went through the filters together, in the order of the runs. */
+struct extent {
+	uint64_t offset; /* of its first page, as in struct run */
+	uint64_t address; /* of its first page */
+	uint64_t at; /* where its bytes begin in the pages file (in a batch: in `stored`) */
+	uint32_t length; /* bytes of its pages */
+	uint32_t bytes; /* how many it takes */
+	uint32_t applied; /* bit i: filter i of the chain; 0: plain pages */
+};
+
 /* The pagemap of one task or shared object, in ascending order without overlaps. */
 struct pagemap {
 	uint32_t pages_id;
 	struct run *runs;
 	size_t n;
+	/* Filtered: extents in ascending order without gaps, all pages of all runs with RUN_PRESENT. */
+	bool filtered;
+	uint32_t object; /* its number, for serials */
+	struct extent *extents;
+	size_t n_extents;
 };
 
 /*
@@ -42,6 +74,11 @@ struct batch {
 	size_t len;
 	struct run *runs; /* room for BATCH_RUNS; `offset` is not used */
 	size_t n_runs;
+	/* Encoded form, made by the pump for sinks with a chain: all of `bytes`, nothing else. */
+	struct extent *extents; /* `offset` and `at` count from the start of the batch */
+	size_t n_extents;
+	uint8_t *stored;
+	size_t stored_len;
 };
 
 enum { BATCH_BYTES = 1024 * 1024, BATCH_RUNS = BATCH_BYTES / PAGE };
@@ -52,9 +89,15 @@ struct page_feed {
 	int (*next)(struct page_feed *s, struct batch *b, struct err *err);
 };
 
+struct filter_chain;
+
 /* Where they go to (sink_*.c). May be called from another thread, but from one at a time. */
 struct page_sink {
 	int (*put)(struct page_sink *s, const struct batch *b, struct err *err);
+	struct filter_chain *chain; /* NULL: batches stay plain */
+	/* What all extents of the sink have in common: dump, kind, object, generation. */
+	struct torpor_extent common;
+	uint64_t serials; /* serial of the next extent; the upper half is the object's number */
 };
 
 /* Statistics of a dump, in pages. */

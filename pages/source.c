@@ -7,8 +7,10 @@
  */
 #include "pages/source.h"
 #include "base/cleanup.h"
+#include "base/io.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
@@ -155,6 +157,21 @@ int page_source_open(struct image_set *set, enum image_id type, unsigned long id
 	if (r < 0)
 		page_source_close(ret);
 	return r;
+}
+
+int page_source_read(struct page_source *s, const struct page_segment *seg, uint64_t vaddr,
+	uint64_t pages, void *buf, struct err *err)
+{
+	const struct page_layer *layer = &s->layers.at[seg->layer];
+	uint64_t offset = seg->offset + (vaddr - seg->vaddr);
+	int r;
+
+	if (layer->map) {
+		memcpy(buf, layer->map + offset, pages * PAGE);
+		return 0;
+	}
+	r = io_pread_all(layer->fd, buf, pages * PAGE, (off_t)offset);
+	return r < 0 ? err_sysn(err, -r, "cannot read the saved page 0x%lx", vaddr) : 0;
 }
 
 int page_source_map(struct page_source *s, struct err *err)
