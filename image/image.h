@@ -14,6 +14,7 @@
 #include "base/vec.h"
 #include "image/types.h"
 #include <protobuf-c/protobuf-c.h>
+#include <sched.h>
 #include <sys/types.h>
 
 struct image_set;
@@ -21,8 +22,22 @@ struct journal;
 struct image_reader;
 struct image_writer;
 
+/*
+ * What the user gave to get at images: it goes for a set, its parents and what is made of them, and
+ * must outlive them.
+ */
+struct image_access {
+	const char *filter_dir; /* where page filters are looked for, or NULL */
+	char *const *filter_files; /* shared objects with page filters */
+	size_t n_filter_files;
+	const cpu_set_t *cpus; /* processors for threads that decode; NULL: the caller's */
+};
+
 /* dirfd stays the caller's. Reading: looks at the inventory for the layout (version 1 or 1.1). */
 int image_set_open(int dirfd, bool write, struct image_set **ret, struct err *err) must_use;
+/* Same with what the user gave, or NULL. */
+int image_set_open_with(int dirfd, bool write, const struct image_access *access,
+	struct image_set **ret, struct err *err) must_use;
 void image_set_close(struct image_set *set);
 int image_set_dirfd(const struct image_set *set);
 /*
@@ -30,6 +45,35 @@ int image_set_dirfd(const struct image_set *set);
  * closes it. Nothing is written before the first effect.
  */
 int image_set_journal(struct image_set *set, struct journal **ret, struct err *err) must_use;
+/* Never NULL. */
+const struct image_access *image_set_access(const struct image_set *set);
+
+/* What only torpor understands of a set (torpor_set_entry.needs). */
+enum image_needs { IMAGE_NEEDS_FILTERS = 1 };
+
+/*
+ * Writing: the set gets the mark of torpor, by which other programs refuse it. The images whose
+ * content needs it must be made by image_create_torpor().
+ */
+void image_set_need(struct image_set *set, enum image_needs need);
+unsigned image_set_needs(const struct image_set *set);
+/* IMAGE_DUMP_ID random bytes. Reading: zeros if the set needs nothing. */
+const uint8_t *image_set_dump_id(const struct image_set *set);
+uint32_t image_set_generation(const struct image_set *set);
+/* Writing: the set is an increment to `parent`. */
+void image_set_follow(struct image_set *set, const struct image_set *parent);
+enum { IMAGE_DUMP_ID = 16 };
+
+/*
+ * A key of the set for one purpose into 32 bytes; different purposes have independent keys. A set
+ * that is not encrypted has none: an error.
+ */
+int image_set_key(const struct image_set *set, const char *purpose, uint8_t *key, struct err *err)
+	must_use;
+
+/* One thing a layer above keeps with the set; released when the set is closed. */
+void image_set_keep(struct image_set *set, void *thing, void (*release)(void *thing));
+void *image_set_kept(const struct image_set *set);
 
 /* Name of an image into buf; returns buf. */
 char *image_name(enum image_id type, unsigned long id, char *buf, size_t size);
@@ -64,6 +108,7 @@ int image_skip(struct image_reader *r, size_t len, struct err *err) must_use;
 size_t image_left(const struct image_reader *r); /* bytes after the current place */
 off_t image_offset(const struct image_reader *r);
 const char *image_reader_name(const struct image_reader *r);
+bool image_is_torpors(const struct image_reader *r);
 void image_reader_close(struct image_reader *r); /* NULL is fine */
 /* Raw descriptor of an image without header (pages), O_RDONLY|O_CLOEXEC; -ENOENT if missing. */
 int image_open_raw(struct image_set *set, enum image_id type, unsigned long id, int *ret_fd,
@@ -72,6 +117,9 @@ int image_open_raw(struct image_set *set, enum image_id type, unsigned long id, 
 /* ---- writing ---- */
 /* Creates (truncates) the file and writes the header. */
 int image_create(struct image_set *set, enum image_id type, unsigned long id,
+	struct image_writer **ret, struct err *err) must_use;
+/* Same with a first magic that other programs refuse; image_is_torpors() tells a reader. */
+int image_create_torpor(struct image_set *set, enum image_id type, unsigned long id,
 	struct image_writer **ret, struct err *err) must_use;
 int image_put(struct image_writer *w, const void *msg, struct err *err) must_use;
 int image_put_payload(struct image_writer *w, const void *bytes, size_t len, struct err *err)

@@ -8,6 +8,8 @@
 
 #define IMAGE_MAGIC_COMMON 0x54564319u
 #define IMAGE_MAGIC_SERVICE 0x55105940u
+#define IMAGE_MAGIC_TORPOR 0x54525046u /* in place of the common one: for torpor only */
+#define IMAGE_VERSION_TORPOR 0x54520001u /* of an inventory: others refuse the set */
 
 enum {
 	IMAGE_NAME = 64,
@@ -17,7 +19,13 @@ enum {
 struct image_set {
 	int dirfd; /* the caller's */
 	bool write;
-	uint32_t version; /* inventory: 1 or 2 */
+	uint32_t version; /* layout: 1 or 2 */
+	const struct image_access *access;
+	unsigned needs; /* enum image_needs */
+	uint8_t dump_id[IMAGE_DUMP_ID];
+	uint32_t generation;
+	void *kept;
+	void (*release)(void *kept);
 	struct vec_of(char *) created;
 	struct table made; /* table_key(type, id) of what was created */
 	struct journal *journal; /* NULL until asked for */
@@ -29,8 +37,8 @@ uint32_t image_first_magic(enum image_id type);
 void image_set_forget(struct image_set *set);
 /* Creates (truncates) a file of the set and remembers it. */
 int image_create_fd(struct image_set *set, const char *name, int *ret, struct err *err) must_use;
-/* image_create() under another name. */
-int image_create_named(struct image_set *set, enum image_id type, const char *name,
+/* image_create() under another name and with this first magic, 0 for none. */
+int image_create_named(struct image_set *set, enum image_id type, const char *name, uint32_t first,
 	struct image_writer **ret, struct err *err) must_use;
 /* Flushes and fsyncs. */
 int image_sync(struct image_writer *w, struct err *err) must_use;

@@ -19,6 +19,7 @@ struct image_reader {
 	char name[IMAGE_NAME];
 	const ProtobufCMessageDescriptor *desc;
 	int fd;
+	bool torpors; /* begins with torpor's magic */
 	size_t len, at; /* of the file */
 	uint8_t *buf;
 	size_t room, from, have; /* buf holds `have` bytes of the file, the first one at `from` */
@@ -89,7 +90,7 @@ static int take(struct image_reader *r, void *buf, size_t len, const char *what,
 
 /* ---- opening ---- */
 
-static int check_header(struct image_reader *r, enum image_id type, uint32_t version,
+static int check_header(struct image_reader *r, enum image_id type, const struct image_set *set,
 	struct err *err)
 {
 	const struct image_type *t = &image_types[type];
@@ -101,11 +102,12 @@ static int check_header(struct image_reader *r, enum image_id type, uint32_t ver
 	/* readers of service images take an empty one for none; others are never empty */
 	if (r->len == 0 && t->flags & IMGF_SERVICE)
 		return 0;
-	if (first && (version != 1 || t->flags & IMGF_SERVICE_MAGIC)) {
+	if (first && (set->version != 1 || t->flags & IMGF_SERVICE_MAGIC)) {
 		e = take(r, &magic, sizeof(magic), "its header", err);
 		if (e < 0)
 			return e;
-		if (magic != first)
+		r->torpors = magic == IMAGE_MAGIC_TORPOR;
+		if (magic != first && !(r->torpors && set->needs))
 			return err_image(err, "image '%s' starts with 0x%08x instead of 0x%08x",
 				r->name, magic, first);
 	}
@@ -152,7 +154,7 @@ int image_open(struct image_set *set, enum image_id type, unsigned long id,
 	r->fd = take_fd(&fd);
 	e = size_file(r, err);
 	if (e == 0)
-		e = check_header(r, type, set->version, err);
+		e = check_header(r, type, set, err);
 	if (e < 0) {
 		image_reader_close(r);
 		return e;
@@ -295,6 +297,11 @@ off_t image_offset(const struct image_reader *r)
 const char *image_reader_name(const struct image_reader *r)
 {
 	return r->name;
+}
+
+bool image_is_torpors(const struct image_reader *r)
+{
+	return r->torpors;
 }
 
 void image_reader_close(struct image_reader *r)

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,6 +25,26 @@ char *image_name(enum image_id type, unsigned long id, char *buf, size_t size)
 	snprintf(buf, size, image_types[type].pattern, id);
 #pragma GCC diagnostic pop
 	return buf;
+}
+
+/* What the inventory says of torpor's own. */
+static int learn_torpor(struct image_set *set, const InventoryEntry *inv, struct err *err)
+{
+	const TorporSetEntry *t = inv->torpor;
+
+	if (!t && inv->img_version == IMAGE_VERSION_TORPOR)
+		return err_image(err, "inventory.img does not say what the set needs");
+	if (!t)
+		return 0;
+	if (t->needs & ~(uint32_t)IMAGE_NEEDS_FILTERS)
+		return err_image(err, "inventory.img needs functions (0x%x) of a newer torpor",
+			t->needs);
+	if (t->dump_id.len != sizeof(set->dump_id))
+		return err_image(err, "inventory.img has an id of %zu bytes", t->dump_id.len);
+	set->needs = t->needs;
+	memcpy(set->dump_id, t->dump_id.data, sizeof(set->dump_id));
+	set->generation = t->generation;
+	return 0;
 }
 
 /* V1 layout has no common magic; only the inventory, whose layout never changed, tells. */
@@ -42,12 +63,12 @@ static int learn_version(struct image_set *set, struct err *err)
 		got = err_image(err, "inventory.img is empty: this is no complete image set");
 	if (got == 1) {
 		/* 0: a pre-dump, whose pages a parent chain needs; its layout is that of 2 */
-		set->version = inv->img_version ? inv->img_version : 2;
-		got = 0;
-		if (set->version > 2)
+		set->version = inv->img_version == 1 ? 1 : 2;
+		got = learn_torpor(set, inv, err);
+		if (inv->img_version > 2 && inv->img_version != IMAGE_VERSION_TORPOR)
 			got = err_image(err,
 				"inventory.img has version %u: it was made by a newer program",
-				set->version);
+				inv->img_version);
 	}
 	image_reader_close(r);
 	arena_free(a);
@@ -65,6 +86,13 @@ static int check_writable(struct image_set *set, struct err *err)
 
 int image_set_open(int dirfd, bool write, struct image_set **ret, struct err *err)
 {
+	return image_set_open_with(dirfd, write, NULL, ret, err);
+}
+
+int image_set_open_with(int dirfd, bool write, const struct image_access *access,
+	struct image_set **ret, struct err *err)
+{
+	static const struct image_access nothing;
 	struct image_set *set = calloc(1, sizeof(*set));
 	int r;
 
@@ -73,7 +101,10 @@ int image_set_open(int dirfd, bool write, struct image_set **ret, struct err *er
 	set->dirfd = dirfd;
 	set->write = write;
 	set->version = 2;
+	set->access = access ? access : &nothing;
 	r = write ? check_writable(set, err) : learn_version(set, err);
+	if (r == 0 && write && getrandom(set->dump_id, sizeof(set->dump_id), 0) < 0)
+		r = err_sys(err, "cannot get random bytes");
 	if (r < 0) {
 		image_set_close(set);
 		return r;
@@ -86,9 +117,60 @@ void image_set_close(struct image_set *set)
 {
 	if (!set)
 		return;
+	image_set_keep(set, NULL, NULL);
 	image_set_forget(set);
 	journal_close(set->journal);
 	free(set);
+}
+
+const struct image_access *image_set_access(const struct image_set *set)
+{
+	return set->access;
+}
+
+void image_set_need(struct image_set *set, enum image_needs need)
+{
+	set->needs |= need;
+}
+
+unsigned image_set_needs(const struct image_set *set)
+{
+	return set->needs;
+}
+
+const uint8_t *image_set_dump_id(const struct image_set *set)
+{
+	return set->dump_id;
+}
+
+uint32_t image_set_generation(const struct image_set *set)
+{
+	return set->generation;
+}
+
+/* Who cannot read the parent's pages cannot restore the child either. */
+void image_set_follow(struct image_set *set, const struct image_set *parent)
+{
+	set->generation = parent->generation + 1;
+	set->needs |= parent->needs;
+}
+
+int image_set_key(const struct image_set *set, const char *purpose, uint8_t *key, struct err *err)
+{
+	return err_usage(err, "these images have no key");
+}
+
+void image_set_keep(struct image_set *set, void *thing, void (*release)(void *thing))
+{
+	if (set->kept)
+		set->release(set->kept);
+	set->kept = thing;
+	set->release = release;
+}
+
+void *image_set_kept(const struct image_set *set)
+{
+	return set->kept;
 }
 
 void image_set_forget(struct image_set *set)
@@ -202,12 +284,21 @@ static int remove_stale(struct image_set *set, struct err *err)
 static int write_inventory(struct image_set *set, const char *name, const void *inventory,
 	struct err *err)
 {
+	TorporSetEntry torpor = TORPOR_SET_ENTRY__INIT;
+	InventoryEntry inv = *(const InventoryEntry *)inventory;
 	struct image_writer *w;
-	int q, r = image_create_named(set, IMG_INVENTORY, name, &w, err);
+	int q, r = image_create_named(set, IMG_INVENTORY, name, 0, &w, err);
 
 	if (r < 0)
 		return r;
-	r = image_put(w, inventory, err);
+	torpor.needs = set->needs;
+	torpor.dump_id = (ProtobufCBinaryData){ sizeof(set->dump_id), set->dump_id };
+	torpor.has_generation = set->generation > 0;
+	torpor.generation = set->generation;
+	inv.torpor = set->needs ? &torpor : NULL;
+	if (set->needs && inv.img_version) /* 0, a pre-dump, is refused as it is */
+		inv.img_version = IMAGE_VERSION_TORPOR;
+	r = image_put(w, &inv, err);
 	if (r == 0)
 		r = image_sync(w, err);
 	q = image_finish(w, r < 0 ? NULL : err);

@@ -75,9 +75,9 @@ uint32_t image_first_magic(enum image_id type)
 							     IMAGE_MAGIC_COMMON;
 }
 
-static int put_header(struct image_writer *w, enum image_id type, struct err *err)
+static int put_header(struct image_writer *w, enum image_id type, uint32_t first, struct err *err)
 {
-	uint32_t first = image_first_magic(type), own = image_types[type].magic;
+	uint32_t own = image_types[type].magic;
 	int r = 0;
 
 	if (first)
@@ -85,7 +85,7 @@ static int put_header(struct image_writer *w, enum image_id type, struct err *er
 	return r < 0 || !own ? r : image_put_payload(w, &own, sizeof(own), err);
 }
 
-int image_create_named(struct image_set *set, enum image_id type, const char *name,
+int image_create_named(struct image_set *set, enum image_id type, const char *name, uint32_t first,
 	struct image_writer **ret, struct err *err)
 {
 	struct image_writer *w = malloc(sizeof(*w));
@@ -100,7 +100,7 @@ int image_create_named(struct image_set *set, enum image_id type, const char *na
 		free(w);
 		return r;
 	}
-	r = put_header(w, type, err);
+	r = put_header(w, type, first, err);
 	if (r < 0) {
 		close(w->fd);
 		free(w);
@@ -110,13 +110,26 @@ int image_create_named(struct image_set *set, enum image_id type, const char *na
 	return 0;
 }
 
-int image_create(struct image_set *set, enum image_id type, unsigned long id,
+static int create(struct image_set *set, enum image_id type, unsigned long id, uint32_t first,
 	struct image_writer **ret, struct err *err)
 {
 	char name[IMAGE_NAME];
 
 	table_put(&set->made, table_key((uint64_t)type, id), set);
-	return image_create_named(set, type, image_name(type, id, name, sizeof(name)), ret, err);
+	image_name(type, id, name, sizeof(name));
+	return image_create_named(set, type, name, first, ret, err);
+}
+
+int image_create(struct image_set *set, enum image_id type, unsigned long id,
+	struct image_writer **ret, struct err *err)
+{
+	return create(set, type, id, image_first_magic(type), ret, err);
+}
+
+int image_create_torpor(struct image_set *set, enum image_id type, unsigned long id,
+	struct image_writer **ret, struct err *err)
+{
+	return create(set, type, id, IMAGE_MAGIC_TORPOR, ret, err);
 }
 
 /* Bigger than the buffer: packed aside. */
