@@ -5,6 +5,7 @@
 #   make demo       installs what is missing, builds, saves and restores a program before your eyes
 #   make check      installs what is missing, builds, runs every test
 #   make check-programs  saves and restores real programs, ROUNDS=10 times each
+#   make check-modes  every live subject again with filters, increments, servers ...: long
 #   make bench      measures, beside criu where that is installed
 #   make install    to PREFIX (/usr/local), below DESTDIR if that is set
 #   make uninstall  takes away what make install brought
@@ -15,7 +16,7 @@ BUILD := build
 # The system's Python: the one Debian's packages belong to.
 PYTHON := /usr/bin/python3
 
-.PHONY: all demo check check-programs bench install uninstall deps build-deps clean
+.PHONY: all demo check check-programs check-modes bench install uninstall deps build-deps clean
 
 all: build-deps $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -38,6 +39,9 @@ check: deps all
 
 check-programs: deps all
 	$(PYTHON) -m pytest tests/live/programs
+
+check-modes: deps all
+	TORPOR_MODES=all $(PYTHON) -m pytest tests/modes
 
 bench: deps all
 	$(PYTHON) tests/perf/bench.py

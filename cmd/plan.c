@@ -3,6 +3,7 @@
 #include "restore/plan.h"
 #include "cmd/command.h"
 #include "snapshot/check.h"
+#include "pages/filter.h"
 #include "snapshot/snapshot.h"
 
 static int print_plan(const struct options *o, struct world *w, struct err *err)
@@ -37,10 +38,11 @@ static int check(struct world *w, struct err *err)
 int cmd_plan(const struct call *call, struct err *err)
 {
 	struct world *w = world_new();
+	struct image_access access = filter_access(call->o);
 	struct image_set *set = NULL;
 	int r;
 
-	r = image_set_open(call->images_fd, false, &set, err);
+	r = image_set_open_with(call->images_fd, false, &access, &set, err);
 	if (r == 0)
 		r = snapshot_load(set, w, err);
 	if (r == 0)

@@ -2,15 +2,17 @@
 /* `show DIR`: what an image set holds. Nothing of this computer is looked at. */
 #include "snapshot/show.h"
 #include "cmd/command.h"
+#include "pages/filter.h"
 #include "snapshot/snapshot.h"
 
 int cmd_show(const struct call *call, struct err *err)
 {
 	struct world *w = world_new();
+	struct image_access access = filter_access(call->o);
 	struct image_set *set = NULL;
 	int r;
 
-	r = image_set_open(call->images_fd, false, &set, err);
+	r = image_set_open_with(call->images_fd, false, &access, &set, err);
 	if (r == 0)
 		r = snapshot_load(set, w, err);
 	if (r == 0)

@@ -47,11 +47,39 @@ int dump_descriptors(void *ctx, struct err *err)
 	return file_collect_finish(d->files, err);
 }
 
+static int train_filters(struct dump *d, struct filter_chain *chain, struct err *err)
+{
+	struct mm_samples *samples = mm_samples_new();
+	int r = 0;
+
+	vec_each(s, &d->subjects)
+		if (!s->zombie && r == 0)
+			r = mm_samples_look(samples, s->task, subject_voice(s)->tid, err);
+	if (r == 0)
+		r = mm_samples_train(samples, chain, err);
+	mm_samples_free(samples);
+	return r;
+}
+
+/* Which filters there are, and what they have learnt, is on record before the first page. */
+static int prepare_filters(struct dump *d, struct err *err)
+{
+	struct filter_chain *chain;
+	int r = filter_chain_of(d->images, &chain, err);
+
+	if (r < 0 || !chain)
+		return r;
+	r = filter_chain_samples(chain) ? train_filters(d, chain, err) : 0;
+	return r < 0 ? r : filter_chain_save(chain, d->images, err);
+}
+
 int dump_memory(void *ctx, struct err *err)
 {
 	struct dump *d = ctx;
-	int r;
+	int r = prepare_filters(d, err);
 
+	if (r < 0)
+		return r;
 	vec_each(s, &d->subjects) {
 		if (s->zombie)
 			continue;

@@ -21,6 +21,7 @@ struct subjects vec_of(struct subject);
 struct dump {
 	const struct options *o;
 	int images_dirfd, workdir_fd;
+	struct image_access access;
 	struct image_set *images;
 	struct world *world;
 	struct file_collector *files;

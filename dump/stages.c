@@ -20,6 +20,7 @@
  */
 #include "base/io.h"
 #include "dump/ctx.h"
+#include "pages/filter.h"
 #include "snapshot/check.h"
 #include "snapshot/snapshot.h"
 #include <string.h>
@@ -27,8 +28,10 @@
 static int dump_open(void *ctx, struct err *err)
 {
 	struct dump *d = ctx;
-	int r = image_set_open(d->images_dirfd, true, &d->images, err);
+	int r = image_set_open_with(d->images_dirfd, true, &d->access, &d->images, err);
 
+	if (r == 0)
+		r = filter_chain_ask(d->images, d->o, err);
 	if (r == 0)
 		d->files = file_collector_new(d->world, d->images, d->o);
 	return r;
@@ -120,7 +123,7 @@ int dump_run(const struct options *o, int images_dirfd, int workdir_fd, stage_wa
 	void *watch_data, struct dump_figures *ret, struct err *err)
 {
 	struct dump d = { .o = o, .images_dirfd = images_dirfd, .workdir_fd = workdir_fd,
-		.world = world_new(), .next_pages_id = 1, .start_us = clock_us() };
+		.access = filter_access(o), .world = world_new(), .next_pages_id = 1, .start_us = clock_us() };
 	int r = stages_run("dump", dump_stages, &d, watch, watch_data, err);
 
 	/* the set is valid now: letting go is not undone */

@@ -4,6 +4,7 @@
  * limits the table names. Command line, configuration files (and RPC) all come through here.
  */
 #include "base/arena.h"
+#include "base/cleanup.h"
 #include "base/parse.h"
 #include "options/table.h"
 #include <stdlib.h>
@@ -136,6 +137,18 @@ static void apply_missing(struct options *o, const struct option_spec *spec)
 		vec_push((struct string_list *)member_of(o, spec), arena_strdup(o->arena, ""));
 }
 
+/* The working directory changes before files are opened: what is relative is made absolute here. */
+static char *text_of(struct options *o, const struct option_spec *spec, const char *value)
+{
+	bool has_slash = memchr(value, '/', strcspn(value, ":"));
+	auto_free char *here = NULL;
+
+	if (*value != '/' &&
+		(spec->traits & TRAIT_PATH || (spec->traits & TRAIT_SLASH && has_slash)))
+		here = get_current_dir_name();
+	return here ? arena_printf(o->arena, "%s/%s", here, value) : arena_strdup(o->arena, value);
+}
+
 static int apply_value(struct options *o, const struct option_spec *spec, const char *value,
 	const char *where, struct err *err)
 {
@@ -153,10 +166,10 @@ static int apply_value(struct options *o, const struct option_spec *spec, const 
 	case OPTION_SIZE:
 		return apply_size(member_of(o, spec), value, where, err);
 	case OPTION_STR:
-		*(char **)member_of(o, spec) = arena_strdup(o->arena, value);
+		*(char **)member_of(o, spec) = text_of(o, spec, value);
 		return 0;
 	default:
-		vec_push((struct string_list *)member_of(o, spec), arena_strdup(o->arena, value));
+		vec_push((struct string_list *)member_of(o, spec), text_of(o, spec, value));
 		return 0;
 	}
 }

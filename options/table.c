@@ -29,6 +29,8 @@ enum {
 	HIDDEN = TRAIT_HIDDEN,
 	POSITIVE = TRAIT_POSITIVE,
 	NOTNEG = TRAIT_NOTNEG,
+	PATH = TRAIT_PATH,
+	SLASH = TRAIT_SLASH,
 };
 
 #define SPEC(kind, member, long_name, short_name, argument, default_, cmds, traits_, state_,  \

@@ -19,6 +19,8 @@ enum option_trait {
 	TRAIT_POSITIVE = 64,
 	TRAIT_NOTNEG = 128,
 	TRAIT_ALIAS = 256, /* second name of another option's member */
+	TRAIT_PATH = 512, /* relative to the directory torpor was called in */
+	TRAIT_SLASH = 1024, /* a path if there is a slash before the first colon */
 };
 
 enum readiness { STATE_READY, STATE_LATER };

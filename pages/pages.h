@@ -14,9 +14,9 @@
  *
  *   feeds     know nothing of filters
  *   the pump  encodes batches for a sink that has a chain, before it hands them over
- *   sinks     store b->stored and b->extents if b->n_extents, else b->bytes
- *   sources   are read by page_source_read(), which decodes where that is needed; a layer with
- *             `index` has no plain bytes in its file: no mapping, no preadv from it
+ *   sinks     with a chain store b->extents and their bytes (batch_extent()), others b->bytes
+ *   sources   are read by page_source_read() or _view(), which decode where that is needed; a layer
+ *             with `filtered` has no plain pages in its file: nobody may preadv from it
  *   dedup     may free the bytes of an extent when all of its pages are replaced, not before
  *   servers   send batches as they are: runs, extents, stored bytes; they need no key
  */
@@ -41,6 +41,12 @@ struct run {
 	uint32_t flags;
 	uint64_t offset; /* in the pages file, bytes; only with RUN_PRESENT */
 };
+
+/* Bytes it has in a pages file. */
+static inline uint64_t run_bytes(const struct run *run)
+{
+	return run->flags & RUN_PRESENT ? run->pages * PAGE : 0;
+}
 
 /* Pages that went through the filters together, in the order of the runs. */
 struct extent {
@@ -74,14 +80,26 @@ struct batch {
 	size_t len;
 	struct run *runs; /* room for BATCH_RUNS; `offset` is not used */
 	size_t n_runs;
-	/* Encoded form, made by the pump for sinks with a chain: all of `bytes`, nothing else. */
-	struct extent *extents; /* `offset` and `at` count from the start of the batch */
+	/*
+	 * The encoded form of all of `bytes`, made by the pump for sinks with a chain. `offset` counts
+	 * from the start of `bytes`, `at` from that of `stored`; batch_extent() finds the bytes.
+	 */
+	struct extent *extents;
 	size_t n_extents;
 	uint8_t *stored;
-	size_t stored_len;
 };
 
-enum { BATCH_BYTES = 1024 * 1024, BATCH_RUNS = BATCH_BYTES / PAGE };
+/* The bytes to be stored for an extent of the batch. */
+static inline const uint8_t *batch_extent(const struct batch *b, const struct extent *x)
+{
+	return x->applied ? b->stored + x->at : b->bytes + x->offset;
+}
+
+enum {
+	BATCH_BYTES = 1024 * 1024,
+	BATCH_RUNS = BATCH_BYTES / PAGE,
+	EXTENT_BYTES = 128 * 1024, /* the last one of a batch may be shorter */
+};
 
 /* Where pages come from (feed_*.c). A batch may come out empty before the end is reached. */
 struct page_feed {

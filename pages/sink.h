@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* Where pages go: a pagemap image and its pages file. */
 #pragma once
+#include "base/vec.h"
 #include "pages/pages.h"
 
 struct image_sink {
@@ -9,9 +10,15 @@ struct image_sink {
 	int fd; /* the pages file */
 	struct run pending; /* may still grow */
 	uint64_t written; /* pages */
+	uint64_t stored; /* bytes of the pages file */
+	/* Extents that begin in `pending`, as the columns of pagemap_entry. */
+	struct vec_of(uint32_t) extent_pages, extent_bytes, extent_filters;
 };
 
-/* Creates both files (the pages file also when it stays empty) and writes the head. */
+/*
+ * Creates both files (the pages file also when it stays empty) and writes the head. Pages go through
+ * the filters of the set, if it has some; pages_id is the object's number then.
+ */
 int image_sink_open(struct image_sink *s, struct image_set *set, enum image_id type,
 	unsigned long id, uint32_t pages_id, struct err *err) must_use;
 /* Finishes both files; the sink is gone in any case. */

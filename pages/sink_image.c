@@ -3,12 +3,18 @@
  * Writes pagemap-*.img and pages-N.img. Adjacent runs of equal flags become one entry, also across
  * batches. The number of pages stands in its old field, which every release of CRIU reads; only a
  * number too large for that goes into the new one, which 4.2 looks at first.
+ * With filters the entries tell of extents, too, and both files are for torpor only.
  */
 #include "pages/sink.h"
 #include "base/io.h"
+#include "pages/filter.h"
 #include "proto/messages.h"
 #include <errno.h>
+#include <string.h>
 #include <unistd.h>
+
+/* Entries do not grow for ever, so that extents need not be held for ever. */
+enum { ENTRY_EXTENTS = 4096 };
 
 static int flush_pending(struct image_sink *s, struct err *err)
 {
@@ -23,7 +29,12 @@ static int flush_pending(struct image_sink *s, struct err *err)
 	e.compat_nr_pages = e.has_nr_pages ? 0 : (uint32_t)run->pages;
 	e.has_flags = true;
 	e.flags = run->flags;
+	e.n_extent_pages = e.n_extent_bytes = e.n_extent_filters = s->extent_pages.n;
+	e.extent_pages = s->extent_pages.at;
+	e.extent_bytes = s->extent_bytes.at;
+	e.extent_filters = s->extent_filters.at;
 	s->pending.pages = 0;
+	s->extent_pages.n = s->extent_bytes.n = s->extent_filters.n = 0;
 	return image_put(s->pagemap, &e, err);
 }
 
@@ -31,7 +42,7 @@ static int put_run(struct image_sink *s, const struct run *run, struct err *err)
 {
 	struct run *last = &s->pending;
 
-	if (last->pages && last->flags == run->flags &&
+	if (last->pages && last->flags == run->flags && s->extent_pages.n < ENTRY_EXTENTS &&
 		last->vaddr + last->pages * PAGE == run->vaddr) {
 		last->pages += run->pages;
 		return 0;
@@ -42,18 +53,75 @@ static int put_run(struct image_sink *s, const struct run *run, struct err *err)
 	return 0;
 }
 
-static int image_sink_put(struct page_sink *base, const struct batch *b, struct err *err)
+static int put_plain(struct image_sink *s, const struct batch *b, struct err *err)
 {
-	struct image_sink *s = (struct image_sink *)base;
 	int rc = io_write_all(s->fd, b->bytes, b->len);
 
 	if (rc < 0)
 		return err_sysn(err, -rc, "cannot write memory pages");
+	s->stored += b->len;
 	for (size_t i = 0; i < b->n_runs && rc == 0; i++)
 		rc = put_run(s, &b->runs[i], err);
-	s->written += b->len / PAGE;
 	return rc;
 }
+
+/* ------------------------------------------------------------------------------------- extents */
+
+static bool is_hole(const struct image_sink *s, const struct extent *x, const uint8_t *bytes)
+{
+	return x->bytes == x->length && !bytes[0] && !memcmp(bytes, bytes + 1, x->bytes - 1) &&
+		filter_chain_keeps_zeros(s->base.chain, x->applied);
+}
+
+/* Zero pages that stayed zero pages become holes. */
+static int write_extent(struct image_sink *s, const struct batch *b, const struct extent *x,
+	struct err *err)
+{
+	const uint8_t *bytes = batch_extent(b, x);
+	int rc = 0;
+
+	s->stored += x->bytes;
+	if (!is_hole(s, x, bytes))
+		rc = io_write_all(s->fd, bytes, x->bytes);
+	else if (ftruncate(s->fd, (off_t)s->stored) < 0 || lseek(s->fd, 0, SEEK_END) < 0)
+		rc = -errno;
+	return rc < 0 ? err_sysn(err, -rc, "cannot write memory pages") : 0;
+}
+
+static void note_extent(struct image_sink *s, const struct extent *x)
+{
+	vec_push(&s->extent_pages, x->length / PAGE);
+	vec_push(&s->extent_bytes, x->bytes);
+	vec_push(&s->extent_filters, x->applied);
+}
+
+/* An extent is told of by the entry that has its first page, so they are put by turns. */
+static int put_filtered(struct image_sink *s, const struct batch *b, struct err *err)
+{
+	const struct extent *x = b->extents, *end = x + b->n_extents;
+	uint64_t at = 0;
+	int rc = 0;
+
+	for (size_t i = 0; i < b->n_extents && rc == 0; i++)
+		rc = write_extent(s, b, &b->extents[i], err);
+	for (size_t i = 0; i < b->n_runs && rc == 0; i++) {
+		rc = put_run(s, &b->runs[i], err);
+		at += run_bytes(&b->runs[i]);
+		for (; x < end && x->offset < at; x++)
+			note_extent(s, x);
+	}
+	return rc;
+}
+
+static int image_sink_put(struct page_sink *base, const struct batch *b, struct err *err)
+{
+	struct image_sink *s = (struct image_sink *)base;
+
+	s->written += b->len / PAGE;
+	return base->chain ? put_filtered(s, b, err) : put_plain(s, b, err);
+}
+
+/* ----------------------------------------------------------------------------- open and close */
 
 int image_sink_open(struct image_sink *s, struct image_set *set, enum image_id type,
 	unsigned long id, uint32_t pages_id, struct err *err)
@@ -63,7 +131,18 @@ int image_sink_open(struct image_sink *s, struct image_set *set, enum image_id t
 
 	*s = (struct image_sink){ .base = { image_sink_put }, .fd = -1 };
 	head.pages_id = pages_id;
-	rc = image_create(set, type, id, &s->pagemap, err);
+	rc = filter_chain_of(set, &s->base.chain, err);
+	if (rc < 0)
+		return rc;
+	if (s->base.chain) {
+		extent_common(set, type, id, &s->base.common);
+		s->base.serials = (uint64_t)pages_id << 32;
+		head.has_extent_object = true;
+		head.extent_object = pages_id;
+		rc = image_create_torpor(set, type, id, &s->pagemap, err);
+	} else {
+		rc = image_create(set, type, id, &s->pagemap, err);
+	}
 	if (rc == 0)
 		rc = image_put(s->pagemap, &head, err);
 	if (rc == 0)
@@ -73,15 +152,23 @@ int image_sink_open(struct image_sink *s, struct image_set *set, enum image_id t
 	return rc;
 }
 
+static void sink_done(struct image_sink *s)
+{
+	vec_done(&s->extent_pages);
+	vec_done(&s->extent_bytes);
+	vec_done(&s->extent_filters);
+	s->pagemap = NULL;
+	s->fd = -1;
+}
+
 int image_sink_close(struct image_sink *s, struct err *err)
 {
 	int rc = flush_pending(s, err);
 	int rc2 = image_finish(s->pagemap, err);
 
-	s->pagemap = NULL;
 	if (close(s->fd) < 0 && rc == 0 && rc2 == 0)
 		rc = err_sys(err, "cannot write memory pages");
-	s->fd = -1;
+	sink_done(s);
 	return rc < 0 ? rc : rc2;
 }
 
@@ -93,6 +180,5 @@ void image_sink_drop(struct image_sink *s)
 		err_clear(&ignored);
 	if (s->fd >= 0)
 		close(s->fd);
-	s->pagemap = NULL;
-	s->fd = -1;
+	sink_done(s);
 }

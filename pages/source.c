@@ -8,6 +8,7 @@
 #include "pages/source.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "pages/extent_reader.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -56,12 +57,31 @@ static int level_descend(struct walk *w, uint64_t vaddr, struct err *err)
 		return err_image(err, "page 0x%lx is in a parent image, which is missing", vaddr);
 	if (dirfd < 0)
 		return err_sys(err, "cannot open the parent images of page 0x%lx", vaddr);
-	r = image_set_open(dirfd, false, &parent, err);
+	r = image_set_open_with(dirfd, false, image_set_access(l->set), &parent, err);
 	if (r < 0) {
 		close(dirfd);
 		return err_while(err, "opening the parent images");
 	}
 	return level_open(w, parent, true, err);
+}
+
+static int layer_filters(const struct walk *w, const struct level *l, struct page_layer *layer,
+	struct err *err)
+{
+	struct extent_file f = { .fd = layer->fd, .object = l->map.object,
+		.extents = l->map.extents, .n = l->map.n_extents };
+	struct filter_chain *chain;
+	int r = filter_chain_of(l->set, &chain, err);
+
+	if (r < 0)
+		return r;
+	if (!chain)
+		return err_image(err, "pages-%u.img is filtered, but the set has no filters",
+			l->map.pages_id);
+	extent_common(l->set, w->type, w->id, &f.common);
+	f.take_chain = filter_chain_keep(chain);
+	layer->filtered = extent_reader_new(&f);
+	return 0;
 }
 
 static int layer_use(struct walk *w, size_t depth, struct err *err)
@@ -79,7 +99,7 @@ static int layer_use(struct walk *w, size_t depth, struct err *err)
 	if (fstat(layer->fd, &st) < 0)
 		return err_sys(err, "cannot examine pages-%u.img", l->map.pages_id);
 	layer->len = (uint64_t)st.st_size;
-	return 0;
+	return l->map.filtered ? layer_filters(w, l, layer, err) : 0;
 }
 
 static int segment_add(struct walk *w, size_t depth, const struct run *run, uint64_t lo,
@@ -159,19 +179,41 @@ int page_source_open(struct image_set *set, enum image_id type, unsigned long id
 	return r;
 }
 
+/* ------------------------------------------------------------------------------------- reading */
+
+int page_layer_read(struct page_layer *l, uint64_t offset, uint64_t len, void *buf,
+	struct err *err)
+{
+	int r;
+
+	if (l->filtered)
+		return extent_reader_get(l->filtered, offset, len, buf, err);
+	if (l->map) {
+		memcpy(buf, l->map + offset, len);
+		return 0;
+	}
+	r = io_pread_all(l->fd, buf, len, (off_t)offset);
+	return r < 0 ? err_sysn(err, -r, "cannot read %lu bytes of a pages file at %lu", len,
+			       offset) : 0;
+}
+
 int page_source_read(struct page_source *s, const struct page_segment *seg, uint64_t vaddr,
 	uint64_t pages, void *buf, struct err *err)
 {
-	const struct page_layer *layer = &s->layers.at[seg->layer];
-	uint64_t offset = seg->offset + (vaddr - seg->vaddr);
-	int r;
+	return page_layer_read(&s->layers.at[seg->layer], seg->offset + (vaddr - seg->vaddr),
+		pages * PAGE, buf, err);
+}
 
-	if (layer->map) {
-		memcpy(buf, layer->map + offset, pages * PAGE);
-		return 0;
-	}
-	r = io_pread_all(layer->fd, buf, pages * PAGE, (off_t)offset);
-	return r < 0 ? err_sysn(err, -r, "cannot read the saved page 0x%lx", vaddr) : 0;
+int page_source_view(struct page_source *s, const struct page_segment *seg, uint64_t vaddr,
+	uint64_t pages, uint8_t *buf, const uint8_t **ret, struct err *err)
+{
+	const struct page_layer *l = &s->layers.at[seg->layer];
+
+	*ret = buf;
+	if (l->filtered || !l->map)
+		return page_source_read(s, seg, vaddr, pages, buf, err);
+	*ret = l->map + seg->offset + (vaddr - seg->vaddr);
+	return 0;
 }
 
 int page_source_map(struct page_source *s, struct err *err)
@@ -185,18 +227,52 @@ int page_source_map(struct page_source *s, struct err *err)
 		if (p == MAP_FAILED)
 			return err_sys(err, "cannot map a pages file of %lu bytes", layer->len);
 		layer->map = p;
+		if (layer->filtered)
+			extent_reader_use_map(layer->filtered, p);
 	}
 	return 0;
+}
+
+uint64_t page_source_filtered(const struct page_source *s)
+{
+	uint64_t pages = 0;
+
+	vec_each(seg, &s->segments)
+		pages += s->layers.at[seg->layer].filtered ? seg->pages : 0;
+	return pages * PAGE;
+}
+
+void page_source_use_crew(struct page_source *s, struct crew *crew)
+{
+	vec_each(layer, &s->layers)
+		if (layer->filtered)
+			extent_reader_use_crew(layer->filtered, crew);
+}
+
+void page_source_forget(struct page_source *s)
+{
+	vec_each(layer, &s->layers)
+		if (layer->filtered)
+			extent_reader_forget(layer->filtered);
+}
+
+void page_source_close_files(struct page_source *s)
+{
+	vec_each(layer, &s->layers) {
+		if (layer->fd >= 0)
+			close(layer->fd);
+		layer->fd = -1;
+	}
 }
 
 void page_source_close(struct page_source *s)
 {
 	vec_each(layer, &s->layers) {
+		extent_reader_free(layer->filtered);
 		if (layer->map)
 			munmap((void *)(uintptr_t)layer->map, layer->len);
-		if (layer->fd >= 0)
-			close(layer->fd);
 	}
+	page_source_close_files(s);
 	vec_done(&s->layers);
 	vec_done(&s->segments);
 }

@@ -6,16 +6,19 @@
 #include "base/vec.h"
 #include "pages/pages.h"
 
-/* How many directories a chain of parent images may have. */
-enum { PAGE_LAYERS_MAX = 64 };
+enum {
+	PAGE_LAYERS_MAX = 64, /* directories a chain of parent images may have */
+	PAGE_CREW_FROM = 1024 * 1024, /* so many filtered bytes are worth threads */
+};
 
+struct crew;
 struct extent_reader;
 
 /* One pages file of the chain; layer 0 is that of the set itself. */
 struct page_layer {
 	int fd; /* -1 if no page comes from it */
 	uint64_t len; /* bytes of the file */
-	const uint8_t *map; /* NULL before page_source_map() */
+	const uint8_t *map; /* of the whole file; NULL before page_source_map() */
 	struct extent_reader *filtered; /* how to get at its pages if the file has no plain ones */
 };
 
@@ -42,23 +45,31 @@ struct page_source {
 int page_source_open(struct image_set *set, enum image_id type, unsigned long id,
 	struct page_source *ret, struct err *err) must_use;
 /*
- * Copies pages from vaddr on, all of them in the segment, to buf; decodes what is filtered. Fails
+ * Pages from vaddr on, all of them in the segment: copied to buf, decoded if they are filtered. Fails
  * when they cannot be read or are not what was saved.
  */
 int page_source_read(struct page_source *s, const struct page_segment *seg, uint64_t vaddr,
 	uint64_t pages, void *buf, struct err *err) must_use;
-/* Maps the pages files for page_source_bytes(). */
+/* The same by place: bytes [offset, offset + len) of a layer. */
+int page_layer_read(struct page_layer *l, uint64_t offset, uint64_t len, void *buf,
+	struct err *err) must_use;
+/* Like page_source_read(), but where the pages are mapped *ret is there and buf is not touched. */
+int page_source_view(struct page_source *s, const struct page_segment *seg, uint64_t vaddr,
+	uint64_t pages, uint8_t *buf, const uint8_t **ret, struct err *err) must_use;
+
+/* Maps the pages files: then no descriptor is needed any more (page_source_close_files()). */
 int page_source_map(struct page_source *s, struct err *err) must_use;
+void page_source_close_files(struct page_source *s);
 void page_source_close(struct page_source *s);
+
+/* Bytes of filtered pages; 0: nothing is to be decoded. */
+uint64_t page_source_filtered(const struct page_source *s);
+/* Lets a crew decode ahead of reads in ascending order; NULL: no more. */
+void page_source_use_crew(struct page_source *s, struct crew *crew);
+/* Gives back memory that only makes further reads faster. */
+void page_source_forget(struct page_source *s);
 
 static inline uint64_t segment_end(const struct page_segment *s)
 {
 	return s->vaddr + s->pages * PAGE;
-}
-
-/* Bytes of the page at vaddr, which lies in the segment; the source must be mapped. */
-static inline const uint8_t *page_source_bytes(const struct page_source *s,
-	const struct page_segment *seg, uint64_t vaddr)
-{
-	return s->layers.at[seg->layer].map + seg->offset + (vaddr - seg->vaddr);
 }

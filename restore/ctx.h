@@ -14,6 +14,7 @@
 struct restore {
 	const struct options *o;
 	int images_dirfd, workdir_fd;
+	struct image_access access;
 	struct image_set *images;
 	struct world *world;
 	struct file_store *files;

@@ -19,6 +19,7 @@
  */
 #include "base/io.h"
 #include "kinds/mem/mm.h"
+#include "pages/filter.h"
 #include "restore/ctx.h"
 #include "snapshot/check.h"
 #include "snapshot/snapshot.h"
@@ -28,7 +29,7 @@
 static int restore_load(void *ctx, struct err *err)
 {
 	struct restore *rs = ctx;
-	int r = image_set_open(rs->images_dirfd, false, &rs->images, err);
+	int r = image_set_open_with(rs->images_dirfd, false, &rs->access, &rs->images, err);
 
 	if (r == 0)
 		r = snapshot_load(rs->images, rs->world, err);
@@ -82,6 +83,7 @@ static int restore_pin(void *ctx, struct err *err)
 
 	if (sched_getaffinity(0, sizeof(rs->cpus), &rs->cpus) < 0 || cpu < 0)
 		return err_sys(err, "cannot read torpor's own processor mask");
+	rs->access.cpus = &rs->cpus;
 	CPU_ZERO(&one);
 	CPU_SET((size_t)cpu, &one);
 	sched_setaffinity(0, sizeof(one), &one);
@@ -123,7 +125,7 @@ int restore_run(const struct options *o, int images_dirfd, int workdir_fd, stage
 	void *watch_data, struct restore_figures *ret, struct err *err)
 {
 	struct restore rs = { .o = o, .images_dirfd = images_dirfd, .workdir_fd = workdir_fd,
-		.world = world_new(), .layout = { .send_fd = -1 }, .figures = ret,
+		.access = filter_access(o), .world = world_new(), .layout = { .send_fd = -1 }, .figures = ret,
 		.start_us = clock_us() };
 	int r;
 

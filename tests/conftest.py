@@ -9,7 +9,7 @@ FUZZ_SECONDS time for each fuzzer. `-m "not slow"` leaves out what takes long.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,3 +46,17 @@ def boxed(torpor: Path) -> Callable[..., Any]:
         pytest.fail(str(verdict), pytrace=False)
 
     return run
+
+
+@pytest.fixture
+def huge_pages() -> Iterator[None]:
+    """A few huge pages, where they can be had."""
+    path = Path("/proc/sys/vm/nr_hugepages")
+    old = path.read_text() if path.exists() else None
+    try:
+        if old is not None and int(old) < 32:
+            path.write_text("32")
+        yield
+    finally:
+        if old is not None:
+            path.write_text(old)

@@ -21,7 +21,8 @@ class Subject:
     pid: int = 0
     before: list[Task] = field(default_factory=list)
     rounds: int = 0
-    options: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()  # of both commands
+    restore_options: tuple[str, ...] = ()
     fds: tuple[int, int, int] | None = None
     prefix: str = "images-"
 
@@ -113,7 +114,8 @@ class Subject:
     def restore_command(self, *options: str) -> list[str]:
         return [
             *("restore", "-d", "-D", str(self.images), "-o", "restore.log", "-v4"),
-            *("--pidfile", str(self.box.dir / "pidfile"), *self.options, *options),
+            *("--pidfile", str(self.box.dir / "pidfile")),
+            *(self.options + self.restore_options + options),
         ]
 
     def restore(self, *options: str, timeout: float = 60) -> Done:

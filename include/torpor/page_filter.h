@@ -56,8 +56,9 @@ enum {
 
 enum torpor_filter_caps {
 	/*
-	 * The result has the length of the input, and page i of it depends on page i of the input
-	 * only: decode() may be given any pages of an extent alone, `address` and `length` being theirs.
+	 * The result has the length of the input, and each page of it depends on the same page of the
+	 * input and nothing else, not on the struct torpor_extent either: decode() may be given any
+	 * pages of an extent alone. Needs ALWAYS and an expansion of 0.
 	 */
 	TORPOR_FILTER_RANDOM_ACCESS = 1,
 	/* A page of zeros becomes a page of zeros at the same place: it may be a hole in a file. */
@@ -139,11 +140,12 @@ struct torpor_page_filter {
 	void (*close)(void *state);
 
 	/*
-	 * May be NULL: at the dump, once, before the first encode(): samples of what is to come, n of
-	 * them one after the other, together at most `sample_bytes`. Only a failure of the machine is
-	 * one: a filter that cannot use the samples goes on without.
+	 * May both be NULL. At the dump, once, before the first encode(): if sample_bytes() says more
+	 * than 0, train() gets samples of what is to come, one after the other, n of them, together at
+	 * most so many bytes. Only a failure of the machine is one: a filter that cannot use the
+	 * samples goes on without.
 	 */
-	size_t sample_bytes;
+	size_t (*sample_bytes)(const void *state);
 	int (*train)(void *state, const uint8_t *samples, const size_t *sizes, size_t n);
 
 	/* May be NULL: what open() needs to decode. The bytes are the state's. */

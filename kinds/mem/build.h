@@ -108,10 +108,12 @@ struct build {
 	struct vec_of(struct late_write) late;
 	struct pieces pieces;
 	struct page_source pages; /* what the husk is to hold (until mm_finish()) */
-	const struct page_source *theirs; /* what it holds already, inherited; or NULL */
+	struct page_source *theirs; /* what it holds already, inherited; or NULL */
 	struct page_source theirs_own; /* behind theirs if nobody else has it */
 	struct vdso_plan vdso;
 	struct gather gather;
+	uint8_t *decoded; /* GATHER_BYTES, only if pages are filtered */
+	uint8_t *compared; /* twice COMPARE_PAGES, only if pages are compared */
 	bool thp_always; /* the machine's policy gives huge pages to every area */
 	/* descriptors in the husk; the first `lasting` stay for the whole work: exe, pages files */
 	int fds[HUSK_SEND_MAX], numbers[HUSK_SEND_MAX];
@@ -173,7 +175,7 @@ int cow_compare(struct build *b, const struct overlap *o, size_t *cursor, cow_em
 
 /* ---- mm_legacy.c ---- */
 /* What the husk inherited if that is not simply its parent's images; or NULL. */
-const struct page_source *legacy_find(const struct mm_build *mb);
+struct page_source *legacy_find(const struct mm_build *mb);
 /* Decides what the husk holds while children are forked from it; may change b->pages. */
 int legacy_plan(struct build *b, struct err *err) must_use;
 /* After the work: takes b->pages if it is needed further. */

@@ -111,7 +111,7 @@ static int plan_descriptors(struct build *b, struct err *err)
 		b->n_fds = 1;
 	}
 	for (size_t i = 0; i < b->pages.layers.n; i++) {
-		if (b->pages.layers.at[i].fd < 0)
+		if (b->pages.layers.at[i].fd < 0 || b->pages.layers.at[i].filtered)
 			continue;
 		b->layer_slot[i] = b->n_fds;
 		b->fds[b->n_fds++] = b->pages.layers.at[i].fd;
@@ -244,6 +244,8 @@ int mm_build(struct mm_build *mb, struct err *err)
 	page_source_close(&b->pages);
 	page_source_close(&b->theirs_own);
 	free(b->vdso.saved);
+	free(b->decoded);
+	free(b->compared);
 	free(b);
 	return r;
 }

@@ -13,6 +13,8 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+enum { COMPARE_PAGES = 64 };
+
 static bool can_stay(const VmaEntry *v, const VmaEntry *u)
 {
 	const uint32_t flags = VMA_MAP_NORESERVE | VMA_MAP_GROWSDOWN;
@@ -172,16 +174,22 @@ static int emit_range(struct build *b, const struct overlap *o, uint64_t start, 
 	return emit(b, &part, err);
 }
 
-/* [start, end) lies in one segment of each side. */
-static int compare_range(struct build *b, const struct overlap *o, const struct page_segment *their,
+/* [start, end) lies in one segment of each side and is at most COMPARE_PAGES long. */
+static int compare_view(struct build *b, const struct overlap *o, const struct page_segment *their,
 	uint64_t start, uint64_t end, cow_emit *emit, struct err *err)
 {
-	const uint8_t *mine = page_source_bytes(&b->pages, o->seg, start);
-	const uint8_t *old = page_source_bytes(b->theirs, their, start);
-	uint64_t differs = start; /* [differs, at) is to be written */
-	int r = 0;
+	uint64_t pages = (end - start) / PAGE, differs = start; /* [differs, at) is to be written */
+	const uint8_t *mine, *old;
+	int r;
 
-	b->b->pages_compared += (end - start) / PAGE;
+	if (!b->compared)
+		b->compared = malloc(2 * COMPARE_PAGES * PAGE);
+	if (!b->compared)
+		return err_nomem(err);
+	r = page_source_view(&b->pages, o->seg, start, pages, b->compared, &mine, err);
+	if (r == 0)
+		r = page_source_view(b->theirs, their, start, pages,
+			b->compared + COMPARE_PAGES * PAGE, &old, err);
 	for (uint64_t at = start; r == 0 && at < end; at += PAGE) {
 		if (memcmp(mine + (at - start), old + (at - start), PAGE))
 			continue;
@@ -189,7 +197,20 @@ static int compare_range(struct build *b, const struct overlap *o, const struct 
 		r = emit_range(b, o, differs, at, emit, err);
 		differs = at + PAGE;
 	}
+	b->b->pages_compared += pages;
 	return r < 0 ? r : emit_range(b, o, differs, end, emit, err);
+}
+
+static int compare_range(struct build *b, const struct overlap *o, const struct page_segment *their,
+	uint64_t start, uint64_t end, cow_emit *emit, struct err *err)
+{
+	int r = 0;
+
+	for (uint64_t to; start < end && r == 0; start = to) {
+		to = end - start < COMPARE_PAGES * PAGE ? end : start + COMPARE_PAGES * PAGE;
+		r = compare_view(b, o, their, start, to, emit, err);
+	}
+	return r;
 }
 
 int cow_compare(struct build *b, const struct overlap *o, size_t *cursor, cow_emit *emit,

@@ -10,6 +10,7 @@
  * filled first, and the rest with huge pages switched off for the task.
  */
 #include "base/cleanup.h"
+#include "base/crew.h"
 #include "base/io.h"
 #include "kinds/mem/build.h"
 #include <errno.h>
@@ -30,6 +31,49 @@ enum {
 
 /* ------------------------------------------------------------------------------------ gathering */
 
+/* What process_vm_writev(2) cannot write (an area nobody may write) /proc/PID/mem can. */
+static int write_decoded(struct build *b, const struct gather *g, struct err *err)
+{
+	struct iovec local = { b->decoded, g->bytes };
+	ssize_t n = process_vm_writev(b->husk->pid, &local, 1, g->iov, g->n, 0);
+	uint64_t have = n > 0 ? (uint64_t)n : 0, at = 0;
+
+	for (size_t i = 0; i < g->n && have < g->bytes; at += g->iov[i++].iov_len) {
+		uint64_t skip = have > at ? have - at : 0, vaddr;
+		int r;
+
+		if (skip >= g->iov[i].iov_len)
+			continue;
+		vaddr = (uint64_t)(uintptr_t)g->iov[i].iov_base + skip;
+		r = io_pwrite_all(b->husk->mem, b->decoded + at + skip, g->iov[i].iov_len - skip,
+			(off_t)vaddr);
+		if (r < 0)
+			return err_sysn(err, -r, "cannot write page 0x%lx of task %d", vaddr,
+				b->task->pid);
+	}
+	return 0;
+}
+
+/* Filtered pages are decoded here and written from outside; what the tape maps must be there. */
+static int gather_decode(struct build *b, struct err *err)
+{
+	struct gather *g = &b->gather;
+	int r = build_play(b, err);
+
+	if (!b->decoded)
+		b->decoded = malloc(GATHER_BYTES);
+	if (r == 0 && !b->decoded)
+		r = err_nomem(err);
+	if (r == 0)
+		r = page_layer_read(&b->pages.layers.at[g->layer], g->offset, g->bytes, b->decoded,
+			err);
+	if (r == 0)
+		r = write_decoded(b, g, err);
+	g->n = 0;
+	g->bytes = 0;
+	return r;
+}
+
 static int gather_flush(struct build *b, struct err *err)
 {
 	struct gather *g = &b->gather;
@@ -40,6 +84,8 @@ static int gather_flush(struct build *b, struct err *err)
 
 	if (!g->n)
 		return 0;
+	if (b->pages.layers.at[g->layer].filtered)
+		return gather_decode(b, err);
 	r = build_room(b, g->n * sizeof(g->iov[0]) + (GATHER_BYTES / POPULATE_MIN) * 128 + CALL_ROOM,
 		err);
 	if (r < 0)
@@ -105,13 +151,15 @@ static int gather_add(struct build *b, uint64_t vaddr, uint64_t len, uint32_t la
 
 static int emit(struct build *b, const struct overlap *o, struct err *err)
 {
+	const struct page_layer *layer = &b->pages.layers.at[o->seg->layer];
 	uint64_t offset = o->seg->offset + (o->start - o->seg->vaddr);
 	uint64_t len = o->end - o->start;
 
 	if (!len)
 		return 0;
 	b->b->pages_restored += len / PAGE;
-	if (o->piece->by_mem || b->pages.layers.at[o->seg->layer].fd < 0) {
+	/* a layer without descriptor is mapped (mm_legacy.c) */
+	if (o->piece->by_mem || (layer->fd < 0 && !layer->filtered)) {
 		struct late_write w = { o->start, len, o->seg->layer, offset };
 
 		vec_push(&b->late, w);
@@ -201,7 +249,7 @@ static int set_thp(struct build *b, bool disabled, struct err *err)
 	return r;
 }
 
-int fill_pieces(struct build *b, struct err *err)
+static int fill_passes(struct build *b, struct err *err)
 {
 	bool huge = false;
 	int r = 0;
@@ -216,6 +264,21 @@ int fill_pieces(struct build *b, struct err *err)
 			r = set_thp(b, true, err);
 	}
 	return r < 0 ? r : fill_pass(b, false, err);
+}
+
+/* Threads that decode live here and nowhere else: the next husk is a clone of a single thread. */
+int fill_pieces(struct build *b, struct err *err)
+{
+	struct crew *crew = NULL;
+	int r;
+
+	if (page_source_filtered(&b->pages) > PAGE_CREW_FROM)
+		crew = crew_new(image_set_access(b->b->images)->cpus);
+	page_source_use_crew(&b->pages, crew);
+	r = fill_passes(b, err);
+	page_source_use_crew(&b->pages, NULL);
+	crew_free(crew);
+	return r;
 }
 
 /* --------------------------------------------------------------------------- what was not read */
@@ -244,26 +307,14 @@ int fill_learn(struct build *b, struct err *err)
 	return 0;
 }
 
-/* A layer without descriptor is mapped (mm_legacy.c). */
-static int late_read(const struct build *b, const struct late_write *w, uint64_t done,
-	uint8_t *buf, uint64_t n)
-{
-	const struct page_layer *l = &b->pages.layers.at[w->layer];
-
-	if (l->fd >= 0)
-		return io_pread_all(l->fd, buf, n, (off_t)(w->offset + done));
-	memcpy(buf, l->map + w->offset + done, n);
-	return 0;
-}
-
 static int late_write(struct build *b, const struct late_write *w, uint8_t *buf, struct err *err)
 {
 	for (uint64_t done = 0; done < w->len;) {
 		uint64_t n = w->len - done < LATE_BUFFER ? w->len - done : LATE_BUFFER;
-		int r = late_read(b, w, done, buf, n);
+		int r = page_layer_read(&b->pages.layers.at[w->layer], w->offset + done, n, buf, err);
 
 		if (r < 0)
-			return err_sysn(err, -r, "cannot read the pages of 0x%lx", w->vaddr + done);
+			return r;
 		r = io_pwrite_all(b->husk->mem, buf, n, (off_t)(w->vaddr + done));
 		if (r < 0)
 			return err_sysn(err, -r, "cannot write page 0x%lx of task %d",

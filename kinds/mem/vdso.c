@@ -55,12 +55,10 @@ static int load_saved(struct build *b, bool *ret_complete, struct err *err)
 
 		if (lo >= hi)
 			continue;
-		r = io_pread_all(b->pages.layers.at[seg->layer].fd,
-			b->vdso.saved + (lo - code->start), hi - lo,
-			(off_t)(seg->offset + (lo - seg->vaddr)));
+		r = page_source_read(&b->pages, seg, lo, (hi - lo) / PAGE,
+			b->vdso.saved + (lo - code->start), err);
 		if (r < 0)
-			return err_sysn(err, -r, "cannot read the saved vdso of task %d",
-				b->task->pid);
+			return err_while(err, "reading the saved vdso");
 		have += hi - lo;
 	}
 	*ret_complete = have == len;

@@ -103,20 +103,6 @@ def cases() -> Iterator[Any]:
             yield pytest.param(f"{name}_static", mode, id=f"{name}_static-{mode}")
 
 
-@pytest.fixture
-def huge_pages() -> Iterator[None]:
-    """A few huge pages, where they can be had."""
-    path = Path("/proc/sys/vm/nr_hugepages")
-    old = path.read_text() if path.exists() else None
-    try:
-        if old is not None and int(old) < 32:
-            path.write_text("32")
-        yield
-    finally:
-        if old is not None:
-            path.write_text(old)
-
-
 @pytest.mark.parametrize(("name", "mode"), cases())
 def test_subject(boxed: Callable[..., Any], request: Any, name: str, mode: str) -> None:
     if name == "hugetlb":

@@ -191,7 +191,7 @@ static void test_full_disk(struct rig *r)
 	struct task_span span = { (uint64_t)p, (uint64_t)p + LEN, RUN_PRESENT, true, false };
 
 	for (int left = 0; left < 12; left += 4) {
-		struct broken_sink sink = { { broken_put }, left };
+		struct broken_sink sink = { { .put = broken_put }, left };
 		struct page_stats stats = { 0 };
 		struct err err = ERR_INIT;
 		struct task_feed feed;

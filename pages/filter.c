@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* See pages/filter.h. */
+#include "pages/filter.h"
+#include "base/cleanup.h"
+#include "base/secret.h"
+#include "proto/messages.h"
+#include <stdatomic.h>
+#include <string.h>
+
+/* Shorter inputs are not worth another filter. */
+enum { SHRINK_FROM = 64 };
+
+struct link {
+	const struct torpor_page_filter *filter;
+	void *object; /* keeps it loaded */
+	void *state;
+	uint8_t *key;
+	bool open;
+};
+
+/* What one thread needs. */
+struct coder {
+	void *workers[FILTERS_MAX];
+	bool open[FILTERS_MAX];
+	uint8_t *scratch[2];
+};
+
+struct filter_chain {
+	atomic_uint users;
+	struct link links[FILTERS_MAX];
+	size_t n, expansion;
+	uint32_t always; /* mask of those that are applied to every extent */
+	struct coder coders[FILTER_WORKERS];
+};
+
+/* ------------------------------------------------------------------------------ opening, closing */
+
+static void coder_done(struct filter_chain *c, struct coder *coder)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		if (coder->open[i] && c->links[i].filter->worker_close)
+			c->links[i].filter->worker_close(coder->workers[i]);
+	}
+	free(coder->scratch[0]);
+	free(coder->scratch[1]);
+}
+
+void filter_chain_drop(struct filter_chain *c)
+{
+	if (!c || atomic_fetch_sub(&c->users, 1) > 1)
+		return;
+	for (size_t i = 0; i < FILTER_WORKERS; i++)
+		coder_done(c, &c->coders[i]);
+	for (size_t i = 0; i < c->n; i++) {
+		struct link *l = &c->links[i];
+
+		if (l->open)
+			l->filter->close(l->state);
+		secret_free(l->key);
+		filter_release(l->object);
+	}
+	free(c);
+}
+
+struct filter_chain *filter_chain_keep(struct filter_chain *c)
+{
+	atomic_fetch_add(&c->users, 1);
+	return c;
+}
+
+static struct filter_chain *chain_new(void)
+{
+	struct filter_chain *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		abort();
+	c->users = 1;
+	return c;
+}
+
+/* A key of its own for each place in the chain: serials are used by each of them. */
+static int link_key(struct link *l, size_t place, const struct image_set *set, struct err *err)
+{
+	char purpose[64];
+	int r;
+
+	if (!(l->filter->caps & TORPOR_FILTER_NEEDS_KEY))
+		return 0;
+	r = secret_new(&l->key, err);
+	snprintf(purpose, sizeof(purpose), "page filter %zu %s", place, l->filter->name);
+	return r < 0 ? r : image_set_key(set, purpose, l->key, err);
+}
+
+static int chain_add(struct filter_chain *c, const char *name, struct torpor_filter_setup *setup,
+	const struct image_set *set, struct err *err)
+{
+	struct link *l = &c->links[c->n];
+	int r;
+
+	if (c->n == FILTERS_MAX)
+		return err_usage(err, "there cannot be more than %d page filters", FILTERS_MAX);
+	r = filter_find(name, image_set_access(set), &l->filter, &l->object, err);
+	if (r < 0)
+		return r;
+	c->n++;
+	r = link_key(l, c->n, set, err);
+	if (r < 0)
+		return err_while(err, "opening page filter '%s'", l->filter->name);
+	setup->key = l->key;
+	r = l->filter->open(setup, &l->state);
+	setup->error[sizeof(setup->error) - 1] = '\0';
+	if (r < 0)
+		return err_set(err, setup->params ? ERR_IMAGE : ERR_USAGE, -r,
+			"page filter '%s' cannot be used: %s",
+			l->filter->name, *setup->error ? setup->error : strerror(-r));
+	l->open = true;
+	c->expansion += l->filter->expansion;
+	if (l->filter->caps & TORPOR_FILTER_ALWAYS)
+		c->always |= 1u << (c->n - 1);
+	return 0;
+}
+
+static void chain_release(void *chain)
+{
+	filter_chain_drop(chain);
+}
+
+int filter_chain_create(struct image_set *set, const struct filter_wish *wishes, size_t n,
+	struct err *err)
+{
+	struct filter_chain *c = chain_new();
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0; i++) {
+		struct torpor_filter_setup setup = { .options = wishes[i].options };
+
+		r = chain_add(c, wishes[i].name, &setup, set, err);
+	}
+	if (r < 0) {
+		filter_chain_drop(c);
+		return r;
+	}
+	image_set_need(set, IMAGE_NEEDS_FILTERS);
+	image_set_keep(set, c, chain_release);
+	return 0;
+}
+
+/* ------------------------------------------------------------------------------ from and to images */
+
+static int read_filters(struct filter_chain *c, struct image_set *set, struct image_reader *r,
+	struct arena *a, struct err *err)
+{
+	TorporFilterEntry *e;
+	int got;
+
+	while ((got = image_next(r, a, &e, err)) > 0) {
+		struct torpor_filter_setup setup = { 0 };
+
+		if (e->has_params && e->params.len > TORPOR_FILTER_PARAMS_MAX)
+			return err_image(err, "%s: the parameters of '%s' are too long",
+				image_reader_name(r), e->name);
+		if (e->has_params) {
+			setup.params = e->params.data;
+			setup.params_len = e->params.len;
+		}
+		got = chain_add(c, e->name, &setup, set, err);
+		if (got < 0)
+			return err_while(err, "opening the filters of the images");
+	}
+	return got;
+}
+
+static int chain_load(struct image_set *set, struct filter_chain **ret, struct err *err)
+{
+	struct filter_chain *c = chain_new();
+	struct arena *a = arena_new();
+	struct image_reader *r;
+	int e = image_open(set, IMG_TORPOR_FILTERS, 0, &r, err);
+
+	if (e == 0 && !r)
+		e = err_image(err, "image 'torpor-filters' is missing: nobody knows how to read the "
+			"pages");
+	if (e == 0)
+		e = read_filters(c, set, r, a, err);
+	image_reader_close(r);
+	arena_free(a);
+	if (e < 0)
+		filter_chain_drop(c);
+	else
+		*ret = c;
+	return e;
+}
+
+int filter_chain_of(struct image_set *set, struct filter_chain **ret, struct err *err)
+{
+	struct filter_chain *c = image_set_kept(set);
+	int r;
+
+	if (!c && image_set_needs(set) & IMAGE_NEEDS_FILTERS) {
+		r = chain_load(set, &c, err);
+		if (r < 0)
+			return r;
+		image_set_keep(set, c, chain_release);
+	}
+	*ret = c;
+	return 0;
+}
+
+int filter_chain_save(const struct filter_chain *c, struct image_set *set, struct err *err)
+{
+	struct image_writer *w;
+	int q, r = image_create(set, IMG_TORPOR_FILTERS, 0, &w, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < c->n && r == 0; i++) {
+		const struct torpor_page_filter *f = c->links[i].filter;
+		TorporFilterEntry e = TORPOR_FILTER_ENTRY__INIT;
+
+		e.name = (char *)f->name;
+		if (f->params)
+			e.params.data = (uint8_t *)f->params(c->links[i].state, &e.params.len);
+		e.has_params = e.params.data != NULL;
+		r = image_put(w, &e, err);
+	}
+	q = image_finish(w, r < 0 ? NULL : err);
+	return r < 0 ? r : q;
+}
+
+void extent_common(const struct image_set *set, enum image_id type, unsigned long id,
+	struct torpor_extent *ret)
+{
+	*ret = (struct torpor_extent){ .object = id, .generation = image_set_generation(set),
+		.kind = type == IMG_PAGEMAP ? TORPOR_OBJECT_TASK : TORPOR_OBJECT_SHARED };
+	memcpy(ret->dump, image_set_dump_id(set), sizeof(ret->dump));
+}
+
+size_t filter_chain_samples(const struct filter_chain *c)
+{
+	size_t most = 0;
+
+	for (size_t i = 0; i < c->n; i++) {
+		const struct link *l = &c->links[i];
+		size_t n = l->filter->train && l->filter->sample_bytes ?
+			l->filter->sample_bytes(l->state) : 0;
+
+		most = n > most ? n : most;
+	}
+	return most;
+}
+
+int filter_chain_train(struct filter_chain *c, const uint8_t *samples, const size_t *sizes,
+	size_t n, struct err *err)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		const struct link *l = &c->links[i];
+		int r;
+
+		if (!l->filter->train || !l->filter->sample_bytes || !l->filter->sample_bytes(l->state))
+			continue;
+		r = l->filter->train(l->state, samples, sizes, n);
+		if (r < 0)
+			return err_sysn(err, -r, "page filter '%s' cannot be trained", l->filter->name);
+	}
+	return 0;
+}
+
+size_t filter_chain_expansion(const struct filter_chain *c)
+{
+	return c->expansion;
+}
+
+/* Whether all filters of the mask have this capability. */
+static bool all_have(const struct filter_chain *c, uint32_t applied, uint32_t cap)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		if (applied & 1u << i && !(c->links[i].filter->caps & cap))
+			return false;
+	}
+	return true;
+}
+
+bool filter_chain_keeps_zeros(const struct filter_chain *c, uint32_t applied)
+{
+	return all_have(c, applied, TORPOR_FILTER_KEEPS_ZEROS);
+}
+
+bool filter_chain_has_random_access(const struct filter_chain *c, uint32_t applied)
+{
+	return all_have(c, applied, TORPOR_FILTER_RANDOM_ACCESS);
+}
+
+/* ------------------------------------------------------------------------------ coding */
+
+static int coder_ready(struct filter_chain *c, struct coder *coder, size_t i, struct err *err)
+{
+	const struct link *l = &c->links[i];
+	int r = 0;
+
+	if (coder->open[i])
+		return 0;
+	coder->workers[i] = l->filter->worker_open ? NULL : l->state;
+	if (l->filter->worker_open)
+		r = l->filter->worker_open(l->state, &coder->workers[i]);
+	if (r < 0)
+		return err_sysn(err, -r, "page filter '%s' cannot be started", l->filter->name);
+	coder->open[i] = true;
+	return 0;
+}
+
+static int coder_of(struct filter_chain *c, unsigned worker, struct coder **ret, struct err *err)
+{
+	struct coder *coder = &c->coders[worker];
+
+	for (int i = 0; i < 2; i++) {
+		if (!coder->scratch[i])
+			coder->scratch[i] = malloc(TORPOR_FILTER_EXTENT_MAX + c->expansion);
+		if (!coder->scratch[i])
+			return err_nomem(err);
+	}
+	*ret = coder;
+	return 0;
+}
+
+/* 1: applied, *len is the new length; 0: passed by. */
+static int encode_by(struct filter_chain *c, struct coder *coder, size_t i,
+	const struct torpor_extent *x, const uint8_t *in, size_t *len, uint8_t *out, struct err *err)
+{
+	const struct torpor_page_filter *f = c->links[i].filter;
+	bool always = f->caps & TORPOR_FILTER_ALWAYS;
+	size_t room = always ? *len + f->expansion : *len - 1;
+	int64_t n;
+	int r;
+
+	if (!always && *len < SHRINK_FROM)
+		return 0;
+	r = coder_ready(c, coder, i, err);
+	if (r < 0)
+		return r;
+	n = f->encode(coder->workers[i], x, in, *len, out, room);
+	if (n == -E2BIG && !always)
+		return 0;
+	if (n < 0)
+		return err_sysn(err, (int)-n, "page filter '%s' failed", f->name);
+	if (n == 0 || (uint64_t)n > room)
+		return err_bug(err, "page filter '%s' made %ld bytes of %zu", f->name, (long)n, *len);
+	*len = (size_t)n;
+	return 1;
+}
+
+int filter_encode(struct filter_chain *c, unsigned worker, const struct torpor_extent *x,
+	const uint8_t *in, uint8_t *out, struct extent *ret, struct err *err)
+{
+	struct torpor_extent id = *x;
+	const uint8_t *at = in;
+	struct coder *coder;
+	size_t len = x->length;
+	int r = coder_of(c, worker, &coder, err);
+
+	id.applied = 0;
+	for (size_t i = 0; i < c->n && r >= 0; i++) {
+		uint8_t *to = at == coder->scratch[0] ? coder->scratch[1] : coder->scratch[0];
+
+		if (i == c->n - 1)
+			to = out;
+		r = encode_by(c, coder, i, &id, at, &len, to, err);
+		if (r > 0) {
+			id.applied |= 1u << i;
+			at = to;
+		}
+	}
+	if (r < 0)
+		return r;
+	if (id.applied && at != out)
+		memcpy(out, at, len);
+	ret->applied = id.applied;
+	ret->bytes = (uint32_t)len;
+	return 0;
+}
+
+static int decode_by(struct filter_chain *c, struct coder *coder, size_t i,
+	const struct torpor_extent *x, const uint8_t *in, size_t *len, uint8_t *out, size_t room,
+	struct err *err)
+{
+	const struct torpor_page_filter *f = c->links[i].filter;
+	int64_t n;
+	int r = coder_ready(c, coder, i, err);
+
+	if (r < 0)
+		return r;
+	n = f->decode(coder->workers[i], x, in, *len, out, room);
+	if (n == -EBADMSG || n == 0 || (n > 0 && (uint64_t)n > room))
+		return err_image(err, f->caps & TORPOR_FILTER_AUTHENTIC ?
+			"page filter '%s' finds bytes that were changed or moved" :
+			"page filter '%s' finds damaged bytes", f->name);
+	if (n < 0)
+		return err_sysn(err, (int)-n, "page filter '%s' failed", f->name);
+	*len = (size_t)n;
+	return 0;
+}
+
+static int check_mask(const struct filter_chain *c, uint32_t applied, struct err *err)
+{
+	uint32_t missing = c->always & ~applied;
+
+	if (applied >> c->n)
+		return err_image(err, "it was made by filters (0x%x) that the images do not name",
+			applied);
+	if (missing)
+		return err_image(err, "it did not go through page filter '%s', as all must",
+			c->links[__builtin_ctz(missing)].filter->name);
+	return 0;
+}
+
+int filter_decode(struct filter_chain *c, unsigned worker, const struct torpor_extent *x,
+	const uint8_t *in, size_t bytes, uint8_t *out, struct err *err)
+{
+	struct torpor_extent id = *x;
+	const uint8_t *at = in;
+	struct coder *coder;
+	size_t len = bytes;
+	int r = check_mask(c, x->applied, err);
+
+	if (r == 0)
+		r = coder_of(c, worker, &coder, err);
+	for (size_t i = c->n; i-- > 0 && r == 0;) {
+		uint8_t *to = out;
+		size_t room = x->length;
+
+		if (!(x->applied & 1u << i))
+			continue;
+		id.applied &= (1u << i) - 1;
+		if (id.applied) {
+			to = at == coder->scratch[0] ? coder->scratch[1] : coder->scratch[0];
+			room += c->expansion;
+		}
+		r = decode_by(c, coder, i, &id, at, &len, to, room, err);
+		at = to;
+	}
+	if (r == 0 && len != x->length)
+		r = err_image(err, "it has %zu bytes instead of %u", len, x->length);
+	if (r == 0 && at == in)
+		memcpy(out, in, len);
+	return r;
+}

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Live subjects again, with memory going other ways than from a task into plain files.
+
+`make check` runs SAMPLE, `make check-modes` every subject in every mode.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from box import Box, Failed
+from subjects import Subject
+
+HERE = Path(__file__).parent
+# started by tests of their own
+OTHERS = {"busy", "refused", "tty"}
+NAMES = sorted(p.stem for p in (HERE.parent / "live").glob("*.c") if p.stem not in OTHERS)
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One way: what is said to dump and to restore."""
+
+    dump: tuple[str, ...] = ()
+    restore: tuple[str, ...] = ()
+    needs: str = "torpor-filters"  # an image that shows that the mode was in effect
+
+
+MODES = {
+    "lz4": Mode(("--compress",)),
+    "zstd": Mode(("--compress=zstd",)),
+    "zstd-dict": Mode(("--compress=zstd:3,dict",)),
+    "digest-lz4": Mode(("--page-filter", "digest", "--page-filter", "lz4:8")),
+}
+
+SAMPLE = [
+    ("lz4", "mem_private"),
+    ("lz4", "mem_cow"),
+    ("lz4", "mem_shared"),
+    ("lz4", "hugetlb"),
+    ("zstd", "tree"),
+    ("zstd", "mem_args"),
+    ("zstd-dict", "mem_private"),
+    ("digest-lz4", "vdso"),
+]
+
+
+def cases() -> Iterator[Any]:
+    everything = os.environ.get("TORPOR_MODES") == "all"
+    for mode in MODES:
+        for name in NAMES:
+            if everything or (mode, name) in SAMPLE:
+                yield pytest.param(mode, name, id=f"{mode}-{name}")
+
+
+def run_mode(box: Box, mode: str, name: str) -> None:
+    """Twice, so that what was restored is saved again."""
+    m = MODES[mode]
+    s = Subject(box, name)
+    s.restore_options = m.restore
+    s.start(stops=name == "stopped_root")
+    for _ in range(2):
+        s.dump(*m.dump)
+        if not (s.images / m.needs).exists():
+            raise Failed(f"there is no image {m.needs}: the mode was not in effect")
+        s.restore()
+    s.finish()
+
+
+@pytest.mark.parametrize(("mode", "name"), cases())
+def test_mode(boxed: Callable[..., Any], huge_pages: None, mode: str, name: str) -> None:
+    boxed(run_mode, mode=mode, name=name)
