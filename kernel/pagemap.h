@@ -14,10 +14,12 @@
 
 /* Categories, the values of PAGE_IS_* in include/uapi/linux/fs.h. */
 enum page_is {
+	PAGE_WRITTEN = 2, /* since page_scan_written() protected it; only told by that */
 	PAGE_FILE = 4, /* page of a file or shared memory, not a private copy */
 	PAGE_PRESENT = 8,
 	PAGE_SWAPPED = 16, /* also markers: guard regions, write protection of absent pages */
 	PAGE_PFNZERO = 32, /* the shared zero page; never told where there is no PAGEMAP_SCAN */
+	PAGE_SOFT_DIRTY = 128, /* written since page_restart_soft_dirty(); only told by its scan */
 	PAGE_GUARD = 256, /* MADV_GUARD_INSTALL, since 6.15 */
 };
 
@@ -29,6 +31,7 @@ struct page_span {
 struct page_scanner {
 	int fd;
 	bool can_scan, can_guard;
+	uint64_t zero_frame; /* frame number of the zero page, 0 unknown; without can_scan only */
 };
 
 /* Called for each span in ascending order; a negative result ends the scan and is returned. */
@@ -39,6 +42,25 @@ void page_scanner_close(struct page_scanner *s);
 /* Spans of [start, end), page aligned, that are one of `want` (not PAGE_FILE, PAGE_PFNZERO). */
 int page_scan(const struct page_scanner *s, unsigned want, uint64_t start, uint64_t end,
 	page_span_each *each, void *data, struct err *err) must_use;
+
+/*
+ * Spans of [start, end) with pages that were written (or brought by the kernel) since they were
+ * last protected and are there or swapped out. `protect`: the same call write-protects them again.
+ * Every area of the range must be registered with a WP_ASYNC userfaultfd (kernel/userfault.h),
+ * else -EPERM. Absent pages are left out on purpose: matching them would make page tables for
+ * every hole.
+ */
+int page_scan_written(const struct page_scanner *s, bool protect, uint64_t start, uint64_t end,
+	page_span_each *each, void *data, struct err *err) must_use;
+/*
+ * Spans of [start, end) with pages that are there (or swapped out) and soft-dirty: written, or part
+ * of a new area, since page_restart_soft_dirty(). Without PAGEMAP_SCAN pages that may be the zero
+ * page are told, too: it can take the place of a page that was dropped, and is never soft-dirty.
+ */
+int page_scan_soft_dirty(const struct page_scanner *s, uint64_t start, uint64_t end,
+	page_span_each *each, void *data, struct err *err) must_use;
+/* Takes the soft-dirty bits of the whole address space away (clear_refs, proc(5)). */
+int page_restart_soft_dirty(pid_t pid, struct err *err) must_use;
 
 /*
  * Whether a page of a private area is mapped by this process alone (bit 56, since 4.2 of Linux).
