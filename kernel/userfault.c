@@ -25,3 +25,11 @@ int userfault_track(int fd, uint64_t start, uint64_t end)
 
 	return ioctl(fd, UFFDIO_REGISTER, &reg) < 0 ? -errno : 0;
 }
+
+/* Nothing is ever mapped at this address, so there is nothing to change. */
+bool userfault_lives(int fd)
+{
+	struct uffdio_writeprotect wp = { .range = { .start = 4096, .len = 4096 } };
+
+	return ioctl(fd, UFFDIO_WRITEPROTECT, &wp) == 0 || errno != ESRCH;
+}

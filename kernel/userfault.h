@@ -20,6 +20,8 @@ int userfault_begin_tracking(int fd, struct err *err) must_use;
 /*
  * Registers the areas of [start, end), all of them or none; those it has already are fine. It acts
  * on the address space in which the descriptor was made. -EBUSY: another userfaultfd has one of
- * them, -EINVAL: of a kind that cannot be tracked, -ESRCH: the address space is gone.
+ * them, -EINVAL: of a kind that cannot be tracked, -ENOMEM: the address space is gone.
  */
 int userfault_track(int fd, uint64_t start, uint64_t end) must_use;
+/* Whether the address space in which the descriptor was made is still there (execve(2), exit(2)). */
+bool userfault_lives(int fd);

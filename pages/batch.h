@@ -18,15 +18,21 @@ static inline bool page_is_zero(const uint8_t *page)
 	return !first && !memcmp(page, page + sizeof(first), PAGE - sizeof(first));
 }
 
-/* Notes that the bytes at b->len, which are there already, are the page at vaddr. */
-static inline void batch_add_page(struct batch *b, uint64_t vaddr, uint32_t flags)
+/* Notes pages without their bytes. There must be room for one more run. */
+static inline void batch_add_run(struct batch *b, uint64_t vaddr, uint64_t pages, uint32_t flags)
 {
 	struct run *last = b->n_runs ? &b->runs[b->n_runs - 1] : NULL;
 
 	if (last && last->flags == flags && last->vaddr + last->pages * PAGE == vaddr)
-		last->pages++;
+		last->pages += pages;
 	else
-		b->runs[b->n_runs++] = (struct run){ .vaddr = vaddr, .pages = 1, .flags = flags };
+		b->runs[b->n_runs++] = (struct run){ .vaddr = vaddr, .pages = pages, .flags = flags };
+}
+
+/* Notes that the bytes at b->len, which are there already, are the page at vaddr. */
+static inline void batch_add_page(struct batch *b, uint64_t vaddr, uint32_t flags)
+{
+	batch_add_run(b, vaddr, 1, flags);
 	b->len += PAGE;
 }
 

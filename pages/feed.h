@@ -4,10 +4,10 @@
 #include "pages/pages.h"
 #include <sys/types.h>
 
-/* ---- memory of a stopped process ---- */
+/* ---- memory of a process ---- */
 struct task_span {
 	uint64_t start, end;
-	uint32_t flags; /* RUN_PRESENT, perhaps RUN_LAZY */
+	uint32_t flags; /* RUN_PRESENT, perhaps RUN_LAZY; or RUN_PARENT: told, but not read */
 	/*
 	 * Every page is mapped by this process alone and its area is readable: process_vm_readv(2)
 	 * may be used. It is twice as fast as /proc/PID/mem, but would break the sharing of others.
@@ -23,6 +23,12 @@ struct task_feed {
 	const struct task_span *spans; /* ascending, borrowed */
 	size_t n, at;
 	uint64_t done; /* bytes of spans[at] that are read */
+	/*
+	 * The task runs while it is read, so pages may disappear: what cannot be read is left out. To
+	 * be set before the first batch.
+	 */
+	bool runs_on;
+	uint64_t skipped; /* pages that were told, not read */
 };
 
 int task_feed_open(struct task_feed *s, pid_t pid, const struct task_span *spans, size_t n,

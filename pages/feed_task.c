@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Reads the memory of a stopped process. Two roads, chosen by span: process_vm_readv(2), many
+ * Reads the memory of a process, stopped or running. Two roads, chosen by span: process_vm_readv(2), many
  * spans in one call, where nobody else maps the pages; /proc/PID/mem for the rest, which neither
  * un-shares pages nor asks for the right to read. What the first road could not read (an area may
  * forbid it for reasons of its own) is read by the second.
@@ -22,16 +22,26 @@ struct piece {
 	const struct task_span *span;
 	uint64_t addr;
 	size_t len;
+	size_t got; /* whole pages of it that were read */
 };
 
-static int read_by_mem(const struct task_feed *s, uint8_t *to, uint64_t addr, size_t len,
-	struct err *err)
+/* Bytes that came; errno tells why it is not all. */
+static size_t read_by_mem(const struct task_feed *s, uint8_t *to, uint64_t addr, size_t len)
 {
-	int rc = io_pread_all(s->mem, to, len, (off_t)addr);
+	size_t done = 0;
 
-	return rc < 0 ? err_sysn(err, -rc, "cannot read the memory of process %d at 0x%lx", s->pid,
-				addr) :
-			0;
+	while (done < len) {
+		ssize_t n = pread(s->mem, to + done, len - done, (off_t)(addr + done));
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) {
+			errno = n ? errno : EIO;
+			break;
+		}
+		done += (size_t)n;
+	}
+	return done;
 }
 
 /* Bytes that came; a failure shows as a short count. */
@@ -47,21 +57,25 @@ static size_t read_by_iov(const struct task_feed *s, uint8_t *to, const struct p
 	return r < 0 ? 0 : (size_t)r;
 }
 
-static int read_pieces(const struct task_feed *s, uint8_t *to, const struct piece *pieces,
-	size_t n, size_t total, struct err *err)
+static int read_pieces(const struct task_feed *s, uint8_t *to, struct piece *pieces, size_t n,
+	size_t total, struct err *err)
 {
 	size_t have = pieces[0].span->exclusive ? read_by_iov(s, to, pieces, n, total) : 0;
 	size_t at = 0;
 
-	for (size_t i = 0; i < n && have < total; at += pieces[i++].len) {
+	for (size_t i = 0; i < n; at += pieces[i++].len) {
+		struct piece *p = &pieces[i];
 		size_t skip = have > at ? have - at : 0;
-		int rc;
 
-		if (skip >= pieces[i].len)
-			continue;
-		rc = read_by_mem(s, to + at + skip, pieces[i].addr + skip, pieces[i].len - skip, err);
-		if (rc < 0)
-			return rc;
+		if (skip < p->len)
+			p->got = skip +
+				read_by_mem(s, to + at + skip, p->addr + skip, p->len - skip);
+		else
+			p->got = p->len;
+		if (p->got < p->len && !s->runs_on)
+			return err_sys(err, "cannot read the memory of process %d at 0x%lx", s->pid,
+				p->addr + p->got);
+		p->got -= p->got % PAGE;
 	}
 	return 0;
 }
@@ -79,11 +93,12 @@ static size_t take_pieces(struct task_feed *s, struct piece *pieces, size_t room
 		size_t len;
 
 		span = &s->spans[s->at];
-		if (span->exclusive != exclusive)
+		if (span->exclusive != exclusive || !(span->flags & RUN_PRESENT))
 			break;
 		left = span->end - span->start - s->done;
 		len = left < room - total ? left : room - total;
-		pieces[n++] = (struct piece){ span, span->start + s->done, len };
+		pieces[n++] = (struct piece){ .span = span, .addr = span->start + s->done,
+			.len = len };
 		total += len;
 		s->done += len;
 		if (len == left) {
@@ -95,6 +110,20 @@ static size_t take_pieces(struct task_feed *s, struct piece *pieces, size_t room
 	return n;
 }
 
+/* Spans that are only told, as far as there is room; moves the feed on. */
+static void tell_spans(struct task_feed *s, struct batch *b)
+{
+	for (; s->at < s->n && b->n_runs < BATCH_RUNS - BATCH_PAGES; s->at++) {
+		const struct task_span *span = &s->spans[s->at];
+		uint64_t pages = (span->end - span->start) / PAGE;
+
+		if (span->flags & RUN_PRESENT)
+			return;
+		batch_add_run(b, span->start, pages, span->flags);
+		s->skipped += pages;
+	}
+}
+
 static int task_next(struct page_feed *base, struct batch *b, struct err *err)
 {
 	struct task_feed *s = (struct task_feed *)base;
@@ -104,19 +133,25 @@ static int task_next(struct page_feed *base, struct batch *b, struct err *err)
 	batch_reset(b);
 	if (s->at == s->n)
 		return 0;
-	while (s->at < s->n && filled < BATCH_BYTES) {
+	for (;;) {
 		uint8_t *from = b->bytes + filled;
-		size_t total, n = take_pieces(s, pieces, BATCH_BYTES - filled, &total);
-		int rc = read_pieces(s, from, pieces, n, total, err);
+		size_t total, n;
+		int rc;
 
+		tell_spans(s, b);
+		/* every page may need a run of its own */
+		if (s->at == s->n || filled == BATCH_BYTES ||
+			b->n_runs >= BATCH_RUNS - BATCH_PAGES)
+			return 1;
+		n = take_pieces(s, pieces, BATCH_BYTES - filled, &total);
+		rc = read_pieces(s, from, pieces, n, total, err);
 		if (rc < 0)
 			return rc;
 		for (size_t i = 0; i < n; from += pieces[i++].len)
-			batch_take(b, from, pieces[i].addr, pieces[i].len, pieces[i].span->flags,
+			batch_take(b, from, pieces[i].addr, pieces[i].got, pieces[i].span->flags,
 				pieces[i].span->drop_zero);
 		filled += total;
 	}
-	return 1;
 }
 
 int task_feed_open(struct task_feed *s, pid_t pid, const struct task_span *spans, size_t n,

@@ -71,9 +71,9 @@ struct pagemap {
 };
 
 /*
- * Pages on their way: runs with RUN_PRESENT, in ascending order, and their bytes one after the
- * other. Whoever holds it may change it; a feed fills it, then it is the sink's until put()
- * returns.
+ * Pages on their way: runs in ascending order, and the bytes of those with RUN_PRESENT one after the
+ * other (a run that is only RUN_PARENT or RUN_LAZY has none, and any number of pages).
+ * Whoever holds it may change it; a feed fills it, then it is the sink's until put() returns.
  */
 struct batch {
 	uint8_t *bytes; /* room for BATCH_BYTES */
@@ -97,7 +97,8 @@ static inline const uint8_t *batch_extent(const struct batch *b, const struct ex
 
 enum {
 	BATCH_BYTES = 1024 * 1024,
-	BATCH_RUNS = BATCH_BYTES / PAGE,
+	BATCH_PAGES = BATCH_BYTES / PAGE,
+	BATCH_RUNS = 2 * BATCH_PAGES,
 	EXTENT_BYTES = 128 * 1024, /* the last one of a batch may be shorter */
 };
 
@@ -121,7 +122,7 @@ struct page_sink {
 /* Statistics of a dump, in pages. */
 struct page_stats {
 	uint64_t scanned, written, skipped_parent, lazy;
-	uint64_t shared_scanned, shared_written;
+	uint64_t shared_scanned, shared_written, shared_skipped_parent;
 	uint64_t memdump_us, memwrite_us;
 };
 

@@ -72,6 +72,7 @@
 #include "proto/timer.pb-c.h"
 #include "proto/timerfd.pb-c.h"
 #include "proto/torpor.pb-c.h"
+#include "proto/torpor-track.pb-c.h"
 #include "proto/tty.pb-c.h"
 #include "proto/tun.pb-c.h"
 #include "proto/userns.pb-c.h"

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The images a dump is made against: the directory behind the link "parent" of its own. What is
+ * unchanged since is only referred to, page by page (RUN_PARENT).
+ */
+#pragma once
+#include "pages/pages.h"
+#include "proto/messages.h"
+
+struct page_parent {
+	struct image_set *set;
+	int dirfd;
+	struct arena *arena;
+	const InventoryEntry *inventory;
+	const TorporTrackerEntry *tracker; /* NULL: none that is known to belong to this set */
+};
+
+/* Name of the link in an images directory. */
+#define PARENT_LINK "parent"
+
+/*
+ * Makes the link, as `--prev-images-dir` says (relative to the images directory). One that is there
+ * already stays, with a warning if it leads elsewhere. *ret_made tells whether it is new.
+ */
+int parent_link_make(int images_dirfd, const char *path, bool *ret_made, struct err *err) must_use;
+/*
+ * Opens the set behind the link of an images directory; *ret is NULL if there is no link. A link that
+ * leads nowhere, or to what is no complete set, is an image error.
+ */
+int parent_open(int images_dirfd, struct page_parent **ret, struct err *err) must_use;
+void parent_close(struct page_parent *p); /* NULL is fine */
