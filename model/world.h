@@ -52,6 +52,10 @@ struct task {
 	FsEntry *fs;
 	struct fdtable *fds;
 	TorporTaskEntry *extra; /* always there in memory; its repeated fields are made by save */
+	/* Dump: starts of the areas that some userfaultfd write-protects, ascending. */
+	uint64_t *held;
+	size_t n_held;
+	bool written_unseen; /* its memory may be written by asynchronous I/O */
 };
 
 /* One message of an image that belongs to no single task, with the raw bytes behind it. */

@@ -6,6 +6,8 @@
 #include "kernel/vdso.h"
 #include "kinds/collect.h"
 #include "inject/husk.h"
+#include "pages/digest.h"
+#include "pages/tracker.h"
 #include "kinds/store.h"
 #include "pages/filter.h"
 
@@ -18,15 +20,48 @@
 int mm_look(struct world *w, struct task *t, pid_t tid, struct file_collector *files,
 	const struct options *o, struct err *err) must_use;
 /*
- * Writes pagemap-PID.img and its pages file: every page of private areas that the mapping itself
- * would not give back. Never breaks copy-on-write sharing of the target (KERNEL: process_vm_readv
- * un-shares pages with pagemap bit 56 = 0, so those are read through /proc/PID/mem).
+ * The same for a dump of memory only: no more than the areas that hold pages (task->mm has nothing
+ * else), and shared memory for the collector. Nothing is refused.
  */
+int mm_look_memory(struct world *w, struct task *t, pid_t tid, struct file_collector *files,
+	struct err *err) must_use;
+
+/* How the memory of a stopped task is compared with what was saved of it before. */
+struct mm_before {
+	const struct pagemap *parent; /* its pagemap in the parent images, NULL: there is none */
+	const struct tracker *tracker; /* NULL: none */
+	int uffd; /* for the tracker; -1 */
+	bool known; /* tracked without a gap since the parent images were made */
+	bool again; /* tracking starts anew with this dump */
+};
+
+/* Which pages of a task are saved, and how they are read. */
+struct mm_pages;
+/*
+ * Finds them, by areas of task->mm: every page of private areas that the mapping itself would not
+ * give back. before may be NULL. With before->again, everything that is written from now on will
+ * show in the next dump.
+ */
+int mm_pages_pick(struct world *w, struct task *t, pid_t tid, const struct mm_before *before,
+	struct mm_pages **ret, struct err *err) must_use;
+/*
+ * Writes pagemap-PID.img and its pages file. `runs_on`: the task runs again and what has disappeared
+ * is left out. digests may be NULL. Never breaks copy-on-write sharing of the target (KERNEL:
+ * process_vm_readv un-shares pages with pagemap bit 56 = 0, so those are read through /proc/PID/mem).
+ */
+int mm_pages_save(const struct mm_pages *p, bool runs_on, struct image_set *images,
+	uint32_t pages_id, const struct digest_plan *digests, struct page_stats *stats,
+	struct err *err) must_use;
+void mm_pages_free(struct mm_pages *p); /* NULL is fine */
+/* Both in one. */
 int mm_dump_pages(struct world *w, struct task *t, pid_t tid, struct image_set *images,
 	uint32_t pages_id, struct page_stats *stats, struct err *err) must_use;
-/* Contents of the shared objects (shared anonymous memory, memfd) that were met, each once. */
+/*
+ * Contents of the shared objects (shared anonymous memory, memfd) that were met, each once. digests
+ * may be NULL.
+ */
 int mm_dump_shared(struct file_collector *files, struct image_set *images, uint32_t *next_pages_id,
-	struct page_stats *stats, struct err *err) must_use;
+	const struct digest_plan *digests, struct page_stats *stats, struct err *err) must_use;
 /*
  * Samples for filters that learn: first look at every task, then train the chain of the set, before
  * any page is saved.

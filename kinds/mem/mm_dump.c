@@ -10,7 +10,7 @@
 #include "base/vec.h"
 #include "kernel/pagemap.h"
 #include "kernel/smaps.h"
-#include "kinds/mem/mm.h"
+#include "kinds/mem/changes.h"
 #include "kinds/mem/vma.h"
 #include "pages/feed.h"
 #include "pages/sink.h"
@@ -35,6 +35,7 @@ struct picker {
 	size_t n_areas, at; /* area the scan has reached */
 	struct addresses stacks; /* pages with a thread's stack pointer, ascending */
 	size_t stack_at;
+	struct changes changes;
 	struct task_spans candidates; /* before the road is chosen */
 	struct task_spans spans;
 	uint64_t scanned;
@@ -54,11 +55,19 @@ static bool is_wanted(const VmaEntry *v, unsigned is)
 static void push_span(struct picker *p, const VmaEntry *v, uint64_t start, uint64_t end,
 	uint32_t flags)
 {
-	struct task_span span = { start, end, flags, v->prot & 1 && !vma_is_vdso(v),
+	const struct task_span span = { start, end, flags, v->prot & 1 && !vma_is_vdso(v),
 		vma_is_anon_private(v) };
+	const struct task_span told = { start, end, RUN_PARENT, false, false };
 
-	if (end > start)
-		vec_push(&p->candidates, span);
+	while (start < end) {
+		uint64_t to;
+		struct task_span part = changes_next(&p->changes, start, end, &to) ? told : span;
+
+		part.start = start;
+		part.end = to;
+		vec_push(&p->candidates, part);
+		start = to;
+	}
 }
 
 /* What a lazy restore may bring later, but for the pages the threads will need at once. */
@@ -300,16 +309,67 @@ static void picker_done(struct picker *p)
 	vec_done(&p->stacks);
 	vec_done(&p->candidates);
 	vec_done(&p->spans);
+	changes_done(&p->changes);
+}
+
+/* Spans that are read or told later; they outlive the scanner. */
+struct mm_pages {
+	const struct task *task;
+	pid_t tid;
+	struct task_spans spans;
+	uint64_t scanned;
+};
+
+int mm_pages_pick(struct world *w, struct task *t, pid_t tid, const struct mm_before *before,
+	struct mm_pages **ret, struct err *err)
+{
+	struct mm_pages *pages = calloc(1, sizeof(*pages));
+	struct picker p;
+	int rc;
+
+	if (!pages)
+		return err_nomem(err);
+	rc = picker_init(&p, w, t, tid, err);
+	if (rc == 0)
+		rc = changes_find(&p.changes, w, t, tid, &p.scanner, before, err);
+	if (rc == 0)
+		rc = pick_all(&p, err);
+	if (rc == 0)
+		rc = choose_roads(&p, err);
+	*pages = (struct mm_pages){ t, tid, p.spans, p.scanned };
+	p.spans = (struct task_spans){ 0 };
+	picker_done(&p);
+	if (rc < 0)
+		mm_pages_free(pages);
+	else
+		*ret = pages;
+	return rc;
+}
+
+void mm_pages_free(struct mm_pages *p)
+{
+	if (!p)
+		return;
+	vec_done(&p->spans);
+	free(p);
 }
 
 /* -------------------------------------------------------------------------------- saving */
 
-static int save_feed(struct page_feed *feed, struct image_set *images, enum image_id type,
-	unsigned long id, uint32_t pages_id, struct page_stats *stats, uint64_t *ret_written,
-	struct err *err)
+/* Where a feed goes. */
+struct target {
+	struct image_set *images;
+	enum image_id type;
+	unsigned long id;
+	uint32_t pages_id;
+	const struct digest_plan *digests; /* or NULL */
+};
+
+static int pump_feed(struct page_feed *feed, const struct target *to, struct page_stats *stats,
+	uint64_t *ret_written, struct err *err)
 {
 	struct image_sink sink;
-	int rc = image_sink_open(&sink, images, type, id, pages_id, err);
+	int rc = image_sink_open(&sink, to->images, to->type, to->id, to->pages_id, err);
 
 	if (rc < 0)
 		return rc;
@@ -322,16 +382,43 @@ static int save_feed(struct page_feed *feed, struct image_set *images, enum imag
 	return image_sink_close(&sink, err);
 }
 
-static int save_spans(const struct picker *p, struct image_set *images, uint32_t pages_id,
-	struct page_stats *stats, struct err *err)
+/* Counts pages that went into the images, and those the parent images have already. */
+static int save_feed(struct page_feed *feed, const struct target *to, struct page_stats *stats,
+	uint64_t *ret_written, uint64_t *ret_skipped, struct err *err)
 {
+	struct digest_feed digests;
+	int rc, end;
+
+	if (!to->digests)
+		return pump_feed(feed, to, stats, ret_written, err);
+	rc = digest_feed_open(&digests, feed, to->digests, to->images, to->type, to->id, err);
+	if (rc < 0)
+		return rc;
+	rc = pump_feed(&digests.base, to, stats, ret_written, err);
+	*ret_skipped += digests.skipped;
+	end = digest_feed_close(&digests, rc < 0 ? NULL : err);
+	return rc < 0 ? rc : end;
+}
+
+int mm_pages_save(const struct mm_pages *p, bool runs_on, struct image_set *images,
+	uint32_t pages_id, const struct digest_plan *digests, struct page_stats *stats,
+	struct err *err)
+{
+	const struct target to = { images, IMG_PAGEMAP, (unsigned long)p->task->pid, pages_id,
+		digests };
 	struct task_feed feed;
 	int rc = task_feed_open(&feed, p->tid, p->spans.at, p->spans.n, err);
 
+	stats->scanned += p->scanned;
+	if (runs_on && (rc == -ENOENT || rc == -ESRCH)) { /* it has ended since */
+		err_clear(err);
+		return 0;
+	}
 	if (rc < 0)
 		return rc;
-	rc = save_feed(&feed.base, images, IMG_PAGEMAP, (unsigned long)p->task->pid, pages_id, stats,
-		&stats->written, err);
+	feed.runs_on = runs_on;
+	rc = save_feed(&feed.base, &to, stats, &stats->written, &stats->skipped_parent, err);
+	stats->skipped_parent += feed.skipped;
 	task_feed_close(&feed);
 	return rc;
 }
@@ -339,34 +426,33 @@ static int save_spans(const struct picker *p, struct image_set *images, uint32_t
 int mm_dump_pages(struct world *w, struct task *t, pid_t tid, struct image_set *images,
 	uint32_t pages_id, struct page_stats *stats, struct err *err)
 {
-	struct picker p;
-	int rc = picker_init(&p, w, t, tid, err);
+	struct mm_pages *pages;
+	int rc = mm_pages_pick(w, t, tid, NULL, &pages, err);
 
-	if (rc == 0)
-		rc = pick_all(&p, err);
-	if (rc == 0)
-		rc = choose_roads(&p, err);
-	if (rc == 0)
-		rc = save_spans(&p, images, pages_id, stats, err);
-	stats->scanned += p.scanned;
-	picker_done(&p);
+	if (rc < 0)
+		return rc;
+	rc = mm_pages_save(pages, false, images, pages_id, NULL, stats, err);
+	mm_pages_free(pages);
 	return rc;
 }
 
 int mm_dump_shared(struct file_collector *files, struct image_set *images, uint32_t *next_pages_id,
-	struct page_stats *stats, struct err *err)
+	const struct digest_plan *digests, struct page_stats *stats, struct err *err)
 {
 	const struct shared_list *list = file_collected_shared(files);
 
 	vec_each(object, list) {
+		const struct target to = { images, IMG_PAGEMAP_SHMEM, object->shmid, *next_pages_id,
+			digests };
 		struct object_feed feed;
 		int rc;
 
 		if (!object->size)
 			continue;
+		++*next_pages_id;
 		object_feed_init(&feed, object->fd, object->size);
-		rc = save_feed(&feed.base, images, IMG_PAGEMAP_SHMEM, object->shmid, (*next_pages_id)++,
-			stats, &stats->shared_written, err);
+		rc = save_feed(&feed.base, &to, stats, &stats->shared_written,
+			&stats->shared_skipped_parent, err);
 		stats->shared_scanned += feed.scanned;
 		if (rc < 0)
 			return err_while(err, "saving shared memory %u", object->shmid);

@@ -43,6 +43,7 @@ struct looker {
 	struct task *task;
 	pid_t tid;
 	struct file_collector *files;
+	bool memory_only; /* mm_look_memory() */
 	struct table mapped; /* key of device, inode, name, mode -> struct mapped */
 };
 
@@ -81,7 +82,7 @@ static bool is_anon_hugetlb(const struct smaps_area *a)
 
 static int refuse_states(const struct looker *l, const struct smaps_area *a, struct err *err)
 {
-	if (a->flags & (VMF_UFFD_MISSING | VMF_UFFD_WP | VMF_UFFD_MINOR))
+	if (a->flags & (VMF_UFFD_MISSING | VMF_UFFD_MINOR))
 		return refuse(l, a, err, "registered with a userfaultfd");
 	if (a->flags & VMF_SHADOW_STACK)
 		return refuse(l, a, err, "a shadow stack");
@@ -94,6 +95,28 @@ static int refuse_states(const struct looker *l, const struct smaps_area *a, str
 	if (!strncmp(a->name, "/SYSV", 5) && a->shared && strstr(a->name, " (deleted)"))
 		return refuse(l, a, err, "System V shared memory");
 	return 0;
+}
+
+static bool is_shared_memory(const struct smaps_area *a)
+{
+	return a->shared && (!strncmp(a->name, "/memfd:", 7) ||
+		!strcmp(a->name, "/dev/zero (deleted)") || !strcmp(a->name, "/anon_hugepage (deleted)"));
+}
+
+/*
+ * What holds pages of the task's own or of shared memory. Memory the kernel writes to without being
+ * seen by trackers (buffers of asynchronous I/O) shows only by the rings.
+ */
+static bool has_memory(struct looker *l, const struct smaps_area *a)
+{
+	if (!strncmp(a->name, "/[aio]", 6) || !strcmp(a->name, "anon_inode:[io_uring]")) {
+		l->task->written_unseen = true;
+		return false;
+	}
+	if (a->flags & (VMF_IO | VMF_PFNMAP | VMF_SHADOW_STACK | VMF_DROPPABLE) ||
+		is_special(a, "[uprobes]") || is_special(a, "[vsyscall]"))
+		return false;
+	return !a->shared || is_shared_memory(a);
 }
 
 /* --------------------------------------------------------------------------- mapped files */
@@ -264,8 +287,13 @@ static uint32_t anon_status(const struct smaps_area *a)
 static int look_file(struct looker *l, const struct smaps_area *a, VmaEntry *v, struct err *err)
 {
 	const struct mapped *m = NULL;
-	int rc = find_mapped(l, a, &m, err);
+	int rc;
 
+	if (l->memory_only && !a->shared) {
+		v->status = VMA_REGULAR | VMA_FILE_PRIVATE;
+		return 0;
+	}
+	rc = find_mapped(l, a, &m, err);
 	if (rc < 0)
 		return rc;
 	v->status = VMA_REGULAR | (a->shared ? VMA_FILE_SHARED : VMA_FILE_PRIVATE) |
@@ -306,14 +334,18 @@ static int look_area(const struct smaps_area *a, void *data, struct err *err)
 	struct looker *l = data;
 	MmEntry *mm = l->task->mm;
 	VmaEntry *v;
-	int rc = refuse_states(l, a, err);
+	int rc = l->memory_only ? 0 : refuse_states(l, a, err);
 
 	if (rc < 0)
 		return rc;
+	if (l->memory_only && !has_memory(l, a))
+		return 0;
 	if (joins_last(mm, a)) {
 		mm->vmas[mm->n_vmas - 1]->end = a->end;
 		return 0;
 	}
+	if (a->flags & VMF_UFFD_WP)
+		arena_push(l->world->arena, l->task->held, l->task->n_held, a->start);
 	v = arena_msg(l->world->arena, VmaEntry, vma_entry);
 	v->start = a->start;
 	v->end = a->end;
@@ -452,6 +484,18 @@ int mm_look(struct world *w, struct task *t, pid_t tid, struct file_collector *f
 		rc = smaps_walk(tid, look_area, &l, err);
 	if (rc == 0)
 		rc = look_guards(&l, err);
+	table_done(&l.mapped);
+	return rc;
+}
+
+int mm_look_memory(struct world *w, struct task *t, pid_t tid, struct file_collector *files,
+	struct err *err)
+{
+	struct looker l = { .world = w, .task = t, .tid = tid, .files = files, .memory_only = true };
+	int rc;
+
+	t->mm = arena_msg(w->arena, MmEntry, mm_entry);
+	rc = smaps_walk(tid, look_area, &l, err);
 	table_done(&l.mapped);
 	return rc;
 }

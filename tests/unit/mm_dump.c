@@ -479,7 +479,7 @@ static void test_scanners(struct rig *r)
 static void test_shared(struct rig *r)
 {
 	uint32_t next = 2;
-	int rc = mm_dump_shared(r->files, r->images, &next, &r->stats, &r->err);
+	int rc = mm_dump_shared(r->files, r->images, &next, NULL, &r->stats, &r->err);
 	struct entry_list *list = &r->world->entries[IMG_MEMFD_INODE];
 	size_t maps = 0, pages = 0;
 
