@@ -27,6 +27,7 @@ struct entry {
 
 static const struct entry entries[] = {
 	{ CMD_DUMP, cmd_dump, true },
+	{ CMD_PRE_DUMP, cmd_pre_dump, true },
 	{ CMD_RESTORE, cmd_restore, true },
 	{ CMD_CHECK, cmd_check, false },
 	{ CMD_SHOW, cmd_show, true },

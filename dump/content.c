@@ -2,6 +2,7 @@
 /* What the tasks hold: descriptors, directories, memory. */
 #include "dump/ctx.h"
 #include "kinds/mem/mm.h"
+#include <errno.h>
 
 /* A table shared by several tasks (CLONE_FILES) exists once; the first task owns it. */
 static int share_tables(struct dump *d)
@@ -52,9 +53,15 @@ static int train_filters(struct dump *d, struct filter_chain *chain, struct err 
 	struct mm_samples *samples = mm_samples_new();
 	int r = 0;
 
-	vec_each(s, &d->subjects)
-		if (!s->zombie && r == 0)
-			r = mm_samples_look(samples, s->task, subject_voice(s)->tid, err);
+	vec_each(s, &d->subjects) {
+		if (s->zombie || r < 0)
+			continue;
+		r = mm_samples_look(samples, s->task, subject_voice(s)->tid, err);
+		if (r == -ENOENT || r == -ESRCH) { /* in a pre-dump it may have ended */
+			err_clear(err);
+			r = 0;
+		}
+	}
 	if (r == 0)
 		r = mm_samples_train(samples, chain, err);
 	mm_samples_free(samples);
@@ -76,6 +83,32 @@ static int prepare_filters(struct dump *d, struct err *err)
 int dump_memory(void *ctx, struct err *err)
 {
 	struct dump *d = ctx;
+	int r = dump_pick(d, err);
+
+	return r < 0 ? r : dump_save_pages(d, false, err);
+}
+
+int dump_pick(void *ctx, struct err *err)
+{
+	struct dump *d = ctx;
+	int r;
+
+	vec_each(s, &d->subjects) {
+		if (s->zombie)
+			continue;
+		r = mm_pages_pick(d->world, s->task, subject_voice(s)->tid, &s->before, &s->pages,
+			err);
+		if (r < 0)
+			return err_while(err, "looking for the pages of task %d (%s)", s->pid,
+				task_comm(s->task));
+	}
+	return 0;
+}
+
+int dump_save_pages(struct dump *d, bool runs_on, struct err *err)
+{
+	const struct digest_plan shared = track_digests(d, true);
+	const struct digest_plan own = track_digests(d, false);
 	int r = prepare_filters(d, err);
 
 	if (r < 0)
@@ -83,11 +116,12 @@ int dump_memory(void *ctx, struct err *err)
 	vec_each(s, &d->subjects) {
 		if (s->zombie)
 			continue;
-		r = mm_dump_pages(d->world, s->task, subject_voice(s)->tid, d->images,
-			d->next_pages_id++, &d->pages, err);
+		r = mm_pages_save(s->pages, runs_on, d->images, d->next_pages_id++,
+			own.run_id ? &own : NULL, &d->pages, err);
 		if (r < 0)
 			return err_while(err, "saving the memory of task %d (%s)", s->pid,
 				task_comm(s->task));
 	}
-	return mm_dump_shared(d->files, d->images, &d->next_pages_id, &d->pages, err);
+	return mm_dump_shared(d->files, d->images, &d->next_pages_id,
+		shared.run_id ? &shared : NULL, &d->pages, err);
 }

@@ -4,8 +4,11 @@
 #include "dump/dump.h"
 #include "inject/tracee.h"
 #include "kinds/collect.h"
+#include "kinds/mem/mm.h"
 #include "model/world.h"
 #include "names/netlock.h"
+#include "pages/keeper.h"
+#include "pages/parent.h"
 
 /* One process of the target, beside its struct task of the same index. */
 struct subject {
@@ -14,9 +17,24 @@ struct subject {
 	struct tracee *tracees; /* live threads only; the leader first unless it is dead */
 	size_t n_tracees;
 	struct task *task;
+	uint64_t start; /* when it began: clock ticks since boot */
+	struct mm_before before; /* filled by dump_track() */
+	struct mm_pages *pages; /* filled by dump_pick() */
 };
 
 struct subjects vec_of(struct subject);
+
+/* What a dump does about tracking memory (track.c). */
+struct tracking {
+	const struct tracker *tracker; /* NULL: none */
+	bool again; /* memory is tracked from this dump on */
+	bool link_made;
+	struct page_parent *parent; /* NULL: there are no previous images */
+	struct table parent_tasks; /* pid -> its place in parent->tracker->tasks */
+	struct keeper keeper; /* started here */
+	struct kept kept; /* the one whose tracking began with the parent images */
+	bool handed_over;
+};
 
 struct dump {
 	const struct options *o;
@@ -28,6 +46,7 @@ struct dump {
 	struct subjects subjects; /* depth first, the root first */
 	struct table seen; /* threads and processes met while seizing */
 	size_t n_threads;
+	struct tracking track;
 	struct page_stats pages;
 	uint32_t next_pages_id;
 	uint64_t start_us, seized_us, frozen_us; /* clock_us() when it began, all stopped; length */
@@ -43,8 +62,11 @@ static inline struct tracee *subject_voice(const struct subject *s)
 }
 
 /* Stages, one file each. */
+int dump_open(void *ctx, struct err *err);
+void dump_discard(void *ctx);
 int dump_seize(void *ctx, struct err *err);
 void dump_unseize(void *ctx);
+int dump_tree(void *ctx, struct err *err);
 int dump_identity(void *ctx, struct err *err);
 int dump_survey(void *ctx, struct err *err);
 int dump_look(void *ctx, struct err *err);
@@ -58,4 +80,35 @@ int dump_connections(void *ctx, struct err *err);
 void dump_forget_connections(void *ctx);
 /* Before the tasks are killed: their sockets will close without a word to the peer. */
 void dump_silence_connections(struct dump *d);
+int dump_commit_set(void *ctx, struct err *err);
 int dump_release(struct dump *d);
+
+/* A UUID, in the arena; NULL if the kernel gives none. */
+char *dump_run_id(struct world *w);
+
+/* ---- content.c ---- */
+int dump_pick(void *ctx, struct err *err);
+/* runs_on: the tasks run meanwhile. */
+int dump_save_pages(struct dump *d, bool runs_on, struct err *err) must_use;
+
+/* ---- track.c ---- */
+/* Before anything is stopped: previous images, tracker, keeper. */
+int track_prepare(void *ctx, struct err *err);
+void track_unprepare(void *ctx);
+/* Areas are known: what is known of each task, descriptors for those that shall be tracked. */
+int track_tasks(void *ctx, struct err *err);
+/* Everything is saved: the keeper takes over, and the images tell about it. */
+int track_keep(void *ctx, struct err *err);
+void track_unkeep(void *ctx);
+bool track_is_wanted(const void *ctx);
+void track_done(struct dump *d);
+/* run_id is NULL when there is nothing to do with digests. */
+struct digest_plan track_digests(const struct dump *d, bool shared);
+/* Uptime in microseconds, for the inventory. */
+int track_uptime(uint64_t *ret, struct err *err) must_use;
+
+/* ---- stages.c ---- */
+/* Runs the stages and then finish (what cannot be undone); fills in ret. */
+int dump_run_stages(const char *name, const struct stage *stages, struct dump *d,
+	int (*finish)(struct dump *d), stage_watch *watch, void *watch_data,
+	struct dump_figures *ret, struct err *err) must_use;

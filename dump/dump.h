@@ -19,3 +19,10 @@ struct dump_figures {
  */
 int dump_run(const struct options *o, int images_dirfd, int workdir_fd, stage_watch *watch,
 	void *watch_data, struct dump_figures *ret, struct err *err) must_use;
+/*
+ * Saves only the memory of the tree, for a dump that is to come; the tasks run on, and are stopped
+ * only while pages are looked for. Page contents are read afterwards: what is written meanwhile is
+ * saved again by the next dump.
+ */
+int pre_dump_run(const struct options *o, int images_dirfd, int workdir_fd, stage_watch *watch,
+	void *watch_data, struct dump_figures *ret, struct err *err) must_use;

@@ -121,6 +121,8 @@ static int add_task(struct dump *d, const struct kin *kin, size_t i, struct task
 	if (r < 0)
 		return r;
 	s->task = t;
+	s->start = k->stat.starttime;
+	s->before.uffd = -1;
 	t->real = s->pid;
 	t->pgid = k->stat.pgrp;
 	t->sid = k->stat.session;
@@ -158,8 +160,9 @@ static void reorder(struct dump *d)
 	d->subjects = sorted;
 }
 
-static int build_tree(struct dump *d, struct err *err)
+int dump_tree(void *ctx, struct err *err)
 {
+	struct dump *d = ctx;
 	struct kin *kin = calloc(d->subjects.n, sizeof(*kin));
 	int r;
 
@@ -326,8 +329,19 @@ static TaskKobjIdsEntry *new_ids(struct world *w)
 
 /* ---- the head of the set ---- */
 
-static void fill_inventory(struct world *w, const char *run_id)
+char *dump_run_id(struct world *w)
 {
+	auto_free char *text = NULL;
+
+	if (io_slurp("/proc/sys/kernel/random/uuid", &text, NULL) < 0)
+		return NULL;
+	text[strcspn(text, "\n")] = 0;
+	return arena_strdup(w->arena, text);
+}
+
+static int fill_inventory(struct dump *d, const char *run_id, struct err *err)
+{
+	struct world *w = d->world;
 	InventoryEntry *inv = arena_msg(w->arena, InventoryEntry, inventory_entry);
 
 	inv->img_version = 2;
@@ -342,6 +356,8 @@ static void fill_inventory(struct world *w, const char *run_id)
 	inv->plugins_entry = arena_msg(w->arena, PluginsEntry, plugins_entry);
 	inv->dump_criu_run_id = arena_strdup(w->arena, run_id);
 	w->inventory = inv;
+	inv->has_dump_uptime = d->track.again;
+	return d->track.again ? track_uptime(&inv->dump_uptime, err) : 0;
 }
 
 static uint64_t clock_ns(clockid_t id, struct timespec *ts)
@@ -370,7 +386,7 @@ int dump_identity(void *ctx, struct err *err)
 {
 	struct dump *d = ctx;
 	struct journal *journal = NULL;
-	int r = build_tree(d, err);
+	int r = dump_tree(d, err);
 
 	if (r == 0)
 		r = image_set_journal(d->images, &journal, err);
@@ -386,9 +402,10 @@ int dump_identity(void *ctx, struct err *err)
 	}
 	if (r == 0)
 		r = number_all(d, err);
+	if (r == 0)
+		r = fill_inventory(d, journal_run_id(journal), err);
 	if (r < 0)
 		return r;
-	fill_inventory(d->world, journal_run_id(journal));
 	fill_clocks(d->world);
 	return 0;
 }

@@ -4,9 +4,11 @@
  * and the target runs on. "commit" makes the set valid; only then is the target killed.
  *
  *   open       an empty image set (a stale inventory disappears first)
+ *   parent     previous images and tracker, where changes are to be saved or tracked
  *   seize      every thread of the tree is stopped by ptrace
  *   identity   who is who: sessions, sharing, namespaces
  *   survey     address spaces, before anything is mapped into them
+ *   track      what is known of each task's memory since the previous images
  *   look       what /proc and ptrace tell of each thread
  *   interview  what only the tasks themselves can tell: tapes
  *   files      descriptors, directories
@@ -15,6 +17,7 @@
  *   memory     pages
  *   check      we do not write what could not be restored
  *   save       all images but the inventory
+ *   keep       the tracker process takes over
  *   commit     the inventory, on disk
  *   release    kill, leave stopped, or run on
  */
@@ -25,7 +28,7 @@
 #include "snapshot/snapshot.h"
 #include <string.h>
 
-static int dump_open(void *ctx, struct err *err)
+int dump_open(void *ctx, struct err *err)
 {
 	struct dump *d = ctx;
 	int r = image_set_open_with(d->images_dirfd, true, &d->access, &d->images, err);
@@ -37,7 +40,7 @@ static int dump_open(void *ctx, struct err *err)
 	return r;
 }
 
-static void dump_discard(void *ctx)
+void dump_discard(void *ctx)
 {
 	struct dump *d = ctx;
 
@@ -67,7 +70,7 @@ static int dump_save_world(void *ctx, struct err *err)
 	return snapshot_save(d->world, d->images, err);
 }
 
-static int dump_commit_set(void *ctx, struct err *err)
+int dump_commit_set(void *ctx, struct err *err)
 {
 	struct dump *d = ctx;
 
@@ -76,9 +79,12 @@ static int dump_commit_set(void *ctx, struct err *err)
 
 static const struct stage dump_stages[] = {
 	{ .name = "open", .run = dump_open, .undo = dump_discard },
+	{ .name = "parent", .run = track_prepare, .undo = track_unprepare,
+		.wanted = track_is_wanted },
 	{ .name = "seize", .run = dump_seize, .undo = dump_unseize },
 	{ .name = "identity", .run = dump_identity },
 	{ .name = "survey", .run = dump_survey },
+	{ .name = "track", .run = track_tasks },
 	{ .name = "look", .run = dump_look },
 	{ .name = "interview", .run = dump_interview },
 	{ .name = "files", .run = dump_descriptors },
@@ -87,14 +93,17 @@ static const struct stage dump_stages[] = {
 	{ .name = "memory", .run = dump_memory },
 	{ .name = "check", .run = dump_check_world },
 	{ .name = "save", .run = dump_save_world },
+	{ .name = "keep", .run = track_keep, .undo = track_unkeep, .wanted = track_is_wanted },
 	{ .name = "commit", .run = dump_commit_set },
 	{ .name = NULL },
 };
 
 static void subjects_done(struct dump *d)
 {
-	vec_each(s, &d->subjects)
+	vec_each(s, &d->subjects) {
 		free(s->tracees);
+		mm_pages_free(s->pages);
+	}
 	vec_done(&d->subjects);
 	table_done(&d->seen);
 }
@@ -104,6 +113,7 @@ static void dump_done(struct dump *d)
 	if (d->files)
 		file_collector_free(d->files);
 	image_set_close(d->images);
+	track_done(d);
 	subjects_done(d);
 	world_free(d->world);
 }
@@ -119,18 +129,32 @@ static void fill_figures(struct dump *d, struct dump_figures *f)
 	f->total_us = clock_us() - d->start_us;
 }
 
+int dump_run_stages(const char *name, const struct stage *stages, struct dump *d,
+	int (*finish)(struct dump *d), stage_watch *watch, void *watch_data,
+	struct dump_figures *ret, struct err *err)
+{
+	int r;
+
+	d->world = world_new();
+	d->next_pages_id = 1;
+	d->start_us = clock_us();
+	d->track.keeper.sock = d->track.kept.pidfd = -1;
+	r = stages_run(name, stages, d, watch, watch_data, err);
+	/* the set is valid now: letting go is not undone */
+	if (r == 0)
+		r = finish(d);
+	if (r == 0)
+		fill_figures(d, ret);
+	dump_done(d);
+	return r;
+}
+
 int dump_run(const struct options *o, int images_dirfd, int workdir_fd, stage_watch *watch,
 	void *watch_data, struct dump_figures *ret, struct err *err)
 {
+	bool lives = o->leave_running || o->leave_stopped;
 	struct dump d = { .o = o, .images_dirfd = images_dirfd, .workdir_fd = workdir_fd,
-		.access = filter_access(o), .world = world_new(), .next_pages_id = 1, .start_us = clock_us() };
-	int r = stages_run("dump", dump_stages, &d, watch, watch_data, err);
+		.access = filter_access(o), .track = { .again = o->track_mem && lives } };
 
-	/* the set is valid now: letting go is not undone */
-	if (r == 0)
-		r = dump_release(&d);
-	if (r == 0)
-		fill_figures(&d, ret);
-	dump_done(&d);
-	return r;
+	return dump_run_stages("dump", dump_stages, &d, dump_release, watch, watch_data, ret, err);
 }

@@ -51,9 +51,10 @@ static int check_command(const struct options *o, struct err *err)
 {
 	switch (o->command) {
 	case CMD_DUMP:
+	case CMD_PRE_DUMP:
 		if (o->tree == 0)
-			return err_usage(err,
-				"dump needs -t PID, the root task of the tree to save");
+			return err_usage(err, "%s needs -t PID, the root task of the tree to save",
+				options_command_name(o->command));
 		return 0;
 	case CMD_RESTORE:
 		return check_restore(o, err);

@@ -71,7 +71,7 @@ const struct command_spec command_specs[] = {
 	{ "version", NULL, "print the version", CMD_VERSION, STATE_READY, false, 0 },
 	{ "help", "[COMMAND]", "print help", CMD_HELP, STATE_READY, false, 2 },
 	{ "pre-dump", "-t PID [options]", "save memory while the tasks run on", CMD_PRE_DUMP,
-		STATE_LATER, true, 0 },
+		STATE_READY, true, 0 },
 	{ "lazy-pages", "[options]", "bring memory to restored tasks when they touch it",
 		CMD_LAZY_PAGES, STATE_LATER, true, 0 },
 	{ "page-server", "[options]", "receive pages over the network", CMD_PAGE_SERVER,

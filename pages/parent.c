@@ -70,8 +70,9 @@ static int read_messages(struct page_parent *p, struct err *err)
 	return 0;
 }
 
-int parent_open(int images_dirfd, struct page_parent **ret, struct err *err)
+int parent_open(struct image_set *child, struct page_parent **ret, struct err *err)
 {
+	int images_dirfd = image_set_dirfd(child);
 	char target[PATH_MAX];
 	ssize_t n = readlinkat(images_dirfd, PARENT_LINK, target, sizeof(target) - 1);
 	struct page_parent *p;
@@ -90,7 +91,7 @@ int parent_open(int images_dirfd, struct page_parent **ret, struct err *err)
 		r = err_set(err, ERR_IMAGE, errno, "the parent images '%s' cannot be opened: %s",
 			target, strerror(errno));
 	else
-		r = image_set_open(p->dirfd, false, &p->set, err);
+		r = image_set_open_with(p->dirfd, false, image_set_access(child), &p->set, err);
 	if (r == 0)
 		r = read_messages(p, err);
 	if (r < 0) {

@@ -24,8 +24,8 @@ struct page_parent {
  */
 int parent_link_make(int images_dirfd, const char *path, bool *ret_made, struct err *err) must_use;
 /*
- * Opens the set behind the link of an images directory; *ret is NULL if there is no link. A link that
- * leads nowhere, or to what is no complete set, is an image error.
+ * Opens the set behind the link in the directory of `child`, as child is accessed; *ret is NULL if
+ * there is no link. A link that leads nowhere, or to what is no complete set, is an image error.
  */
-int parent_open(int images_dirfd, struct page_parent **ret, struct err *err) must_use;
+int parent_open(struct image_set *child, struct page_parent **ret, struct err *err) must_use;
 void parent_close(struct page_parent *p); /* NULL is fine */

@@ -114,7 +114,7 @@ static void test_errors(struct tap *t)
 
 static void test_later(struct tap *t)
 {
-	static const char *const later[] = { "--lazy-pages", "--track-mem", "--tcp-established",
+	static const char *const later[] = { "--lazy-pages", "--page-server", "--tcp-established",
 		"--external x", "--root /", "--link-remap", "--action-script x" };
 	char line[96], option[64];
 
@@ -125,7 +125,7 @@ static void test_later(struct tap *t)
 		expect_error(t, line, ERR_UNSUPPORTED, option);
 	}
 	expect_error(t, "dump -t 3 --manage-cgroups=full", ERR_UNSUPPORTED, "--manage-cgroups=full");
-	expect_error(t, "pre-dump -t 3", ERR_UNSUPPORTED, "pre-dump");
+	expect_error(t, "pre-dump", ERR_USAGE, "needs -t");
 	expect_error(t, "cpuinfo check", ERR_UNSUPPORTED, "cpuinfo check");
 }
 
