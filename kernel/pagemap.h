@@ -76,3 +76,13 @@ static inline bool pagemap_is_exclusive(uint64_t bits)
 /* The 64 bits of each of n pages from addr on. */
 int page_bits(const struct page_scanner *s, uint64_t addr, size_t n, uint64_t *ret, struct err *err)
 	must_use;
+/*
+ * Whether what seems to be swapped out is a mark in the page table without a page behind it (swap
+ * type 31, PTE markers since 5.19). Only those with CAP_SYS_ADMIN are told; for others it is false.
+ */
+static inline bool pagemap_is_mark(uint64_t bits)
+{
+	const uint64_t present = 1ull << 63, swapped = 1ull << 62;
+
+	return (bits & (present | swapped)) == swapped && (bits & 31) == 31;
+}

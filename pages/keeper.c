@@ -154,43 +154,6 @@ int keeper_start(struct keeper *k, struct err *err)
 	return 0;
 }
 
-static int deliver(const struct keeper *k, const struct kept_task *tasks, size_t n, struct err *err)
-{
-	struct delivery d = { .n = (uint32_t)n };
-	struct iovec iov = { &d, sizeof(d) };
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(2 * SEND_MAX * sizeof(int))];
-	} control = { 0 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-	int fds[2 * SEND_MAX], pidfds[SEND_MAX];
-	size_t n_fds = 0, n_pidfds = 0;
-	int r = 0;
-
-	for (size_t i = 0; i < n && r == 0; i++) {
-		d.has_uffd[i] = tasks[i].uffd >= 0;
-		if (tasks[i].uffd >= 0)
-			fds[n_fds++] = tasks[i].uffd;
-		fds[n_fds++] = pidfds[n_pidfds] = (int)syscall(SYS_pidfd_open, tasks[i].pid, 0);
-		if (pidfds[n_pidfds] < 0)
-			r = err_sys(err, "cannot watch task %d", tasks[i].pid);
-		else
-			n_pidfds++;
-	}
-	if (n_fds && r == 0) {
-		msg.msg_control = &control;
-		msg.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
-		control.head = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
-			.cmsg_len = CMSG_LEN(n_fds * sizeof(int)) };
-		memcpy(CMSG_DATA(&control.head), fds, n_fds * sizeof(int));
-	}
-	if (r == 0 && sendmsg(k->sock, &msg, MSG_NOSIGNAL) != sizeof(d))
-		r = err_sys(err, "cannot give descriptors to the tracker process");
-	while (n_pidfds)
-		close(pidfds[--n_pidfds]);
-	return r;
-}
-
 static int start_time(pid_t pid, uint64_t *ret, char comm[64], struct err *err)
 {
 	auto_free char *text = NULL;
@@ -218,8 +181,8 @@ static int read_boot_id(char **ret, struct err *err)
 	return 0;
 }
 
-static int describe(const struct keeper *k, const struct kept_task *tasks, size_t n,
-	struct arena *a, TorporTrackerEntry *e, struct err *err)
+static int describe_self(const struct keeper *k, struct arena *a, TorporTrackerEntry *e,
+	struct err *err)
 {
 	auto_free char *boot_id = NULL;
 	uint64_t start;
@@ -233,26 +196,88 @@ static int describe(const struct keeper *k, const struct kept_task *tasks, size_
 	e->has_keeper = e->has_keeper_start = true;
 	e->keeper = (uint32_t)k->pid;
 	e->keeper_start = start;
-	for (size_t i = 0; i < n; i++) {
-		TorporTrackedTask *t = arena_msg(a, TorporTrackedTask, torpor_tracked_task);
-
-		t->pid = (uint32_t)tasks[i].pid;
-		t->start = tasks[i].start;
-		arena_push(a, e->tasks, e->n_tasks, t);
-	}
 	return 0;
+}
+
+static void describe_task(const struct kept_task *task, struct arena *a, TorporTrackerEntry *e)
+{
+	TorporTrackedTask *t = arena_msg(a, TorporTrackedTask, torpor_tracked_task);
+
+	t->pid = (uint32_t)task->pid;
+	t->start = task->start;
+	arena_push(a, e->tasks, e->n_tasks, t);
+}
+
+/* A parcel of tasks and their descriptors, of which the pidfds are ours to close. */
+struct parcel {
+	struct delivery d;
+	int fds[2 * SEND_MAX], pidfds[SEND_MAX];
+	size_t n_fds;
+};
+
+/* One that has ended since it was stopped needs no keeper. */
+static int pack(struct parcel *p, const struct kept_task *task, struct arena *a,
+	TorporTrackerEntry *e, struct err *err)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, task->pid, 0);
+
+	if (pidfd < 0)
+		return errno == ESRCH ? 0 : err_sys(err, "cannot watch task %d", task->pid);
+	p->d.has_uffd[p->d.n] = task->uffd >= 0;
+	if (task->uffd >= 0)
+		p->fds[p->n_fds++] = task->uffd;
+	p->fds[p->n_fds++] = p->pidfds[p->d.n++] = pidfd;
+	describe_task(task, a, e);
+	return 0;
+}
+
+static int send_parcel(const struct keeper *k, struct parcel *p, struct err *err)
+{
+	struct iovec iov = { &p->d, sizeof(p->d) };
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(2 * SEND_MAX * sizeof(int))];
+	} control = { 0 };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (p->n_fds) {
+		msg.msg_control = &control;
+		msg.msg_controllen = CMSG_SPACE(p->n_fds * sizeof(int));
+		control.head = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS,
+			.cmsg_len = CMSG_LEN(p->n_fds * sizeof(int)) };
+		memcpy(CMSG_DATA(&control.head), p->fds, p->n_fds * sizeof(int));
+	}
+	if (sendmsg(k->sock, &msg, MSG_NOSIGNAL) != sizeof(p->d))
+		return err_sys(err, "cannot give descriptors to the tracker process");
+	return 0;
+}
+
+static void parcel_empty(struct parcel *p)
+{
+	for (size_t i = 0; i < p->d.n; i++)
+		close(p->pidfds[i]);
+	*p = (struct parcel){ 0 };
 }
 
 int keeper_hand_over(struct keeper *k, const struct kept_task *tasks, size_t n, struct arena *a,
 	TorporTrackerEntry *e, struct err *err)
 {
+	struct parcel p = { 0 };
 	char ack;
-	int r = describe(k, tasks, n, a, e, err);
+	int r = describe_self(k, a, e, err);
 
-	for (size_t i = 0; i < n && r == 0; i += SEND_MAX)
-		r = deliver(k, tasks + i, n - i < SEND_MAX ? n - i : SEND_MAX, err);
+	for (size_t i = 0; i < n && r == 0; i++) {
+		r = pack(&p, &tasks[i], a, e, err);
+		if (r == 0 && p.d.n == SEND_MAX) {
+			r = send_parcel(k, &p, err);
+			parcel_empty(&p);
+		}
+	}
+	if (r == 0 && p.d.n)
+		r = send_parcel(k, &p, err);
+	parcel_empty(&p);
 	if (r == 0)
-		r = deliver(k, NULL, 0, err);
+		r = send_parcel(k, &p, err);
 	if (r == 0 && read(k->sock, &ack, 1) != 1)
 		r = err_set(err, ERR_RESOURCE, EPIPE, "the tracker process has ended unexpectedly");
 	return r;

@@ -20,6 +20,7 @@
 enum {
 	WINDOW_PAGES = 8192, /* of the page map, read at once */
 	WINDOW_GAP = 64, /* holes of so many pages are read over */
+	MARKS = 256, /* entries looked at together */
 	ABSORB = 8, /* a few exclusive pages after shared ones take the same road */
 };
 
@@ -55,18 +56,25 @@ static bool is_wanted(const VmaEntry *v, unsigned is)
 static void push_span(struct picker *p, const VmaEntry *v, uint64_t start, uint64_t end,
 	uint32_t flags)
 {
-	const struct task_span span = { start, end, flags, v->prot & 1 && !vma_is_vdso(v),
+	struct task_span span = { start, end, flags, v->prot & 1 && !vma_is_vdso(v),
 		vma_is_anon_private(v) };
-	const struct task_span told = { start, end, RUN_PARENT, false, false };
 
-	while (start < end) {
-		uint64_t to;
-		struct task_span part = changes_next(&p->changes, start, end, &to) ? told : span;
+	if (end > start)
+		vec_push(&p->candidates, span);
+}
 
-		part.start = start;
-		part.end = to;
-		vec_push(&p->candidates, part);
-		start = to;
+/* What the parent images have as it is need not be read. */
+static void push_changes(struct picker *p, const VmaEntry *v, uint64_t start, uint64_t end,
+	uint32_t flags)
+{
+	for (uint64_t to; start < end; start = to) {
+		bool same = changes_next(&p->changes, start, end, &to);
+		struct task_span told = { .start = start, .end = to, .flags = RUN_PARENT };
+
+		if (same)
+			vec_push(&p->candidates, told);
+		else
+			push_span(p, v, start, to, flags);
 	}
 }
 
@@ -78,21 +86,45 @@ static void push_lazy(struct picker *p, const VmaEntry *v, uint64_t start, uint6
 	for (; p->stack_at < p->stacks.n && p->stacks.at[p->stack_at] < end; p->stack_at++) {
 		uint64_t page = p->stacks.at[p->stack_at];
 
-		push_span(p, v, start, page, RUN_PRESENT | RUN_LAZY);
-		push_span(p, v, page, page + PAGE, RUN_PRESENT);
+		push_changes(p, v, start, page, RUN_PRESENT | RUN_LAZY);
+		push_changes(p, v, page, page + PAGE, RUN_PRESENT);
 		start = page + PAGE;
 	}
-	push_span(p, v, start, end, RUN_PRESENT | RUN_LAZY);
+	push_changes(p, v, start, end, RUN_PRESENT | RUN_LAZY);
+}
+
+/*
+ * In file mappings "swapped" may also be the mark that is left of a write protection when the private
+ * copy was dropped (MADV_DONTNEED): then the page is as in the file, though nobody wrote to it.
+ * Where marks cannot be told, these pages are saved, and never taken for unchanged.
+ */
+static int push_swapped(struct picker *p, const VmaEntry *v, uint64_t start, uint64_t end,
+	struct err *err)
+{
+	uint64_t bits[MARKS];
+
+	while (start < end) {
+		size_t n = (end - start) / PAGE < MARKS ? (end - start) / PAGE : MARKS;
+		int rc = page_bits(&p->scanner, start, n, bits, err);
+
+		if (rc < 0)
+			return rc;
+		for (size_t i = 0; i < n; i++, start += PAGE)
+			if (!pagemap_is_mark(bits[i]))
+				push_span(p, v, start, start + PAGE, RUN_PRESENT);
+	}
+	return 0;
 }
 
 /* A span may reach over several areas, wanted and other ones. */
 static int pick_span(const struct page_span *span, void *data, struct err *err)
 {
 	struct picker *p = data;
+	int rc = 0;
 
 	while (p->at < p->n_areas && p->areas[p->at]->end <= span->start)
 		p->at++;
-	for (size_t i = p->at; i < p->n_areas && p->areas[i]->start < span->end; i++) {
+	for (size_t i = p->at; rc == 0 && i < p->n_areas && p->areas[i]->start < span->end; i++) {
 		const VmaEntry *v = p->areas[i];
 		uint64_t start = span->start > v->start ? span->start : v->start;
 		uint64_t end = span->end < v->end ? span->end : v->end;
@@ -104,10 +136,12 @@ static int pick_span(const struct page_span *span, void *data, struct err *err)
 			continue;
 		if (vma_can_be_lazy(v))
 			push_lazy(p, v, start, end);
+		else if (v->status & VMA_FILE_PRIVATE && !(span->is & PAGE_PRESENT))
+			rc = push_swapped(p, v, start, end, err);
 		else
-			push_span(p, v, start, end, RUN_PRESENT);
+			push_changes(p, v, start, end, RUN_PRESENT);
 	}
-	return 0;
+	return rc;
 }
 
 /* The vdso is saved whole, though its pages appear in the page map only when used. */

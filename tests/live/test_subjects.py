@@ -20,7 +20,7 @@ from subjects import Subject
 
 HERE = Path(__file__).parent
 # started by tests of their own
-OTHERS = {"busy", "churn", "refused", "tty"}
+OTHERS = {"busy", "churn", "refused", "storm", "tty"}
 # take long: only the main ways
 BIG = {"areas60000", "files10000", "threads1000"}
 NAMES = sorted(p.stem for p in HERE.glob("*.c") if p.stem not in OTHERS)
