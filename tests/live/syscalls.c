@@ -80,6 +80,7 @@ static void *in_ppoll(void *arg)
 	sigset_t set;
 
 	sigemptyset(&set);
+	sigaddset(&set, SIGTERM); /* is the main thread's */
 	enter();
 	SAME(ppoll(&p, 1, NULL, &set), 1);
 	CHECK(go == 1);

@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 static int n_tests, n_failed;
@@ -282,9 +283,9 @@ static void test_files(void)
 
 /* ---- refusals ---- */
 
-static void socket_setup(const char *dir)
+static void uffd_setup(const char *dir)
 {
-	at(socket(AF_INET, SOCK_STREAM, 0), 7);
+	at((int)syscall(SYS_userfaultfd, O_CLOEXEC), 7);
 }
 
 static void ptmx_setup(const char *dir)
@@ -417,7 +418,7 @@ static void test_many(void)
 int main(void)
 {
 	test_files();
-	test_refusal(socket_setup, "descriptor 7 is a TCP socket (socket:[", "TCP socket");
+	test_refusal(uffd_setup, "descriptor 7 is a userfaultfd", "userfaultfd");
 	test_refusal(ptmx_setup, "descriptor 8", "pty master");
 	test_refusal(linked_setup, "--link-remap", "name lost, but not all");
 	test_refusal(large_setup, "--ghost-limit", "large ghost");
