@@ -37,8 +37,9 @@ demo: build-deps $(BUILD)/build.ninja
 check: deps all
 	$(PYTHON) -m pytest tests
 
-check-programs: deps all
-	$(PYTHON) -m pytest tests/live/programs
+check-programs: all
+	@tools/install-packages.sh programs
+	PROGRAMS=all $(PYTHON) -m pytest tests/live/programs
 
 check-modes: deps all
 	TORPOR_MODES=all $(PYTHON) -m pytest tests/modes

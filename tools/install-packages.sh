@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# usage: install-packages.sh [build]
-# Installs the Debian packages of packages.txt that are missing, with "build" only those. Nothing
-# is asked, and nothing is downloaded when all are there. Packages only tests need may fail to
-# install: those tests say so and are skipped.
+# usage: install-packages.sh [build | programs]
+# Installs the Debian packages of packages.txt that are missing: those of the build and the tests,
+# with "build" only the former, with "programs" also those of make check-programs. Nothing is asked,
+# and nothing is downloaded when all are there. Packages only tests need may fail to install: those
+# tests say so and are skipped.
 set -euo pipefail
 cd "$(dirname "$0")"
 wanted=${1:-all}
@@ -36,7 +37,10 @@ if ! command -v dpkg-query >/dev/null; then
 	exit 0
 fi
 mapfile -t build < <(missing build)
-mapfile -t test < <([[ $wanted == build ]] || missing test)
+mapfile -t test < <(
+	[[ $wanted == build ]] || missing test
+	[[ $wanted != programs ]] || missing program
+)
 if ((${#build[@]})); then
 	install "${build[@]}"
 fi

@@ -183,7 +183,8 @@ def make_class(folder: Path, amount: int) -> None:
 
 def work_lines(amount: int) -> Iterator[str]:
     for n in range(amount):
-        yield " ".join([str(n), *(chain(f"{n}-{c}".encode(), 3000, 1) for c in range(16))])
+        chains = [chain(f"{n}-{c}".encode(), 3000, 1) for c in range(16)]
+        yield " ".join([str(n), *chains, f"{n * 7}/{n % 100}"])
     yield "beats true"
 
 
@@ -258,4 +259,3 @@ TABLE = (
         verify=expect(compile_lines),
     ),
 )
-PROGRAMS = {p.name: p for p in TABLE}

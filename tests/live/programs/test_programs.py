@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Real programs, saved, killed and restored many times while they work (see programs.py).
 
-ROUNDS (10) says how often, SEED when.
+ROUNDS (10) says how often, SEED when, PROGRAMS=all that those of more.py run, too.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from typing import Any
 
 import pytest
 from box import Box
+from more import MORE
 from programs import run_program
-from table import PROGRAMS
+from table import TABLE
 
 ROUNDS = int(os.environ.get("ROUNDS", "10"))
+WANTED = TABLE + (MORE if os.environ.get("PROGRAMS") == "all" else ())
+PROGRAMS = {p.name: p for p in WANTED}
 
 
 def boxed_program(box: Box, name: str, rounds: int, seed: int) -> dict[str, Any]:

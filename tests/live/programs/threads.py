@@ -2,7 +2,7 @@
 """usage: threads.py PASSES
 
 Threads that share a queue, locks and a condition, subprocesses with pipes both ways, a forked
-child that answers in shared memory, an interval timer. verify_threads() in table.py computes
+child that answers in shared memory, an interval timer. threads_lines() in table.py computes
 the answers in another way.
 """
 

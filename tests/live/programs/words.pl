@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # usage: words.pl PASSES
 # Hashes, regular expressions, sorting, children at both ends of pipes, alarm and SIGCHLD handlers,
-# a file that is read and written. verify_words() in table.py computes the same in another way.
+# a file that is read and written. words_lines() in table.py computes the same in another way.
 use strict;
 use warnings;
 use IO::Handle;
