@@ -14,6 +14,7 @@
 struct subject {
 	pid_t pid, ppid; /* as this host calls them */
 	bool zombie, leader_dead;
+	bool gone; /* ended and was reaped while the tree was being stopped */
 	struct tracee *tracees; /* live threads only; the leader first unless it is dead */
 	size_t n_tracees;
 	struct task *task;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Stopping the tree. A process is stopped whole (all its threads, looking again until no new one
- * appears) before its children are looked for: so a parent that waits in vfork gets its child, not
- * yet stopped, out of the way first. In the end all known processes are asked for children once
- * more, because an orphan may have been handed to a subreaper meanwhile.
+ * Stopping the tree, one generation after the other. A process is stopped whole (all its threads,
+ * looking again until no new one appears) before its children are looked for: so a parent that
+ * waits in vfork gets its child, not yet stopped, out of the way first. All of one generation are
+ * asked to stop before the first is waited for. In the end all known processes are asked for
+ * children once more, because an orphan may have been handed to a subreaper meanwhile.
  */
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -157,28 +158,38 @@ static int settle_threads(struct subject *s, unsigned timeout_ms, struct err *er
 	return 0;
 }
 
-/* -ESRCH: nobody is left who could be stopped. */
-static int seize_threads(struct dump *d, struct subject *s, struct err *err)
+/* All threads that are not known yet are asked to stop. */
+static int ask_threads(struct dump *d, struct subject *s, size_t *ret_new, struct err *err)
 {
 	struct tids tids = { 0 };
-	size_t new_ones = 0;
+	int r = list_threads(s->pid, &tids, err);
+
+	*ret_new = 0;
+	if (r == 0 && tids.n - s->leader_dead != s->n_tracees)
+		r = seize_new_threads(d, s, &tids, ret_new, err);
+	vec_done(&tids);
+	return r;
+}
+
+/*
+ * Waits until all threads that were asked are stopped, also those they made meanwhile. -ESRCH:
+ * nobody is left who could be stopped.
+ */
+static int stop_threads(struct dump *d, struct subject *s, struct err *err)
+{
+	size_t first = 0, new_ones;
 	int r;
 
 	do {
-		size_t first = s->n_tracees;
 		bool lost = false;
 
-		r = list_threads(s->pid, &tids, err);
-		if (r == 0 && tids.n - s->leader_dead == s->n_tracees)
-			break;
-		if (r == 0)
-			r = seize_new_threads(d, s, &tids, &new_ones, err);
-		if (r == 0)
-			r = wait_threads(s, first, timeout_of(d), &lost, err);
+		r = wait_threads(s, first, timeout_of(d), &lost, err);
 		if (r == 0 && lost)
 			r = settle_threads(s, timeout_of(d), err);
+		first = s->n_tracees;
+		if (r == 0)
+			r = ask_threads(d, s, &new_ones, err);
 	} while (r == 0 && new_ones);
-	vec_done(&tids);
 	if (r == 0 && !s->n_tracees)
 		r = err_target(err, ESRCH, "task %d has ended", s->pid);
 	return r;
@@ -205,30 +216,75 @@ static int subject_look(struct subject *s, struct err *err)
 }
 
 /*
- * Stops a process, or finds that it is a zombie. -ESRCH: it is gone, and so not among the subjects.
- * One that ends meanwhile is looked at again until it has come to one of these.
+ * What became of a process that could not be stopped: 0 if it ended meanwhile, as a whole (a zombie
+ * from now on, or gone) or only its leader. Any other failure stays one.
  */
+static int judge_failure(struct subject *s, int failure, struct err *err)
+{
+	struct err second = ERR_INIT;
+	bool was_dead = s->leader_dead;
+	int r;
+
+	if (failure != -ESRCH && failure != -EPERM)
+		return failure;
+	r = subject_look(s, &second);
+	s->gone = r == -ESRCH;
+	if (!s->gone && r < 0)
+		return failure;
+	if (failure == -EPERM && !s->gone && !s->zombie && s->leader_dead == was_dead)
+		return failure;
+	if (s->gone || s->zombie)
+		s->n_tracees = 0;
+	err_clear(err);
+	return 0;
+}
+
+/* Takes the process in and asks it to stop. -ESRCH: it is gone, and so not among the subjects. */
 static int add_subject(struct dump *d, pid_t pid, struct err *err)
+{
+	struct subject s = { .pid = pid };
+	size_t n;
+	int r = subject_look(&s, err);
+
+	if (r < 0)
+		return r;
+	table_put(&d->seen, seen_process(pid), d);
+	vec_push(&d->subjects, s);
+	if (s.zombie)
+		return 0;
+	r = ask_threads(d, &d->subjects.at[d->subjects.n - 1], &n, err);
+	return r < 0 ? judge_failure(&d->subjects.at[d->subjects.n - 1], r, err) : 0;
+}
+
+/* One that ends meanwhile is looked at again until it is stopped, a zombie, or gone. */
+static int settle_subject(struct dump *d, struct subject *s, struct err *err)
 {
 	const struct timespec moment = { .tv_nsec = 100000 };
 	uint64_t deadline = clock_us() + 1000ull * timeout_of(d);
-	struct subject *s;
 	int r;
 
-	table_put(&d->seen, seen_process(pid), d);
-	vec_push(&d->subjects, (struct subject){ .pid = pid });
-	s = &d->subjects.at[d->subjects.n - 1];
-	while ((r = subject_look(s, err)) == 0 && !s->zombie) {
-		r = seize_threads(d, s, err);
-		if (r != -ESRCH || clock_us() > deadline)
+	while (!s->zombie && !s->gone) {
+		r = stop_threads(d, s, err);
+		if (r == 0)
+			return 0;
+		r = judge_failure(s, r, err);
+		if (r < 0)
 			return r;
-		err_clear(err);
+		if (clock_us() > deadline)
+			return err_target(err, ETIMEDOUT,
+				"task %d did not come to rest within --timeout", s->pid);
 		nanosleep(&moment, NULL);
 	}
-	if (r == -ESRCH) {
-		free(s->tracees);
-		d->subjects.n--;
-	}
+	return 0;
+}
+
+/* From subject `first` on. */
+static int settle(struct dump *d, size_t first, struct err *err)
+{
+	int r = 0;
+
+	for (size_t i = first; i < d->subjects.n && r == 0; i++)
+		r = settle_subject(d, &d->subjects.at[i], err);
 	return r;
 }
 
@@ -259,21 +315,38 @@ static int add_children(struct dump *d, pid_t pid, pid_t tid, struct err *err)
 	return 0;
 }
 
-/* Walks the growing list; 1 if any new process came in this pass. */
-static int sweep(struct dump *d, struct err *err)
+/*
+ * Asks subjects from `first` on, all stopped, for children, and stops these, generation by
+ * generation; 1 if any new process came.
+ */
+static int sweep(struct dump *d, size_t first, struct err *err)
 {
-	size_t before = d->subjects.n;
+	size_t begin = d->subjects.n;
+	int r = 0;
+
+	for (size_t end = begin; first < end && r == 0; first = end, end = d->subjects.n) {
+		for (size_t i = first; i < end && r == 0; i++)
+			for (size_t k = 0; k < d->subjects.at[i].n_tracees && r == 0; k++)
+				r = add_children(d, d->subjects.at[i].pid,
+					d->subjects.at[i].tracees[k].tid, err);
+		if (r == 0)
+			r = settle(d, end, err);
+	}
+	return r < 0 ? r : d->subjects.n != begin;
+}
+
+/* Processes that vanished on the way. */
+static void drop_gone(struct dump *d)
+{
+	size_t kept = 0;
 
 	for (size_t i = 0; i < d->subjects.n; i++) {
-		for (size_t k = 0; k < d->subjects.at[i].n_tracees; k++) {
-			int r = add_children(d, d->subjects.at[i].pid,
-				d->subjects.at[i].tracees[k].tid, err);
-
-			if (r < 0)
-				return r;
-		}
+		if (d->subjects.at[i].gone)
+			free(d->subjects.at[i].tracees);
+		else
+			d->subjects.at[kept++] = d->subjects.at[i];
 	}
-	return d->subjects.n != before;
+	d->subjects.n = kept;
 }
 
 int dump_seize(void *ctx, struct err *err)
@@ -285,15 +358,20 @@ int dump_seize(void *ctx, struct err *err)
 	if (root == getpid())
 		return err_usage(err, "torpor cannot dump itself (pid %d)", root);
 	r = add_subject(d, root, err);
+	if (r == 0)
+		r = settle(d, 0, err);
 	if (r < 0)
 		return r;
+	if (d->subjects.at[0].gone)
+		return err_target(err, ESRCH, "there is no task %d", root);
 	if (d->subjects.at[0].zombie)
 		return err_target(err, ESRCH, "task %d is a zombie: there is nothing to dump", root);
 	do {
-		r = sweep(d, err);
+		r = sweep(d, 0, err);
 	} while (r > 0);
 	if (r < 0)
 		return r;
+	drop_gone(d);
 	d->seized_us = clock_us();
 	vec_each(s, &d->subjects)
 		d->n_threads += s->n_tracees;
