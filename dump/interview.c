@@ -123,58 +123,129 @@ int dump_look(void *ctx, struct err *err)
 	return r;
 }
 
-enum { MAX_FACETS = 64 };
+enum { MAX_FACETS = 64, TOGETHER = 64 };
 
-static int ask_thread(struct dump *d, struct subject *s, struct hold *h, size_t i,
-	struct tape *tape, struct err *err)
+/* Processes that are asked at the same time, thread by thread. */
+struct interview {
+	struct dump *d;
+	size_t n;
+	struct subject *subjects[TOGETHER];
+	struct tracee *voices[TOGETHER];
+	struct hold holds[TOGETHER];
+	struct tape *tapes[TOGETHER];
+	struct cue cues[TOGETHER][MAX_FACETS];
+};
+
+static struct look look_inside(const struct interview *iv, size_t who, size_t thread)
 {
-	struct look look = { .world = d->world, .thread = thread_of(s, i), .proc = -1,
-		.tid = s->tracees[i].tid, .tgid = s->pid, .options = d->o, .status = "",
-		.stat = "" };
-	struct cue cues[MAX_FACETS];
-	int r = 0;
+	const struct subject *s = iv->subjects[who];
 
-	tape_reset(tape);
-	for (size_t f = 0; facets[f] && r == 0; f++)
-		if (facets[f]->ask && facet_wanted(facets[f], i))
-			r = facets[f]->ask(tape, &look, &cues[f], err);
-	if (r == 0)
-		r = hold_play(h, &s->tracees[i], tape, err);
-	for (size_t f = 0; facets[f] && r == 0; f++)
-		if (facets[f]->learn && facet_wanted(facets[f], i))
-			r = facets[f]->learn(tape, &look, &cues[f], err);
-	if (r < 0)
-		return err_while(err, "asking task %d (%s)", s->tracees[i].tid,
-			task_comm(s->task));
-	return 0;
+	return (struct look){ .world = iv->d->world, .thread = thread_of(s, thread), .proc = -1,
+		.tid = s->tracees[thread].tid, .tgid = s->pid, .options = iv->d->o, .status = "",
+		.stat = "" };
 }
 
-static int ask_process(struct dump *d, struct subject *s, struct tape *tape, struct err *err)
+static int ask(struct interview *iv, size_t who, size_t thread, struct err *err)
 {
-	struct hold h;
-	int r = hold_begin(&h, subject_voice(s), err);
+	struct look look = look_inside(iv, who, thread);
+	int r = 0;
+
+	tape_reset(iv->tapes[who]);
+	for (size_t f = 0; facets[f] && r == 0; f++)
+		if (facets[f]->ask && facet_wanted(facets[f], thread))
+			r = facets[f]->ask(iv->tapes[who], &look, &iv->cues[who][f], err);
+	return r;
+}
+
+static int learn(struct interview *iv, size_t who, size_t thread, struct err *err)
+{
+	struct look look = look_inside(iv, who, thread);
+	int r = 0;
+
+	for (size_t f = 0; facets[f] && r == 0; f++)
+		if (facets[f]->learn && facet_wanted(facets[f], thread))
+			r = facets[f]->learn(iv->tapes[who], &look, &iv->cues[who][f], err);
+	return r;
+}
+
+/* Thread number `thread` of every process that has so many; 1 if there was one. */
+static int ask_round(struct interview *iv, size_t thread, struct err *err)
+{
+	struct hold_turn turns[TOGETHER];
+	size_t who[TOGETHER], n = 0, i = 0;
+	int r = 0;
+
+	for (; i < iv->n && r == 0; i++) {
+		if (thread >= iv->subjects[i]->n_tracees)
+			continue;
+		r = ask(iv, i, thread, err);
+		who[n] = i;
+		turns[n++] = (struct hold_turn){ .h = &iv->holds[i],
+			.t = &iv->subjects[i]->tracees[thread], .tape = iv->tapes[i] };
+	}
+	if (r == 0 && n)
+		r = hold_play(turns, n, err);
+	else if (r < 0)
+		return err_while(err, "asking task %d", turns[n - 1].t->tid);
+	for (i = 0; i < n && r == 0; i++) {
+		r = learn(iv, who[i], thread, err);
+		if (r < 0)
+			return err_while(err, "asking task %d", turns[i].t->tid);
+	}
+	return r < 0 ? r : n > 0;
+}
+
+static int ask_together(struct interview *iv, struct err *err)
+{
+	int r = hold_begin(iv->holds, iv->voices, iv->n, err);
 
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < s->n_tracees && r == 0; i++)
-		r = ask_thread(d, s, &h, i, tape, err);
-	hold_end(&h);
+	r = 1;
+	for (size_t thread = 0; r > 0; thread++)
+		r = ask_round(iv, thread, err);
+	hold_end(iv->holds, iv->n);
+	iv->n = 0;
 	return r;
+}
+
+static struct interview *interview_new(struct dump *d)
+{
+	struct interview *iv = calloc(1, sizeof(*iv));
+
+	if (!iv)
+		return NULL;
+	iv->d = d;
+	for (size_t i = 0; i < TOGETHER; i++)
+		iv->tapes[i] = tape_new();
+	return iv;
+}
+
+static void interview_free(struct interview *iv)
+{
+	for (size_t i = 0; i < TOGETHER; i++)
+		tape_free(iv->tapes[i]);
+	free(iv);
 }
 
 int dump_interview(void *ctx, struct err *err)
 {
 	struct dump *d = ctx;
-	struct tape *tape = tape_new();
+	struct interview *iv = interview_new(d);
 	int r = 0;
 
+	if (!iv)
+		return err_nomem(err);
 	vec_each(s, &d->subjects) {
-		if (s->zombie)
+		if (s->zombie || r < 0)
 			continue;
-		r = ask_process(d, s, tape, err);
-		if (r < 0)
-			break;
+		iv->subjects[iv->n] = s;
+		iv->voices[iv->n++] = subject_voice(s);
+		if (iv->n == TOGETHER)
+			r = ask_together(iv, err);
 	}
-	tape_free(tape);
+	if (r == 0 && iv->n)
+		r = ask_together(iv, err);
+	interview_free(iv);
 	return r;
 }

@@ -5,12 +5,14 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "inject/cave.h"
+#include "inject/hold_priv.h"
 #include "player/layout.h"
 #include "player/player.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
@@ -24,130 +26,6 @@
  */
 enum { PLAYER_PAGE = 4096, HEAL_AT = 4096 + 64, TAPE_AT = 4096 + 128 };
 enum { AREA_LEN = (PLAYER_PAGE + 128 + HOLD_TAPE_MAX + 4095) & ~4095 };
-
-static int set_regs(pid_t tid, const struct user_regs_struct *regs, struct err *err)
-{
-	if (ptrace(PTRACE_SETREGS, tid, NULL, regs) < 0)
-		return err_sys(err, "cannot set registers of task %d", tid);
-	return 0;
-}
-
-static int set_mask(pid_t tid, uint64_t mask, struct err *err)
-{
-	if (ptrace(PTRACE_SETSIGMASK, tid, sizeof(mask), &mask) < 0)
-		return err_sys(err, "cannot set the signal mask of task %d", tid);
-	return 0;
-}
-
-static int resume(pid_t tid, int request, struct err *err)
-{
-	if (ptrace((enum __ptrace_request)request, tid, NULL, NULL) < 0)
-		return err_sys(err, "cannot continue task %d", tid);
-	return 0;
-}
-
-/* Everything is blocked but the marker; KILL and STOP cannot be. */
-static uint64_t playing_mask(const struct hold *h)
-{
-	return ~(1ull << (h->marker - 1));
-}
-
-static int load_cave(struct hold *h, struct tracee *t, struct err *err)
-{
-	uint8_t code[CAVE_LEN];
-	int r;
-
-	if (h->loaded == t)
-		return 0;
-	cave_build(&t->regs, t->sigmask, code);
-	h->dirty = true;
-	h->loaded = NULL;
-	r = io_pwrite_all(h->mem, code, sizeof(code), (off_t)h->cave);
-	if (r < 0)
-		return err_sysn(err, -r, "cannot write into the vdso of task %d", t->tgid);
-	h->loaded = t;
-	return 0;
-}
-
-/* Mask first, then registers: see hold.h. The thread must be in a stop inside get_signal(). */
-static int put_back(struct tracee *t, struct err *err)
-{
-	int r = set_mask(t->tid, t->sigmask, err);
-
-	return r < 0 ? r : set_regs(t->tid, &t->regs, err);
-}
-
-static int start_at(struct hold *h, struct tracee *t, const struct user_regs_struct *regs,
-	struct err *err)
-{
-	int r = set_regs(t->tid, regs, err);
-
-	return r < 0 ? r : set_mask(t->tid, playing_mask(h), err);
-}
-
-/* Goes on until the next stop of a system call; ignored signals met on the way stay ignored. */
-static int next_syscall_stop(pid_t tid, struct err *err)
-{
-	int status, r;
-
-	do {
-		r = resume(tid, PTRACE_SYSCALL, err);
-		if (r == 0)
-			r = tracee_wait(tid, &status, err);
-		if (r < 0)
-			return r;
-	} while (WSTOPSIG(status) != (SIGTRAP | 0x80));
-	return 0;
-}
-
-/* From a syscall-exit stop into a stop inside get_signal(), where raw registers can be put back. */
-static int into_event_stop(pid_t tid, struct err *err)
-{
-	int status, r;
-
-	if (ptrace(PTRACE_INTERRUPT, tid, NULL, NULL) < 0)
-		return err_sys(err, "cannot stop task %d", tid);
-	do {
-		r = resume(tid, PTRACE_CONT, err);
-		if (r == 0)
-			r = tracee_wait(tid, &status, err);
-		if (r < 0)
-			return r;
-	} while (tracee_event(status) != PTRACE_EVENT_STOP);
-	return 0;
-}
-
-/* One system call by the cave's first instruction. */
-static int cave_call(struct hold *h, struct tracee *t, long nr, const uint64_t args[6], int64_t *ret,
-	struct err *err)
-{
-	struct user_regs_struct regs = t->regs;
-	int r = load_cave(h, t, err);
-
-	regs.rip = h->cave;
-	regs.rax = (unsigned long)nr;
-	regs.orig_rax = (unsigned long)-1;
-	regs.rdi = args[0];
-	regs.rsi = args[1];
-	regs.rdx = args[2];
-	regs.r10 = args[3];
-	regs.r8 = args[4];
-	regs.r9 = args[5];
-	if (r == 0)
-		r = start_at(h, t, &regs, err);
-	if (r == 0)
-		r = next_syscall_stop(t->tid, err); /* entry */
-	if (r == 0)
-		r = next_syscall_stop(t->tid, err); /* exit */
-	if (r == 0 && ptrace(PTRACE_GETREGS, t->tid, NULL, &regs) < 0)
-		r = err_sys(err, "cannot read registers of task %d", t->tid);
-	if (r == 0)
-		r = into_event_stop(t->tid, err);
-	if (r == 0)
-		r = put_back(t, err);
-	*ret = (int64_t)regs.rax;
-	return r;
-}
 
 /*
  * A signal the target ignores, by default or by choice; see hold.h. SIGCONT would not do: sending
@@ -182,54 +60,74 @@ static int choose_marker(pid_t pid, int *ret, struct err *err)
 		"ignored is needed to ask it about itself safely", pid);
 }
 
-static int map_area(struct hold *h, struct tracee *t, struct err *err)
+static int map_done(struct cave_call *c, struct err *err)
 {
-	const uint64_t map[6] = { 0, AREA_LEN, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS,
-		(uint64_t)-1, 0 };
-	int64_t ret;
-	int r = cave_call(h, t, SYS_mmap, map, &ret, err);
-
-	if (r < 0)
-		return r;
-	if (ret < 0 && ret > -4096)
-		return err_sysn(err, (int)-ret, "task %d cannot map a scratch area", t->tgid);
-	h->area = (uint64_t)ret;
-	h->area_len = AREA_LEN;
-	/* writable without being executable, never both (PR_SET_MDWE) */
-	{
-		const uint64_t protect[6] = { h->area + PLAYER_PAGE, AREA_LEN - PLAYER_PAGE,
-			PROT_READ | PROT_WRITE };
-
-		r = cave_call(h, t, SYS_mprotect, protect, &ret, err);
-	}
-	if (r < 0)
-		return r;
-	if (ret < 0)
-		return err_sysn(err, (int)-ret, "task %d cannot make its scratch area writable",
-			t->tgid);
-	r = io_pwrite_all(h->mem, player_start, PLAYER_LEN, (off_t)h->area);
-	if (r < 0)
-		return err_sysn(err, -r, "cannot write into task %d", t->tgid);
+	if (c->ret < 0 && c->ret > -4096)
+		return err_sysn(err, (int)-c->ret, "task %d cannot map a scratch area", c->t->tgid);
+	c->h->area = (uint64_t)c->ret;
+	c->h->area_len = AREA_LEN;
 	return 0;
 }
 
-int hold_begin(struct hold *h, struct tracee *t, struct err *err)
+static int protect_done(struct cave_call *c, struct err *err)
+{
+	int r;
+
+	if (c->ret < 0)
+		return err_sysn(err, (int)-c->ret,
+			"task %d cannot make its scratch area writable", c->t->tgid);
+	r = io_pwrite_all(c->h->mem, player_start, PLAYER_LEN, (off_t)c->h->area);
+	return r < 0 ? err_sysn(err, -r, "cannot write into task %d", c->t->tgid) : 0;
+}
+
+static int map_areas(struct hold *h, size_t n, struct err *err)
+{
+	struct cave_call *c = calloc(n, sizeof(*c));
+	int r;
+
+	if (!c)
+		return err_nomem(err);
+	for (size_t i = 0; i < n; i++)
+		c[i] = (struct cave_call){ &h[i], h[i].by, SYS_mmap,
+			{ 0, AREA_LEN, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS,
+				(uint64_t)-1, 0 }, 0 };
+	r = hold_judge(c, n, map_done, hold_call(c, n, err), err);
+	/* writable without being executable, never both (PR_SET_MDWE) */
+	for (size_t i = 0; i < n; i++)
+		c[i] = (struct cave_call){ &h[i], h[i].by, SYS_mprotect,
+			{ h[i].area + PLAYER_PAGE, AREA_LEN - PLAYER_PAGE,
+				PROT_READ | PROT_WRITE }, 0 };
+	if (r == 0)
+		r = hold_judge(c, n, protect_done, hold_call(c, n, err), err);
+	free(c);
+	return r;
+}
+
+static int prepare(struct hold *h, struct tracee *t, struct err *err)
 {
 	char path[64];
 	int r;
 
-	*h = (struct hold){ .by = t, .mem = -1 };
 	snprintf(path, sizeof(path), "/proc/%d/mem", t->tid);
 	h->mem = open(path, O_RDWR | O_CLOEXEC);
 	if (h->mem < 0)
 		return err_sys(err, "cannot open the memory of task %d", t->tgid);
 	r = choose_marker(t->tid, &h->marker, err);
+	return r < 0 ? r : cave_find(t->tid, h->mem, &h->cave, err);
+}
+
+int hold_begin(struct hold *h, struct tracee *const *t, size_t n, struct err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < n; i++)
+		h[i] = (struct hold){ .by = t[i], .mem = -1 };
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = prepare(&h[i], t[i], err);
 	if (r == 0)
-		r = cave_find(t->tid, h->mem, &h->cave, err);
-	if (r == 0)
-		r = map_area(h, t, err);
+		r = map_areas(h, n, err);
 	if (r < 0)
-		hold_end(h);
+		hold_end(h, n);
 	return r;
 }
 
@@ -251,18 +149,18 @@ static int wait_marker(struct hold *h, struct tracee *t, struct err *err)
 	int status, r;
 
 	for (;;) {
-		r = resume(t->tid, PTRACE_CONT, err);
+		r = tracee_wait(t->tid, &status, err);
+		if (r == 0 && is_marker(h, t, status)) {
+			/* a tkill from elsewhere comes with the player still at work */
+			if (ptrace(PTRACE_GETREGS, t->tid, NULL, &regs) < 0)
+				return err_sys(err, "cannot read registers of task %d", t->tid);
+			if (regs.rbx + ENTRY_SIZE >= regs.rbp)
+				return 0;
+		}
 		if (r == 0)
-			r = tracee_wait(t->tid, &status, err);
+			r = hold_resume(t->tid, PTRACE_CONT, err);
 		if (r < 0)
 			return r;
-		if (!is_marker(h, t, status))
-			continue;
-		/* a tkill from elsewhere comes with the player still at work */
-		if (ptrace(PTRACE_GETREGS, t->tid, NULL, &regs) < 0)
-			return err_sys(err, "cannot read registers of task %d", t->tid);
-		if (regs.rbx + ENTRY_SIZE >= regs.rbp)
-			return 0;
 	}
 }
 
@@ -283,27 +181,28 @@ static int write_tape(struct hold *h, struct tracee *t, struct tape *tape, uint8
 	return 0;
 }
 
-int hold_play(struct hold *h, struct tracee *t, struct tape *tape, struct err *err)
+static int turn_start(struct hold_turn *turn, struct err *err)
 {
+	struct hold *h = turn->h;
+	struct tracee *t = turn->t;
+	struct tape *tape = turn->tape;
 	size_t marker = tape_calls(tape) * ENTRY_SIZE;
 	size_t pid = tape_call0(tape, "hold", 0, SYS_getpid);
 	size_t tid = tape_call0(tape, "hold", 0, SYS_gettid);
 	struct user_regs_struct regs = t->regs;
 	uint64_t base = h->area + TAPE_AT;
-	auto_free uint8_t *buf = NULL;
-	size_t size;
 	int r;
 
 	tape_call(tape, "hold", 0, SYS_tgkill, T_RESULT(pid), T_RESULT(tid), T(h->marker));
-	size = tape_size(tape);
-	if (size > HOLD_TAPE_MAX)
-		return err_bug(err, "tape of %zu bytes for task %d", size, t->tid);
-	buf = malloc(size);
-	if (!buf)
+	turn->size = tape_size(tape);
+	if (turn->size > HOLD_TAPE_MAX)
+		return err_bug(err, "tape of %zu bytes for task %d", turn->size, t->tid);
+	turn->buf = malloc(turn->size);
+	if (!turn->buf)
 		return err_nomem(err);
-	r = load_cave(h, t, err);
+	r = hold_load_cave(h, t, err);
 	if (r == 0)
-		r = write_tape(h, t, tape, buf, size, err);
+		r = write_tape(h, t, tape, turn->buf, turn->size, err);
 	regs.rip = h->area + PLAYER_OFFSET(player_play);
 	regs.orig_rax = (unsigned long)-1;
 	regs.rbx = base;
@@ -313,32 +212,74 @@ int hold_play(struct hold *h, struct tracee *t, struct tape *tape, struct err *e
 	regs.r14 = h->area + HEAL_AT;
 	regs.rsp = h->area + HEAL_AT;
 	if (r == 0)
-		r = start_at(h, t, &regs, err);
+		r = hold_start_at(h, t, &regs, err);
+	return r < 0 ? r : hold_resume(t->tid, PTRACE_CONT, err);
+}
+
+static int turn_finish(struct hold_turn *turn, struct err *err)
+{
+	int r = wait_marker(turn->h, turn->t, err);
+
 	if (r == 0)
-		r = wait_marker(h, t, err);
-	if (r == 0)
-		r = put_back(t, err);
-	if (r == 0 && io_pread_all(h->mem, buf, size, (off_t)base) < 0)
-		r = err_sys(err, "cannot read a tape back from task %d", t->tid);
-	if (r == 0)
-		tape_learn(tape, buf);
+		r = hold_put_back(turn->t, err);
+	if (r < 0)
+		return r;
+	if (io_pread_all(turn->h->mem, turn->buf, turn->size,
+		    (off_t)(turn->h->area + TAPE_AT)) < 0)
+		return err_sys(err, "cannot read a tape back from task %d", turn->t->tid);
+	tape_learn(turn->tape, turn->buf);
+	return 0;
+}
+
+int hold_play(struct hold_turn *turns, size_t n, struct err *err)
+{
+	struct err ignored = ERR_INIT;
+	int r = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		turns[i].buf = NULL;
+		hold_note(turns[i].h, turn_start(&turns[i], r < 0 ? &ignored : err), &r);
+	}
+	for (size_t i = 0; i < n; i++) {
+		if (!turns[i].h->failed)
+			hold_note(turns[i].h, turn_finish(&turns[i], r < 0 ? &ignored : err), &r);
+		free(turns[i].buf);
+	}
 	return r;
 }
 
-void hold_end(struct hold *h)
+static void unmap_areas(struct hold *h, size_t n)
+{
+	struct cave_call *c = calloc(n, sizeof(*c));
+	struct err err = ERR_INIT;
+	size_t m = 0;
+
+	for (size_t i = 0; c && i < n; i++) {
+		h[i].failed = false; /* it is tried all the same */
+		if (h[i].area)
+			c[m++] = (struct cave_call){ &h[i], h[i].by, SYS_munmap,
+				{ h[i].area, h[i].area_len }, 0 };
+	}
+	if (m && hold_call(c, m, &err) < 0)
+		err_clear(&err);
+	for (size_t i = 0; i < m; i++)
+		if (c[i].h->failed || c[i].ret < 0)
+			log_warn("%zu bytes of scratch memory stay mapped in task %d at 0x%lx",
+				c[i].h->area_len, c[i].t->tgid, (unsigned long)c[i].h->area);
+	free(c);
+}
+
+void hold_end(struct hold *h, size_t n)
 {
 	static const uint8_t zeros[CAVE_LEN];
-	const uint64_t unmap[6] = { h->area, h->area_len };
-	struct err err = ERR_INIT;
-	int64_t ret = 0;
 
-	if (h->area && (cave_call(h, h->by, SYS_munmap, unmap, &ret, &err) < 0 || ret < 0))
-		log_warn("%zu bytes of scratch memory stay mapped in task %d at 0x%lx",
-			h->area_len, h->by->tgid, (unsigned long)h->area);
-	if (h->dirty && io_pwrite_all(h->mem, zeros, sizeof(zeros), (off_t)h->cave) < 0)
-		log_warn("unused code stays in task %d at 0x%lx", h->by->tgid,
-			(unsigned long)h->cave);
-	if (h->mem >= 0)
-		close(h->mem);
-	*h = (struct hold){ .mem = -1 };
+	unmap_areas(h, n);
+	for (size_t i = 0; i < n; i++) {
+		if (h[i].dirty && io_pwrite_all(h[i].mem, zeros, sizeof(zeros), (off_t)h[i].cave) < 0)
+			log_warn("unused code stays in task %d at 0x%lx", h[i].by->tgid,
+				(unsigned long)h[i].cave);
+		if (h[i].mem >= 0)
+			close(h[i].mem);
+		h[i] = (struct hold){ .mem = -1 };
+	}
 }

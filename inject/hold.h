@@ -32,14 +32,33 @@ struct hold {
 	int mem; /* /proc/PID/mem, read-write */
 	int marker; /* the ignored signal */
 	bool dirty; /* the cave is written */
+	bool failed; /* a step of it failed; only hold_end() may follow */
 };
 
-/* Maps the scratch area by thread t (seized with PTRACE_O_TRACESYSGOOD). On failure nothing remains. */
-int hold_begin(struct hold *h, struct tracee *t, struct err *err) must_use;
+/* A tape for one thread of a held process. */
+struct hold_turn {
+	struct hold *h;
+	struct tracee *t;
+	struct tape *tape;
+	uint8_t *buf; /* hold_play()'s own */
+	size_t size;
+};
+
 /*
- * Plays the tape in thread t of the held process; its results are in the tape then. Calls that
- * failed are the rooms' business (tape_check() is not called). The tape grows by its own last calls.
+ * All three work on n processes at once: a step is begun in every one of them before the first is
+ * waited for, so that n processes take little longer than one. When one fails, the step is still
+ * brought to its end in the others, and the first error is returned.
  */
-int hold_play(struct hold *h, struct tracee *t, struct tape *tape, struct err *err) must_use;
-/* Unmaps the area and clears the cave. Warns where something has to stay. */
-void hold_end(struct hold *h);
+
+/*
+ * Maps the scratch areas, h[i] by thread t[i] (seized with PTRACE_O_TRACESYSGOOD). On failure
+ * nothing remains.
+ */
+int hold_begin(struct hold *h, struct tracee *const *t, size_t n, struct err *err) must_use;
+/*
+ * Plays the tapes, one for each hold at most; their results are in them then. Calls that failed are
+ * the rooms' business (tape_check() is not called). A tape grows by its own last calls.
+ */
+int hold_play(struct hold_turn *turns, size_t n, struct err *err) must_use;
+/* Unmaps the areas and clears the caves. Warns where something has to stay. */
+void hold_end(struct hold *h, size_t n);

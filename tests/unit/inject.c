@@ -99,7 +99,7 @@ static void test_hold(pid_t pid, int want, int term, const char *name)
 	int r = stop(&t, pid, &err);
 
 	ok(r == 0, "stop", &err);
-	r = r < 0 ? r : hold_begin(&h, &t, &err);
+	r = r < 0 ? r : hold_begin(&h, &(struct tracee *){ &t }, 1, &err);
 	ok(r == 0, "hold_begin", &err);
 	if (r < 0)
 		return;
@@ -109,13 +109,13 @@ static void test_hold(pid_t pid, int want, int term, const char *name)
 		d = tape_room(tape, 64);
 		b = tape_call(tape, "test", 0, SYS_rt_sigprocmask, T(0), T(0), T_DATA(d), T(8));
 		c = tape_call(tape, "test", 0, SYS_getpgid, T_RESULT(a));
-		r = hold_play(&h, &t, tape, &err);
+		r = hold_play(&(struct hold_turn){ .h = &h, .t = &t, .tape = tape }, 1, &err);
 		memcpy(&got, tape_at(tape, d), 8);
 		ok(r == 0 && tape_result(tape, a) == pid && tape_result(tape, b) == 0 &&
 				tape_result(tape, c) == getpgid(pid) && got != 0,
 			"play", &err);
 	}
-	hold_end(&h);
+	hold_end(&h, 1);
 	tracee_release(&t);
 	tape_free(tape);
 	if (term) {

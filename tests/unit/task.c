@@ -322,18 +322,19 @@ static int ask_all(struct view *v, struct look *l, struct err *err)
 	struct tape *t = tape_new();
 	struct cue cues[MAX_FACETS];
 	struct hold h;
-	int r = hold_begin(&h, &v->tracee, err);
+	int r = hold_begin(&h, &(struct tracee *){ &v->tracee }, 1, err);
 
 	if (r == 0) {
 		for (size_t f = 0; facets[f] && r == 0; f++)
 			if (facets[f]->ask && is_ours(facets[f]))
 				r = facets[f]->ask(t, l, &cues[f], err);
 		if (r == 0)
-			r = hold_play(&h, &v->tracee, t, err);
+			r = hold_play(&(struct hold_turn){ .h = &h, .t = &v->tracee, .tape = t }, 1,
+				err);
 		for (size_t f = 0; facets[f] && r == 0; f++)
 			if (facets[f]->learn && is_ours(facets[f]))
 				r = facets[f]->learn(t, l, &cues[f], err);
-		hold_end(&h);
+		hold_end(&h, 1);
 	}
 	tape_free(t);
 	return r;
