@@ -4,6 +4,7 @@
  * feature is not there yet is refused by name when the command would heed it, never ignored; one
  * which belongs to other commands is left alone, because configuration files serve all of them.
  */
+#include "options/outside.h"
 #include "options/table.h"
 
 /* Whether the setting asks for something: --no-X and empty lists do not. */
@@ -77,6 +78,11 @@ int options_check(struct options *o, struct err *err)
 			"command '%s' is not supported by this version of torpor", command->name);
 	for (const struct option_spec *s = option_specs; s->name; s++) {
 		r = check_option(o, s, err);
+		if (r < 0)
+			return r;
+	}
+	if (o->command == CMD_DUMP || o->command == CMD_RESTORE) {
+		r = outside_check(o, err);
 		if (r < 0)
 			return r;
 	}

@@ -4,3 +4,4 @@
 #include "kinds/kind.h"
 
 extern const struct file_kind file_kind_inet;
+extern const struct file_kind file_kind_unix;
