@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #ifndef SO_PEERGROUPS
 #define SO_PEERGROUPS 59
@@ -90,6 +91,22 @@ static void fill_state(const struct fd_look *l, const struct unix_space *space,
 	}
 }
 
+/* Of a peer that is no more, which still has a name. */
+static void collect_lost_name(const struct fd_look *l, const UnixSkEntry *e)
+{
+	struct sockaddr_un sa;
+	socklen_t len = sizeof(sa);
+	TorporUnixEntry *x;
+
+	if (e->peer || getpeername(l->dup, (struct sockaddr *)&sa, &len) < 0 ||
+		len <= sizeof(sa_family_t))
+		return;
+	x = unix_want_extra(l->world, e->id);
+	x->has_lost_name = true;
+	x->lost_name.len = len - sizeof(sa_family_t);
+	x->lost_name.data = arena_memdup(l->world->arena, sa.sun_path, x->lost_name.len);
+}
+
 static int unix_collect(const struct fd_look *l, FileEntry *fe, struct err *err)
 {
 	UnixSkEntry *e = arena_msg(l->world->arena, UnixSkEntry, unix_sk_entry);
@@ -115,6 +132,7 @@ static int unix_collect(const struct fd_look *l, FileEntry *fe, struct err *err)
 		r = collect_peer(l, fe->id, err);
 	if (r < 0)
 		return r;
+	collect_lost_name(l, e);
 	s->entry = e;
 	s->who = arena_strdup(l->world->arena, who);
 	fe->usk = e;
@@ -140,6 +158,9 @@ static void check_extra(const struct world *w, const FileEntry *fe, const char *
 			x->peer->n_groups);
 	if (x->path && x->path[0] != '/')
 		finding_add(f, "unix-path", SEV_ERROR, 0, "%s lies at a relative path", what);
+	if (x->lost_name.len > UNIX_NAME_MAX + 1)
+		finding_add(f, "unix-name", SEV_ERROR, 0, "%s had a peer with a name of %zu bytes", what,
+			x->lost_name.len);
 	for (size_t i = 0; i < x->n_packets; i++)
 		if (x->packets[i]->name.len > UNIX_NAME_MAX + 1)
 			finding_add(f, "unix-sender", SEV_ERROR, 0,

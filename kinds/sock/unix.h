@@ -37,8 +37,6 @@ struct unix_seen {
 	struct unix_seen *next_named; /* another one with the same name */
 	struct unix_seen *clients, *next_client; /* those whose peer this one is */
 	struct unix_seen *listener; /* waits to be accepted by it */
-	uint32_t unread; /* bytes in that connection, which nobody can read */
-	bool lost_unread; /* listening: a client that is gone again left bytes */
 	/* of the tree: */
 	UnixSkEntry *entry;
 	char *who; /* "task 42 (x), descriptor 7" */
@@ -118,6 +116,7 @@ struct unix_plan {
 	struct unix_bound {
 		struct unix_bound *next;
 		char *path; /* removed again when the restore fails */
+		struct stat old; /* the dead socket that was there, st_nlink 0 for none */
 	} *bound;
 	struct table *used; /* sockets bound to files when the restore began, by inode; or NULL */
 	int hidden; /* a detached tmpfs for names that are gone; -1 none yet */

@@ -178,61 +178,6 @@ static int bind_hidden(struct unix_plan *p, int fd, const char *name, size_t len
 	return stand_back(&s, r, err);
 }
 
-static void note_bound(struct unix_plan *p, const char *path)
-{
-	struct unix_bound *b = arena_new_of(p->m->arena, struct unix_bound);
-
-	b->path = arena_strdup(p->m->arena, path);
-	b->next = p->bound;
-	p->bound = b;
-}
-
-static int move_out(struct unix_plan *p, const char *folder, const char *name, const char *path,
-	struct err *err)
-{
-	char from[PATH_MAX + UNIX_NAME_MAX + 2];
-	struct stat st;
-
-	snprintf(from, sizeof(from), "%s/%s", folder, name);
-	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
-		return err_target(err, EEXIST, "'%s' exists and is no socket", path);
-	if (rename(from, path) < 0)
-		return err_sys(err, "cannot move a unix socket to '%s'", path);
-	note_bound(p, path);
-	return 0;
-}
-
-static int bind_and_move(struct unix_plan *p, int fd, const char *name, size_t len,
-	const char *path, struct err *err)
-{
-	auto_free char *folder = NULL;
-	auto_close int dir = -1;
-	struct stance s = { -1, -1 };
-	const char *slash = strrchr(path, '/');
-	int r;
-
-	if (asprintf(&folder, "%.*s/.torpor-XXXXXX", (int)(slash - path), path) < 0)
-		return err_nomem(err);
-	if (!mkdtemp(folder))
-		return err_sys(err, "cannot make a folder beside '%s'", path);
-	dir = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	r = dir < 0 ? err_sys(err, "cannot open '%s'", folder) : stand_in(&s, dir, true, err);
-	if (r == 0) {
-		make_parents(name);
-		r = plain_bind(fd, name, len);
-		if (r < 0)
-			r = err_sysn(err, -r, "cannot bind a unix socket to '%s'", name);
-	}
-	r = stand_back(&s, r, err);
-	if (r == 0)
-		r = move_out(p, folder, name, path, err);
-	if (dir >= 0 && stand_in(&s, dir, true, NULL) == 0)
-		remove_parents(name);
-	stand_back(&s, 0, NULL);
-	(void)!rmdir(folder);
-	return r;
-}
-
 /* ---- files of sockets that are no more ---- */
 
 struct used_ctx {
@@ -273,14 +218,14 @@ static int read_used(struct unix_plan *p, struct err *err)
 	return r < 0 ? r : sock_diag_unix(diag, note_used, &c, err);
 }
 
-/* Removes the file of a socket that nobody has any more. */
-static int remove_stale(struct unix_plan *p, const char *name, struct err *err)
+/* Removes the file of a socket that nobody has any more; *old tells what it was. */
+static int remove_stale(struct unix_plan *p, const char *name, struct stat *old, struct err *err)
 {
 	struct stat st;
 	int r;
 
 	if (lstat(name, &st) < 0)
-		return err_sys(err, "cannot look at '%s'", name);
+		return errno == ENOENT ? 0 : err_sys(err, "cannot look at '%s'", name);
 	if (!S_ISSOCK(st.st_mode))
 		return err_target(err, EADDRINUSE, "a unix socket was bound to '%s', which is no socket now",
 			name);
@@ -291,16 +236,76 @@ static int remove_stale(struct unix_plan *p, const char *name, struct err *err)
 		return err_target(err, EADDRINUSE, "the unix socket '%s' is in use by another process", name);
 	if (unlink(name) < 0)
 		return err_sys(err, "cannot replace the old unix socket '%s'", name);
+	*old = st;
 	return 0;
+}
+
+static void note_bound(struct unix_plan *p, const char *path, const struct stat *old)
+{
+	struct unix_bound *b = arena_new_of(p->m->arena, struct unix_bound);
+
+	b->old = *old;
+	b->path = arena_strdup(p->m->arena, path);
+	b->next = p->bound;
+	p->bound = b;
+}
+
+static int move_out(struct unix_plan *p, const char *folder, const char *name, const char *path,
+	struct err *err)
+{
+	char from[PATH_MAX + UNIX_NAME_MAX + 2];
+	struct stat old = { 0 };
+	int r;
+
+	snprintf(from, sizeof(from), "%s/%s", folder, name);
+	r = remove_stale(p, path, &old, err);
+	if (r < 0)
+		return r;
+	if (rename(from, path) < 0)
+		return err_sys(err, "cannot move a unix socket to '%s'", path);
+	note_bound(p, path, &old);
+	return 0;
+}
+
+static int bind_and_move(struct unix_plan *p, int fd, const char *name, size_t len,
+	const char *path, struct err *err)
+{
+	auto_free char *folder = NULL;
+	auto_close int dir = -1;
+	struct stance s = { -1, -1 };
+	const char *slash = strrchr(path, '/');
+	int r;
+
+	if (asprintf(&folder, "%.*s/.torpor-XXXXXX", (int)(slash - path), path) < 0)
+		return err_nomem(err);
+	if (!mkdtemp(folder))
+		return err_sys(err, "cannot make a folder beside '%s'", path);
+	dir = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	r = dir < 0 ? err_sys(err, "cannot open '%s'", folder) : stand_in(&s, dir, true, err);
+	if (r == 0) {
+		make_parents(name);
+		r = plain_bind(fd, name, len);
+		if (r < 0)
+			r = err_sysn(err, -r, "cannot bind a unix socket to '%s'", name);
+	}
+	r = stand_back(&s, r, err);
+	if (r == 0)
+		r = move_out(p, folder, name, path, err);
+	if (dir >= 0 && stand_in(&s, dir, true, NULL) == 0)
+		remove_parents(name);
+	stand_back(&s, 0, NULL);
+	(void)!rmdir(folder);
+	return r;
 }
 
 static int bind_here(struct unix_plan *p, int fd, const char *name, size_t len, struct err *err)
 {
 	char path[PATH_MAX + UNIX_NAME_MAX + 2] = "";
+	struct stat old = { 0 };
 	int r = plain_bind(fd, name, len);
 
 	if (r == -EADDRINUSE) {
-		r = remove_stale(p, name, err);
+		r = remove_stale(p, name, &old, err);
 		if (r < 0)
 			return r;
 		r = plain_bind(fd, name, len);
@@ -310,7 +315,7 @@ static int bind_here(struct unix_plan *p, int fd, const char *name, size_t len, 
 	if (name[0] != '/' && getcwd(path, PATH_MAX))
 		strcat(path, "/");
 	strncat(path, name, UNIX_NAME_MAX);
-	note_bound(p, path);
+	note_bound(p, path, &old);
 	return 0;
 }
 
@@ -386,15 +391,30 @@ int unix_bind_sender(struct unix_plan *p, int fd, const void *name, size_t len, 
 	if (text[0])
 		return bind_hidden(p, fd, text, strlen(text), err);
 	r = plain_bind(fd, name, len);
-	return r < 0 ? err_sysn(err, -r, "cannot bind a unix socket to the abstract name '@%.*s' of one "
-		"that has sent something", (int)(len - 1), (const char *)name + 1) : 0;
+	if (r == -EADDRINUSE) {
+		log_warn("'@%.*s', a unix socket that is gone, is somebody else's name now: what came from "
+			"it will be nameless", (int)(len - 1), (const char *)name + 1);
+		return 0;
+	}
+	return r < 0 ? err_sysn(err, -r, "cannot bind a unix socket to the abstract name '@%.*s'",
+		(int)(len - 1), (const char *)name + 1) : 0;
+}
+
+/* As it was before the restore: nothing, or the file of a dead socket. */
+static void unbind(const struct unix_bound *b)
+{
+	if (unlink(b->path) < 0 && errno != ENOENT)
+		log_warn("the unix socket '%s' cannot be removed and stays", b->path);
+	else if (b->old.st_nlink && (mknod(b->path, b->old.st_mode, 0) < 0 ||
+			chown(b->path, b->old.st_uid, b->old.st_gid) < 0 ||
+			chmod(b->path, b->old.st_mode & 07777) < 0))
+		log_warn("the dead unix socket '%s' cannot be put back", b->path);
 }
 
 void unix_unbind_all(struct unix_plan *p)
 {
 	for (const struct unix_bound *b = p->m->complete ? NULL : p->bound; b; b = b->next)
-		if (unlink(b->path) < 0 && errno != ENOENT)
-			log_warn("the unix socket '%s' cannot be removed and stays", b->path);
+		unbind(b);
 	for (struct unix_door *d = p->doors; d; d = d->next)
 		if (d->fd >= 0)
 			close(take_fd(&d->fd));

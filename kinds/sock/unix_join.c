@@ -309,32 +309,53 @@ static int late_mail(struct join *j, struct unix_made *u, struct err *err)
 }
 
 /* connect(2) to the name of a peer outside. */
-static int connect_out(int fd, const UnixSkEntry *peer, struct err *err)
+static int connect_out(const struct unix_made *u, int fd, struct err *err)
 {
+	const UnixSkEntry *peer = u->peer->e;
 	struct unix_address a = { .file = -1, .len = peer->name.len };
-	char what[160];
+	char what[160], where[160];
 	int r;
 
 	if (!a.len || a.len > sizeof(a.name))
-		return err_unsupported(err, "%s is outside and has no name, so nobody can connect to it; "
-			"--inherit-fd can give the connection back", unix_say(peer, what, sizeof(what)));
+		return err_unsupported(err, "%s was connected to a socket outside (%u) that has no name; "
+			"--inherit-fd fd[N]:socket[%u] gives the connection back",
+			unix_say(u->e, what, sizeof(what)), peer->ino, u->e->ino);
 	memcpy(a.name, peer->name.data, a.len);
 	r = unix_connect(fd, &a, err);
-	return r < 0 ? err_while(err, "connecting to %s outside", unix_say(peer, what, sizeof(what))) : 0;
+	return r < 0 ? err_while(err, "connecting to %s outside", unix_say(peer, where, sizeof(where))) :
+		0;
 }
 
-/* To a socket that closes at once. */
-static int connect_lost(int fd, struct err *err)
+/* To a socket of that name which closes at once. */
+static int connect_lost(struct join *j, const struct unix_made *u, int fd, struct err *err)
 {
+	UnixSkEntry e = UNIX_SK_ENTRY__INIT;
+	struct unix_address a = { .file = -1 };
 	struct sockaddr_un sa = { .sun_family = AF_UNIX };
-	socklen_t len = sizeof(sa);
 	auto_close int peer = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	socklen_t len = sizeof(sa);
+	int r;
 
-	if (peer < 0 || bind(peer, (struct sockaddr *)&sa, sizeof(sa_family_t)) < 0 ||
-		getsockname(peer, (struct sockaddr *)&sa, &len) < 0 ||
-		connect(fd, (struct sockaddr *)&sa, len) < 0)
-		return err_sys(err, "cannot connect a unix socket to one that is gone");
-	return 0;
+	e.name = u->x->lost_name;
+	if (peer < 0)
+		return err_sys(err, "cannot make a unix socket");
+	if (!e.name.len) {
+		/* It had none; an abstract name of the kernel's choice is as good as any. */
+		if (bind(peer, (struct sockaddr *)&sa, sizeof(sa_family_t)) < 0 ||
+			getsockname(peer, (struct sockaddr *)&sa, &len) < 0)
+			return err_sys(err, "cannot bind a unix socket");
+		e.name.data = (uint8_t *)sa.sun_path;
+		e.name.len = len - sizeof(sa_family_t);
+	} else {
+		r = unix_bind_sender(j->p, peer, e.name.data, e.name.len, err);
+		if (r < 0)
+			return r;
+	}
+	r = unix_address_of(peer, &e, &a, err);
+	if (r == 0)
+		r = unix_connect(fd, &a, err);
+	unix_address_done(&a);
+	return r;
 }
 
 static int connect_dgram(struct join *j, struct unix_made *u, struct err *err)
@@ -347,7 +368,7 @@ static int connect_dgram(struct join *j, struct unix_made *u, struct err *err)
 	if (r < 0)
 		return r;
 	if (u->peer && unix_is_extern(u->peer))
-		return connect_out(fd, u->peer->e, err);
+		return connect_out(u, fd, err);
 	if (u->peer) {
 		r = fd_of(j, u->peer, &to, err);
 		if (r == 0)
@@ -358,7 +379,7 @@ static int connect_dgram(struct join *j, struct unix_made *u, struct err *err)
 		return r;
 	}
 	if (u->x && u->x->has_lost_peer && u->x->lost_peer)
-		return connect_lost(fd, err);
+		return connect_lost(j, u, fd, err);
 	return 0;
 }
 
@@ -419,17 +440,13 @@ static int wait_at(struct join *j, struct unix_made *l, struct unix_made *client
 
 	if (r == 0)
 		r = unix_address_of(door, l->e, &a, err);
-	if (r == 0 && client)
+	if (r == 0)
 		r = fd_of(j, client, &fd, err);
-	else if (r == 0 && (fd = socket(AF_UNIX, (int)l->e->type | SOCK_CLOEXEC, 0)) < 0)
-		r = err_sys(err, "cannot make a unix socket");
 	/* What the accepted socket will tell of its client is not known: the task that has it now. */
 	if (r == 0)
-		r = client ? unix_connect_as(j->p, NULL, client->owner, fd, &a, err) :
-			unix_connect(fd, &a, err);
+		r = unix_connect_as(j->p, NULL, client->owner, fd, &a, err);
 	unix_address_done(&a);
-	if (client)
-		client->connected = true;
+	client->connected = true;
 	return r;
 }
 
@@ -457,7 +474,7 @@ static int wait_in(struct join *j, struct unix_made *l, struct err *err)
 	for (size_t i = 0; l->x && i < l->x->n_pending && r == 0; i++) {
 		struct unix_made *c = unix_made_by_ino(j->p, l->x->pending[i]);
 
-		if (l->x->pending[i] && (!c || c->peer != l || c->connected))
+		if (!c || c->peer != l || c->connected)
 			return err_image(err, "unix socket %u does not wait in listener %u",
 				l->x->pending[i], l->e->ino);
 		r = wait_at(j, l, c, err);
@@ -477,7 +494,7 @@ static int connect_outside(struct join *j, struct unix_made *u, struct err *err)
 	if (!unix_is_stream(u) || !u->peer || !unix_is_extern(u->peer) || u->inherited)
 		return 0;
 	r = fd_of(j, u, &fd, err);
-	return r < 0 ? r : connect_out(fd, u->peer->e, err);
+	return r < 0 ? r : connect_out(u, fd, err);
 }
 
 /* ---- end ---- */

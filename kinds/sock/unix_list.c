@@ -13,7 +13,7 @@ struct seen_list vec_of(struct unix_seen *);
 struct reading {
 	struct unix_space *s;
 	struct arena *arena;
-	struct seen_list all, orphans; /* with and without an inode */
+	struct seen_list all;
 };
 
 static uint64_t hash_name(const void *name, size_t len)
@@ -54,10 +54,6 @@ static int note_socket(const void *payload, size_t len, void *ctx, struct err *e
 	if (u->d.n_icons)
 		u->icons = arena_memdup(r->arena, u->d.icons, u->d.n_icons * sizeof(*u->icons));
 	u->d.icons = NULL;
-	if (!u->d.ino) {
-		vec_push(&r->orphans, u);
-		return 0;
-	}
 	vec_push(&r->all, u);
 	table_put(r->s->ns->seen, sock_key(r->s->ns, BY_INO, u->d.ino), u);
 	if (u->d.name_len) {
@@ -85,16 +81,6 @@ static void link_sockets(struct reading *r)
 				client->listener = u;
 		}
 	}
-	/* Connections nobody has accepted: their peer is the client, their name the listener's. */
-	vec_each(at, &r->orphans) {
-		struct unix_seen *u = *at, *client = unix_seen_by_ino(r->s, u->d.peer);
-
-		if (client)
-			client->unread = u->d.rqueue;
-		for (struct unix_seen *l = client || !u->d.rqueue ? NULL :
-			unix_seen_by_name(r->s, u->d.name, u->d.name_len); l; l = l->next_named)
-			l->lost_unread = true;
-	}
 }
 
 static int read_list(const struct fd_look *l, struct unix_space *s, struct err *err)
@@ -108,7 +94,6 @@ static int read_list(const struct fd_look *l, struct unix_space *s, struct err *
 	if (e == 0)
 		link_sockets(&r);
 	vec_done(&r.all);
-	vec_done(&r.orphans);
 	return e;
 }
 

@@ -344,18 +344,18 @@ struct unix_door *unix_find_door(struct unix_plan *p, const UnixSkEntry *e)
 }
 
 /* For connections whose listener is gone: one that closes when the restore ends. */
-static int make_door(struct unix_plan *p, const struct unix_made *accepted, struct unix_door **ret,
-	struct err *err)
+static int make_door(struct unix_plan *p, const UnixSkEntry *e, const TorporUnixEntry *x,
+	struct unix_door **ret, struct err *err)
 {
 	struct unix_door *d = arena_new_of(p->m->arena, struct unix_door);
 	int r;
 
-	*d = (struct unix_door){ .next = p->doors, .e = accepted->e, .fd = -1 };
+	*d = (struct unix_door){ .next = p->doors, .e = e, .fd = -1 };
 	p->doors = d;
-	table_put(&p->m->made, door_key(accepted->e), d);
-	r = new_socket(accepted->e, &d->fd, err);
+	table_put(&p->m->made, door_key(e), d);
+	r = new_socket(e, &d->fd, err);
 	if (r == 0)
-		r = unix_bind(p, d->fd, accepted->e, accepted->x, err);
+		r = unix_bind(p, d->fd, e, x, err);
 	if (r == 0 && listen(d->fd, 1) < 0)
 		r = err_sys(err, "cannot listen for a unix connection");
 	*ret = d;
@@ -414,6 +414,14 @@ static struct unix_made *accepted_of(struct unix_plan *p, struct unix_made *u)
 	return !u->e->name.len || unix_find_door(p, v->e) ? v : u;
 }
 
+/* The name of a peer that is gone, for a socket that stands in for it. */
+static int bind_lost(struct unix_plan *p, const struct unix_made *u, int fd, struct err *err)
+{
+	if (!u->x || !u->x->has_lost_name)
+		return 0;
+	return unix_bind_sender(p, fd, u->x->lost_name.data, u->x->lost_name.len, err);
+}
+
 /* A connection of which one end, at least, has a name. */
 static int make_named(struct unix_plan *p, struct unix_made *u, struct err *err)
 {
@@ -422,7 +430,7 @@ static int make_named(struct unix_plan *p, struct unix_made *u, struct err *err)
 	int r = 0, end = -1;
 
 	if (!d)
-		r = make_door(p, accepted, &d, err);
+		r = make_door(p, accepted->e, accepted->x, &d, err);
 	if (r == 0)
 		r = new_socket(accepted->e, &end, err);
 	if (r < 0)
@@ -432,12 +440,58 @@ static int make_named(struct unix_plan *p, struct unix_made *u, struct err *err)
 	if (client) {
 		client->made = client->connected = true;
 		r = dress(p, client, end, err);
+	} else {
+		r = bind_lost(p, accepted, end, err);
 	}
 	if (r == 0)
 		r = through_door(p, d, end, &accepted->fd, peer_of(accepted),
 			client ? peer_of(client) : NULL, client ? client->owner : accepted->owner, err);
 	/* It has its name from the listener. */
 	return r < 0 ? r : sockopts_early(p->m, accepted->fe->id, accepted->fd, accepted->e->opts, err);
+}
+
+/* Somebody else has the abstract name by now. */
+static bool is_taken(const UnixSkEntry *e)
+{
+	auto_close int fd = socket(AF_UNIX, (int)e->type | SOCK_CLOEXEC, 0);
+	struct unix_address a = { .file = -1, .len = e->name.len };
+	struct sockaddr_un sa;
+	size_t len;
+
+	if (fd < 0 || e->name.data[0] || a.len > sizeof(a.name))
+		return false;
+	memcpy(a.name, e->name.data, a.len);
+	len = unix_sockaddr(&a, -1, &sa, sizeof(sa));
+	return bind(fd, (struct sockaddr *)&sa, (socklen_t)len) < 0 && errno == EADDRINUSE;
+}
+
+/* u connected to a name; what was accepted there is gone. */
+static int make_client(struct unix_plan *p, struct unix_made *u, struct err *err)
+{
+	UnixSkEntry *e = arena_msg(p->m->arena, UnixSkEntry, unix_sk_entry);
+	struct unix_door *d;
+	int r;
+
+	/* As if the name were gone as well: it may be somebody else's by now. */
+	e->type = u->e->type;
+	e->name = u->x->lost_name;
+	d = unix_find_door(p, e);
+	e->has_deleted = e->deleted = true;
+	if (!d)
+		d = unix_find_door(p, e);
+	if (!d && is_taken(e)) {
+		log_warn("a unix socket was connected to '@%.*s', which is somebody else's name now: its "
+			"lost peer will be nameless", (int)e->name.len - 1, (const char *)e->name.data + 1);
+		r = pairs_as(p, &u, 1, err);
+		return r < 0 ? r : dress(p, u, u->fd, err);
+	}
+	r = d ? 0 : make_door(p, e, NULL, &d, err);
+	if (r == 0)
+		r = new_socket(u->e, &u->fd, err);
+	if (r == 0)
+		r = dress(p, u, u->fd, err);
+	u->connected = true;
+	return r < 0 ? r : through_door(p, d, u->fd, &u->other, NULL, peer_of(u), u->owner, err);
 }
 
 /* The peer is gone: its end lives until join has filled the queue. */
@@ -447,6 +501,8 @@ static int make_half(struct unix_plan *p, struct unix_made *u, struct err *err)
 
 	if (u->e->name.len && unix_find_door(p, u->e))
 		return make_named(p, u, err);
+	if (u->x && u->x->has_lost_name && u->x->lost_name.len)
+		return make_client(p, u, err);
 	r = pairs_as(p, &u, 1, err);
 	return r < 0 ? r : dress(p, u, u->fd, err);
 }

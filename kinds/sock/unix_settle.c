@@ -66,13 +66,16 @@ static int settle_outside(struct unix_space *s, const struct unix_seen *u, struc
 		u->d.ino);
 }
 
-/* A connection nobody has accepted: only the kernel can see what was written into it. */
+/*
+ * A connection nobody has accepted: only the kernel can see what was written into it, but the
+ * sender's buffer tells that something was.
+ */
 static int settle_pending(struct unix_space *s, const struct unix_seen *u, struct err *err)
 {
-	if (u->unread)
-		return err_unsupported(err, "%s is a unix socket (socket:[%u]) which has sent %u bytes over "
-			"a connection that nobody has accepted yet; those cannot be read, try again when "
-			"it is accepted", u->who, u->d.ino, u->unread);
+	if (u->d.wqueue)
+		return err_unsupported(err, "%s is a unix socket (socket:[%u]) which has sent something "
+			"over a connection that nobody has accepted yet; that cannot be read, try again "
+			"when it is accepted", u->who, u->d.ino);
 	if (!u->listener->entry)
 		return settle_outside(s, u, u->listener, err);
 	return 0;
@@ -84,15 +87,15 @@ static int settle_listener(struct unix_space *s, const struct unix_seen *u, stru
 
 	if (!u->d.n_icons)
 		return 0;
-	if (u->lost_unread)
-		return err_unsupported(err, "%s is a unix socket (socket:[%u]) with a connection that was "
-			"closed before it was accepted but holds bytes, which cannot be read", u->who,
-			u->d.ino);
 	x = unix_want_extra(s->world, u->entry->id);
 	for (size_t i = 0; i < u->d.n_icons; i++) {
 		const struct unix_seen *client = unix_seen_by_ino(s, u->icons[i]);
 
-		if (u->icons[i] && (!client || !client->entry)) {
+		if (!u->icons[i])
+			return err_unsupported(err, "%s is a unix socket (socket:[%u]) with a connection that "
+				"its client closed before it was accepted; what it holds cannot be read, try "
+				"again when it is accepted", u->who, u->d.ino);
+		if (!client || !client->entry) {
 			if (!allowed(s, u->icons[i]))
 				return err_unsupported(err, "%s is a unix socket (socket:[%u]) in which a "
 					"process outside of the tree waits to be accepted (socket:[%u]); "

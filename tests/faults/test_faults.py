@@ -13,8 +13,8 @@ import pytest
 from box import SOURCE, Box, Failed
 from subjects import Subject
 
-DUMP_SUBJECTS = ["busy", "tree", "deleted", "stopped", "dead_leader"]
-RESTORE_SUBJECTS = ["tree", "deleted", "mem_shared", "threads", "zombies"]
+DUMP_SUBJECTS = ["busy", "tree", "deleted", "stopped", "dead_leader", "unix_named"]
+RESTORE_SUBJECTS = ["tree", "deleted", "mem_shared", "threads", "unix_named", "zombies"]
 
 
 # options with which a stage that is not always wanted is, by its predicate

@@ -20,7 +20,14 @@ from subjects import Subject
 
 HERE = Path(__file__).parent
 # started by tests of their own
-OTHERS = {"busy", "churn", "refused", "storm", "tty"}
+OTHERS = {
+    "busy",
+    "churn",
+    "refused",
+    "storm",
+    "tty",
+    "unix_outside",
+}
 # take long: only the main ways
 BIG = {"areas60000", "files10000", "threads1000"}
 NAMES = sorted(p.stem for p in HERE.glob("*.c") if p.stem not in OTHERS)
@@ -155,7 +162,6 @@ def test_shell_job(boxed: Callable[..., Any], mode: str) -> None:
 # ------------------------------------------------------------------------------------- refusal
 
 WORDS = {
-    "unix": "socket",
     "inet": "--tcp-established",
     "netlink": "socket",
     "fsopen": "file system being configured",
