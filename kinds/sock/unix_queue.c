@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * What waits in a unix socket: looked at by MSG_PEEK with SO_PEEK_OFF, so nothing is consumed. The
- * options this needs (SO_PEEK_OFF, SO_PASSCRED) are put back as they were.
+ * options this needs (SO_PEEK_OFF, SO_PASSCRED) are put back as they were, by the guard if torpor
+ * is killed.
  *
  * - Datagrams and seqpackets: one entry each, empty ones too (the kernel shows those to one peek
  *   only: net/core/datagram.c marks them).
@@ -13,6 +14,8 @@
  *   forget, a pending error.
  */
 #include "base/cleanup.h"
+#include "base/fault.h"
+#include "kinds/sock/guard.h"
 #include "kinds/sock/unix.h"
 #include <errno.h>
 #include <poll.h>
@@ -315,19 +318,30 @@ static int set_number(const struct peeker *k, int option, int value)
 	return setsockopt(k->l->dup, SOL_SOCKET, option, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
+/* Changes an option; the guard knows what it was. */
+static int change(struct peeker *k, int option, int old, int value, struct err *err)
+{
+	int r = sock_guard_note(k->l, k->l->dup, option, old, err);
+
+	if (r == 0 && value != old)
+		r = set_number(k, option, value);
+	return r < 0 && !err_is_set(err) ? cannot_look(k, r, err) : r;
+}
+
 static int begin(struct peeker *k, struct err *err)
 {
-	int fd = k->l->dup, r = 0;
+	int fd = k->l->dup, r;
 
 	k->old_off = sock_number(fd, SO_PEEK_OFF, -1);
 	k->old_cred = sock_number(fd, SO_PASSCRED, 0);
 	k->old_pidfd = sock_number(fd, SO_PASSPIDFD, 0);
-	/* A pidfd for every look would only have to be closed again. */
-	if (k->old_pidfd)
-		r = set_number(k, SO_PASSPIDFD, 0);
+	r = change(k, SO_PEEK_OFF, k->old_off, 0, err);
 	if (r == 0 && !k->old_cred)
-		r = set_number(k, SO_PASSCRED, 1);
-	return r < 0 ? cannot_look(k, r, err) : 0;
+		r = change(k, SO_PASSCRED, 0, 1, err);
+	/* A pidfd for every look would only have to be closed again. */
+	if (r == 0 && k->old_pidfd)
+		r = change(k, SO_PASSPIDFD, k->old_pidfd, 0, err);
+	return r < 0 ? r : fault_point("peek", err);
 }
 
 static int end(struct peeker *k, int done, struct err *err)
@@ -338,9 +352,19 @@ static int end(struct peeker *k, int done, struct err *err)
 		r = set_number(k, SO_PASSCRED, 0);
 	if (k->old_pidfd && r == 0)
 		r = set_number(k, SO_PASSPIDFD, k->old_pidfd);
+	sock_guard_forget(k->l->seen);
 	if (done == 0 && r < 0)
 		return err_sysn(err, -r, "%s: cannot put back the options of the unix socket", k->who);
 	return done;
+}
+
+static int look(struct peeker *k, struct err *err)
+{
+	int r = begin(k, err);
+
+	if (r == 0)
+		r = k->s->d.type == SOCK_STREAM ? save_stream(k, err) : save_packets(k, err);
+	return end(k, r, err);
 }
 
 /* 1: the queue can be looked at, 0: there is none. */
@@ -383,10 +407,7 @@ int unix_peek(const struct fd_look *l, FileEntry *fe, struct err *err)
 		return more;
 	r = room_for(&k, FIRST_ROOM, err);
 	if (r == 0)
-		r = begin(&k, err);
-	if (r == 0)
-		r = end(&k, k.s->d.type == SOCK_STREAM ? save_stream(&k, err) : save_packets(&k, err),
-			err);
+		r = look(&k, err);
 	free(k.buf);
 	if (r == 0 && !k.n_said && unix_extra(l->world, fe->id))
 		unix_want_extra(l->world, fe->id)->n_packets = 0;

@@ -8,6 +8,7 @@
  * a listener of the tree, which are lost.
  */
 #include "base/log.h"
+#include "kinds/sock/guard.h"
 #include "kinds/sock/unix.h"
 #include "options/outside.h"
 #include <sys/socket.h>
@@ -136,6 +137,7 @@ int unix_settle(const struct world *w, const struct table *seen, struct err *err
 	const struct entry_list *list = &w->entries[IMG_FILES];
 	size_t n = list->n; /* it grows by the peers outside */
 
+	sock_guard_end(seen);
 	for (size_t i = 0; i < n; i++) {
 		const UnixSkEntry *e = ((FileEntry *)list->at[i]->msg)->usk;
 		int r = 0;

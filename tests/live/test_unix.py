@@ -132,6 +132,25 @@ def test_stream_by_name(boxed: Callable[..., Any]) -> None:
     boxed(stream_by_name)
 
 
+# ------------------------------------------------------------------------------------- unharmed
+
+
+def cut_off(box: Box, how: str) -> None:
+    """torpor fails or dies while options of a socket are different: they are put back."""
+    s = Subject(box, "unix_pairs")
+    s.start()
+    done = box.torpor(*s.dump_command(), env={"TORPOR_FAULT": f"peek{how}"})
+    if done.status != (-9 if how else 1):
+        raise Failed(f"dump ended with {done.status}")
+    s.expect_tasks()
+    s.finish()
+
+
+@pytest.mark.parametrize("how", ["", "=kill"], ids=["fails", "dies"])
+def test_cut_off(boxed: Callable[..., Any], how: str) -> None:
+    boxed(cut_off, how=how)
+
+
 # -------------------------------------------------------------------------------------- refused
 
 

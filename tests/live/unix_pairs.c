@@ -204,6 +204,12 @@ static void check_ends(void)
 	text_is(&g, "last");
 	CHECK(recv(p[RESET][0], &c, 1, 0) < 0 && errno == ECONNRESET);
 	SAME(sock_int(p[OFF][1], SO_PEEK_OFF), 3);
+	for (int i = 0; i < N; i++) {
+		if (i != GONE && i != RESET && i != KID)
+			SAME(sock_int(p[i][1], SO_PASSCRED), i == STREAM);
+		if (i != GONE && i != RESET && i != OFF && i != KID)
+			SAME(sock_int(p[i][1], SO_PEEK_OFF), -1);
+	}
 	SAME(sock_int(p[OFF][1], SO_SNDBUF), 40000);
 	SAME(sock_int(p[OFF][0], SO_SNDBUF), sock_int(p[STREAM][0], SO_SNDBUF));
 	CHECK(getsockopt(p[OFF][1], SOL_SOCKET, SO_RCVTIMEO, &tv, &len) == 0);
