@@ -57,27 +57,27 @@ static const struct sockopt ip_table[] = {
 	IP4(IP_BIND_ADDRESS_NO_PORT, 4, LATE, 0),
 	IP4(IP_RECVFRAGSIZE, 4, LATE, 0),
 	IP4(IP_RECVERR_RFC4884, 4, LATE, 0),
+	IP4(IP_MULTICAST_LOOP, 4, EARLY, 1),
+	IP4(IP_MULTICAST_ALL, 4, EARLY, 1),
 	IP4(IP_UNICAST_IF, 4, EARLY, 0),
 	IP4(IP_LOCAL_PORT_RANGE, 4, LATE, 0),
 };
 
-/* Streams have no groups. */
+/* Not of streams. */
 static const struct sockopt ip_group_table[] = {
 	IP4(IP_MULTICAST_IF, 4, EARLY, 0),
 	IP4(IP_MULTICAST_TTL, 4, EARLY, 1),
-	IP4(IP_MULTICAST_LOOP, 4, EARLY, 1),
-	IP4(IP_MULTICAST_ALL, 4, EARLY, 1),
 };
 
 static const struct sockopt ipv6_group_table[] = {
 	IP6(IPV6_MULTICAST_IF, 4, EARLY, 0),
 	IP6(IPV6_MULTICAST_HOPS, 4, EARLY, 1),
-	IP6(IPV6_MULTICAST_LOOP, 4, EARLY, 1),
-	IP6(IPV6_MULTICAST_ALL, 4, EARLY, 1),
 };
 
 static const struct sockopt ipv6_table[] = {
 	IP6(IPV6_UNICAST_HOPS, 4, EARLY, 64),
+	IP6(IPV6_MULTICAST_LOOP, 4, EARLY, 1),
+	IP6(IPV6_MULTICAST_ALL, 4, EARLY, 1),
 	IP6(IPV6_MTU_DISCOVER, 4, EARLY, IPV6_PMTUDISC_WANT),
 	IP6(IPV6_RECVERR, 4, LATE, 0),
 	IP6(IPV6_RECVERR_RFC4884, 4, LATE, 0),

@@ -33,11 +33,13 @@ BIG = {"areas60000", "files10000", "threads1000"}
 NAMES = sorted(p.stem for p in HERE.glob("*.c") if p.stem not in OTHERS)
 # in a network namespace of their own, with these options
 NET = {
+    "inet_options": ("--tcp-established",),
+    "inet_sockets": (),
     "tcp_halves": ("--tcp-established",),
     "tcp_streams": ("--tcp-established",),
 }
 # whose connections end when they are killed after -R or -s: they cannot come back
-CONNECTED = {"tcp_halves", "tcp_streams"}
+CONNECTED = {"inet_options", "tcp_halves", "tcp_streams"}
 STATIC = ["mem_private", "pipes", "robust_rseq", "threads", "tree"]
 
 
