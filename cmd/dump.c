@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "cmd/command.h"
 #include "cmd/figures.h"
+#include "cmd/leftovers.h"
 #include "snapshot/stats.h"
 
 static DumpStatsEntry stats_of(const struct dump_figures *f)
@@ -42,17 +43,19 @@ static void print_people(const struct dump_figures *f, const char *done)
 	putchar('\n');
 }
 
-static void print_json(const struct dump_figures *f)
+static void print_json(const struct dump_figures *f, int images_fd)
 {
 	printf("{\"ok\": true, \"tasks\": %zu, \"threads\": %zu, \"image_bytes\": %lu, "
 	       "\"pages_scanned\": %lu, \"pages_written\": %lu, \"pages_skipped_parent\": %lu, "
 	       "\"freezing_us\": %lu, "
-	       "\"frozen_us\": %lu, \"total_us\": %lu}\n",
+	       "\"frozen_us\": %lu, \"total_us\": %lu, \"left\": ",
 		f->tasks, f->threads, (unsigned long)f->image_bytes,
 		(unsigned long)f->pages.scanned, (unsigned long)f->pages.written,
 		(unsigned long)f->pages.skipped_parent,
 		(unsigned long)f->freezing_us, (unsigned long)f->frozen_us,
 		(unsigned long)f->total_us);
+	print_left(stdout, images_fd, true);
+	puts("}");
 }
 
 /* How the two are said. */
@@ -79,11 +82,13 @@ static int run(const struct call *call, const struct kind_of_dump *kind, struct 
 	log_info("%s complete: tasks %zu, threads %zu, frozen %lu us", kind->verb, f.tasks, f.threads,
 		(unsigned long)f.frozen_us);
 	if (o->json)
-		print_json(&f);
+		print_json(&f, call->images_fd);
 	else if (wants_figures(o))
 		print_people(&f, kind->done);
 	if (o->display_stats)
 		stats_print_dump(stdout, &stats);
+	if (!o->json && !o->as_criu)
+		print_left(stdout, call->images_fd, false);
 	return 0;
 }
 

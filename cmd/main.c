@@ -32,6 +32,7 @@ static const struct entry entries[] = {
 	{ CMD_CHECK, cmd_check, false },
 	{ CMD_SHOW, cmd_show, true },
 	{ CMD_PLAN, cmd_plan, true },
+	{ CMD_LEFTOVERS, cmd_leftovers, false },
 	{ CMD_VERSION, cmd_version, false },
 	{ CMD_HELP, cmd_help, false },
 };

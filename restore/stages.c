@@ -19,6 +19,7 @@
  */
 #include "base/io.h"
 #include "kinds/mem/mm.h"
+#include "names/leftovers.h"
 #include "pages/filter.h"
 #include "restore/ctx.h"
 #include "snapshot/check.h"
@@ -139,6 +140,8 @@ int restore_run(const struct options *o, int images_dirfd, int workdir_fd, stage
 	ret->total_us = clock_us() - rs.start_us;
 	if (rs.files)
 		file_store_free(rs.files);
+	if (r == 0)
+		leftovers_take_back(rs.images, rs.world->inventory->dump_criu_run_id);
 	mm_legacies_free(rs.legacies);
 	vec_done(&rs.flows);
 	if (rs.layout.send_fd >= 0)

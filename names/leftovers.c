@@ -1,0 +1,386 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* See names/leftovers.h. */
+#include "names/leftovers.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "base/table.h"
+#include "image/image.h"
+#include "kernel/nft.h"
+#include "names/netlock.h"
+#include "proto/messages.h"
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define TABLE_PREFIX "CRIU-"
+
+struct hunt {
+	struct leftovers *found;
+	bool everywhere;
+	const char *table; /* of the images in the directory, when only one is asked for */
+	const char *directory;
+};
+
+static char *keep(struct leftovers *l, const char *text)
+{
+	return text ? arena_strdup(l->arena, text) : NULL;
+}
+
+/* ---- journals ---- */
+
+/* Run id of complete images in the directory, "" if there are none. */
+static void complete_run(int dirfd, struct arena *a, const char **ret)
+{
+	struct image_set *set = NULL;
+	struct image_reader *r = NULL;
+	InventoryEntry *inv = NULL;
+	struct err ignored = ERR_INIT;
+
+	*ret = "";
+	if (image_set_open(dirfd, false, &set, &ignored) == 0 &&
+		image_open(set, IMG_INVENTORY, 0, &r, &ignored) == 0 && r &&
+		image_next(r, a, &inv, &ignored) > 0 && inv->dump_criu_run_id)
+		*ret = inv->dump_criu_run_id;
+	image_reader_close(r);
+	image_set_close(set);
+}
+
+static bool is_same_boot(const struct journal_run *run)
+{
+	char now[37];
+
+	return journal_boot_id(now) && !strcmp(now, run->boot);
+}
+
+/* Everything of the journal that is not crossed out and still stands. */
+static int take_journal(struct hunt *h, int dirfd, const char *path, struct err *err)
+{
+	struct leftovers *l = h->found;
+	struct journal_view view;
+	struct effect_item *items = NULL;
+	const char *complete;
+	int r = journal_read(dirfd, l->arena, &view, err);
+
+	if (r == 0 && view.effects.n) {
+		complete_run(dirfd, l->arena, &complete);
+		items = arena_array(l->arena, view.effects.n, sizeof(*items));
+		for (size_t i = 0; i < view.effects.n; i++) {
+			/* What was crossed out is not on this host, as far as looking goes. */
+			items[i].e = &view.effects.at[i].effect;
+			items[i].same_boot = is_same_boot(view.effects.at[i].run);
+		}
+		r = effects_look(items, view.effects.n, err);
+	}
+	for (size_t i = 0; r == 0 && i < view.effects.n; i++) {
+		const struct journal_effect *e = &view.effects.at[i];
+		struct leftover o = { .effect = e->effect, .state = items[i].state,
+			.directory = path, .id = e->id };
+
+		if (e->gone || items[i].state == EFFECT_ABSENT)
+			continue;
+		if (o.state == EFFECT_OURS && !view.trusted)
+			o.state = EFFECT_UNPROVEN;
+		o.needed = *complete && !strcmp(complete, e->run->id);
+		o.busy = items[i].same_boot && e->run->pid != getpid() && e->run->since &&
+			journal_process_start(e->run->pid) == e->run->since;
+		vec_push(&l->list, o);
+	}
+	vec_done(&view.effects);
+	return r < 0 ? err_while(err, "looking into '%s'", path) : 0;
+}
+
+static int take_index(struct hunt *h, struct err *err)
+{
+	auto_dir DIR *dir = opendir(JOURNAL_INDEX);
+	struct dirent *d;
+	int r = 0;
+
+	while (dir && r == 0 && (d = readdir(dir))) {
+		char path[PATH_MAX];
+		ssize_t n = readlinkat(dirfd(dir), d->d_name, path, sizeof(path) - 1);
+		auto_close int fd = -1;
+
+		if (n <= 0)
+			continue;
+		path[n] = '\0';
+		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd < 0 || faccessat(fd, JOURNAL_NAME, F_OK, 0) < 0)
+			h->found->index_dead++;
+		else
+			r = take_journal(h, fd, keep(h->found, path), err);
+	}
+	return r;
+}
+
+/* ---- names ---- */
+
+static bool is_known(const struct leftovers *l, const struct effect *e)
+{
+	vec_each(o, &l->list)
+		if (o->effect.kind == e->kind && o->effect.path && !strcmp(o->effect.path, e->path) &&
+			(e->kind == EFFECT_LINK || (o->effect.ino == e->ino &&
+				o->effect.dev == e->dev)))
+			return true;
+	return false;
+}
+
+static void add_named(struct hunt *h, const struct effect *e, bool belongs)
+{
+	struct leftover o = { .effect = *e, .state = belongs ? EFFECT_OURS : EFFECT_UNPROVEN,
+		.directory = belongs ? h->directory : NULL, .needed = belongs };
+
+	if (is_known(h->found, e))
+		return;
+	o.effect.path = keep(h->found, e->path);
+	vec_push(&h->found->list, o);
+}
+
+static int tables_in_network(uint64_t dev, uint64_t ino, void *ctx, struct err *err)
+{
+	struct hunt *h = ctx;
+	struct nft_tables list = { 0 };
+	char path[NETLOCK_TABLE + 8];
+	int r = nft_usable() < 0 ? 0 : nft_list_tables(TABLE_PREFIX, &list, err);
+
+	vec_each(t, &list) {
+		bool belongs = h->table && !strcmp(h->table, t->name);
+		struct effect e = { .kind = EFFECT_NFT_TABLE, .path = path, .dev = dev, .ino = ino,
+			.why = "named like the network lock of a dump" };
+
+		snprintf(path, sizeof(path), "inet %s", t->name);
+		if (h->everywhere || belongs)
+			add_named(h, &e, belongs);
+	}
+	vec_done(&list);
+	return r;
+}
+
+/* Only in our own network: each look starts a tool. */
+static int rules_in_network(struct hunt *h, struct err *err)
+{
+	struct flow_list list = { 0 };
+	struct stat st;
+	char text[128];
+	int r;
+
+	if (!h->everywhere || stat("/proc/self/ns/net", &st) < 0)
+		return 0;
+	r = iptables_list(&list, err);
+	vec_each(f, &list) {
+		struct effect e = { .kind = EFFECT_IPTABLES, .dev = st.st_dev, .ino = st.st_ino,
+			.path = flow_text(f, text, sizeof(text)),
+			.why = "has the mark of the network lock of a dump" };
+
+		add_named(h, &e, false);
+	}
+	vec_done(&list);
+	return r;
+}
+
+static void take_link(struct hunt *h, const char *path, bool belongs)
+{
+	struct effect e = { .kind = EFFECT_LINK, .path = path,
+		.why = belongs ? "keeps a file that is open without a name until the restore" :
+				 "named like the links of --link-remap" };
+	struct stat st;
+
+	if (!effect_is_link_name(path) || path[0] != '/' || lstat(path, &st) < 0)
+		return;
+	e.dev = st.st_dev;
+	e.ino = st.st_ino;
+	add_named(h, &e, belongs);
+}
+
+/* The links which the images of a directory count on. */
+static void links_of_images(struct hunt *h, int dirfd)
+{
+	struct image_set *set = NULL;
+	struct image_reader *r = NULL;
+	struct err ignored = ERR_INIT;
+	FileEntry *fe;
+
+	if (image_set_open(dirfd, false, &set, &ignored) == 0 &&
+		image_open(set, IMG_FILES, 0, &r, &ignored) == 0 && r)
+		while (image_next(r, h->found->arena, &fe, &ignored) > 0)
+			if (fe->reg && fe->reg->name)
+				take_link(h, fe->reg->name, true);
+	image_reader_close(r);
+	image_set_close(set);
+}
+
+/* Depth first, within one file system, links are not followed. */
+static int search_folder(struct hunt *h, int parent, const char *path, dev_t dev, unsigned depth)
+{
+	int fd = openat(parent, path[0] == '/' && parent == AT_FDCWD ? path : strrchr(path, '/') + 1,
+		O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	auto_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	char below[PATH_MAX];
+	struct dirent *d;
+	struct stat st;
+
+	if (!dir)
+		return -errno;
+	while (depth && (d = readdir(dir))) {
+		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, "..") ||
+			fstatat(fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_dev != dev ||
+			snprintf(below, sizeof(below), "%s/%s", strcmp(path, "/") ? path : "",
+				d->d_name) >= PATH_MAX)
+			continue;
+		if (S_ISDIR(st.st_mode))
+			(void)!search_folder(h, fd, below, dev, depth - 1);
+		else
+			take_link(h, below, false);
+	}
+	return 0;
+}
+
+static int search_links(struct hunt *h, const char *folder, struct err *err)
+{
+	auto_free char *path = realpath(folder, NULL);
+	struct stat st;
+	int r = path && stat(path, &st) == 0 ? 0 : -errno;
+
+	if (r == 0)
+		r = search_folder(h, AT_FDCWD, path, st.st_dev, 512);
+	return r < 0 ? err_sysn(err, -r, "cannot search '%s'", folder) : 0;
+}
+
+/* ---- both ---- */
+
+static int take_directory(struct hunt *h, const char *path, struct err *err)
+{
+	auto_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char table[NETLOCK_TABLE];
+	const char *run;
+	int r;
+
+	if (fd < 0)
+		return err_sys(err, "cannot open the images directory '%s'", path);
+	h->directory = keep(h->found, path);
+	r = take_journal(h, fd, h->directory, err);
+	complete_run(fd, h->found->arena, &run);
+	if (*run)
+		h->table = keep(h->found, netlock_table(run, 0, table));
+	links_of_images(h, fd);
+	return r;
+}
+
+int leftovers_find(const char *directory, char *const *search, size_t n_search,
+	struct leftovers *ret, struct err *err)
+{
+	struct hunt h = { .found = ret, .everywhere = !directory };
+	int r;
+
+	*ret = (struct leftovers){ .arena = arena_new() };
+	r = directory ? take_directory(&h, directory, err) : take_index(&h, err);
+	if (r == 0)
+		r = effect_each_network(tables_in_network, &h, err);
+	if (r == 0)
+		r = rules_in_network(&h, err);
+	for (size_t i = 0; i < n_search && r == 0; i++)
+		r = search_links(&h, search[i], err);
+	return r;
+}
+
+/* Crosses out what went, in the journal of each directory that told of it. */
+static void cross_out(struct leftovers *l)
+{
+	const char *directory = NULL;
+	struct journal *j = NULL;
+	auto_close int fd = -1;
+
+	vec_each(o, &l->list) {
+		struct err ignored = ERR_INIT;
+
+		if (!o->remove || !o->id)
+			continue;
+		if (!directory || strcmp(directory, o->directory)) {
+			journal_close(j);
+			j = NULL;
+			directory = o->directory;
+			if (fd >= 0)
+				close(fd);
+			fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+			if (fd < 0 || journal_open(fd, "leftovers", &j, &ignored) < 0)
+				j = NULL;
+		}
+		if (j)
+			journal_gone(j, o->id);
+	}
+	journal_close(j);
+}
+
+/* Entries of the index which lead nowhere. */
+static void prune_index(void)
+{
+	auto_dir DIR *dir = opendir(JOURNAL_INDEX);
+	struct dirent *d;
+
+	while (dir && (d = readdir(dir))) {
+		char path[PATH_MAX];
+		ssize_t n = readlinkat(dirfd(dir), d->d_name, path, sizeof(path) - 1);
+		auto_close int fd = -1;
+
+		if (n <= 0)
+			continue;
+		path[n] = '\0';
+		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (fd < 0 || faccessat(fd, JOURNAL_NAME, F_OK, 0) < 0)
+			unlinkat(dirfd(dir), d->d_name, 0);
+	}
+}
+
+int leftovers_remove(struct leftovers *l, struct err *err)
+{
+	struct effect_item *items = arena_array(l->arena, l->list.n + 1, sizeof(*items));
+	int r;
+
+	for (size_t i = 0; i < l->list.n; i++)
+		items[i] = (struct effect_item){ .e = &l->list.at[i].effect, .same_boot = true,
+			.remove = l->list.at[i].remove, .state = l->list.at[i].state };
+	r = effects_remove(items, l->list.n, err);
+	for (size_t i = 0; i < l->list.n; i++)
+		l->list.at[i].remove = items[i].remove && items[i].state == EFFECT_ABSENT;
+	cross_out(l);
+	if (r == 0)
+		prune_index();
+	return r;
+}
+
+void leftovers_done(struct leftovers *l)
+{
+	vec_done(&l->list);
+	arena_free(l->arena);
+}
+
+void leftovers_take_back(struct image_set *set, const char *run_id)
+{
+	struct arena *arena = arena_new();
+	struct journal_view view = { 0 };
+	struct journal *journal = NULL;
+	struct effect_item *items;
+	struct err err = ERR_INIT;
+	size_t n = 0;
+	int r = journal_read(image_set_dirfd(set), arena, &view, &err);
+
+	items = arena_array(arena, view.effects.n + 1, sizeof(*items));
+	vec_each(e, &view.effects)
+		if (!e->gone && run_id && !strcmp(e->run->id, run_id))
+			items[n++] = (struct effect_item){ .e = &e->effect, .remove = true,
+				.same_boot = is_same_boot(e->run) };
+	if (r == 0 && n)
+		r = effects_look(items, n, &err);
+	if (r == 0 && n)
+		r = effects_remove(items, n, &err);
+	if (r == 0 && n)
+		r = image_set_journal(set, &journal, &err);
+	if (r < 0)
+		log_warn("%s; see 'torpor leftovers'", err.text);
+	vec_each(e, &view.effects)
+		if (r == 0 && journal && !e->gone && !strcmp(e->run->id, run_id))
+			journal_gone(journal, e->id);
+	vec_done(&view.effects);
+	arena_free(arena);
+}
