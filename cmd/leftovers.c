@@ -15,6 +15,19 @@ enum { WHAT = 4400 };
 
 /* ---- what a dump leaves ---- */
 
+static const struct {
+	const char *one, *many;
+} words[EFFECT_COUNT] = {
+	[EFFECT_LINK] = { "hard link", "hard links" },
+	[EFFECT_FILE] = { "file", "files" },
+	[EFFECT_MOUNT] = { "mount", "mounts" },
+	[EFFECT_NFT_TABLE] = { "nftables table", "nftables tables" },
+	[EFFECT_IPTABLES] = { "pair of iptables rules", "pairs of iptables rules" },
+	[EFFECT_CGROUP] = { "frozen control group", "frozen control groups" },
+	[EFFECT_PROCESS] = { "process", "processes" },
+	[EFFECT_REPAIR] = { "connection in repair", "connections in repair" },
+};
+
 /* "1 table (keeps 3 connections quiet until the restore)" */
 static void say_kind(FILE *out, const struct journal_view *v, enum effect_kind kind, size_t n,
 	const char *separator)
@@ -24,7 +37,7 @@ static void say_kind(FILE *out, const struct journal_view *v, enum effect_kind k
 	vec_each(e, &v->effects)
 		if (!why && e->effect.kind == kind && !e->gone && e->run->number == v->last_run)
 			why = e->effect.why;
-	fprintf(out, "%s%zu %s%s", separator, n, effect_kind_name(kind), n == 1 ? "" : "s");
+	fprintf(out, "%s%zu %s", separator, n, n == 1 ? words[kind].one : words[kind].many);
 	if (why) {
 		fputs(" (", out);
 		plain_string(out, why);
@@ -42,7 +55,7 @@ static void say_left(FILE *out, const struct journal_view *v, const size_t count
 		say_kind(out, v, (enum effect_kind)k, counts[k], separator);
 		separator = ", ";
 	}
-	fputs("; 'torpor leftovers' lists them\n", out);
+	fputs("; 'torpor leftovers' lists what is there\n", out);
 }
 
 static void json_effect(FILE *out, const struct effect *e)

@@ -25,6 +25,9 @@ OTHERS = {
     "churn",
     "refused",
     "storm",
+    "tcp_dropped",
+    "tcp_pump",
+    "tcp_refused",
     "tty",
     "unix_outside",
 }

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Sockets that cannot be kept (argv[2]): pending (a listener with a connection nobody has accepted),
+ * connecting, corked (a UDP datagram not sent yet), tls (a layer in the kernel). After a dump that
+ * refused them everything goes on; after one that was allowed to drop them the rest is there.
+ */
+#include "net.h"
+#include <netinet/udp.h>
+
+static int listener = -1, fd = -1;
+static const char *what;
+
+static void set_up(void)
+{
+	union name n = name_make("10.99.99.99", 9);
+	struct wire w;
+
+	if (!strcmp(what, "pending")) {
+		listener = listen_on("127.0.0.1", 0, 5);
+		NEED(close(connect_to("127.0.0.1", port_of(listener))) == 0);
+	} else if (!strcmp(what, "connecting")) {
+		fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+		NEED(connect(fd, &n.any, name_len(&n)) < 0 && errno == EINPROGRESS);
+		SAME(tcp_state(fd), TCP_SYN_SENT);
+	} else if (!strcmp(what, "corked")) {
+		n = name_make("127.0.0.1", 9);
+		fd = socket(AF_INET, SOCK_DGRAM, 0);
+		set_option(fd, IPPROTO_UDP, UDP_CORK, 1);
+		SAME(sendto(fd, "held", 4, 0, &n.any, name_len(&n)), 4);
+	} else {
+		listener = listen_on("127.0.0.1", 0, 5);
+		w = wire_make(listener, "127.0.0.1");
+		fd = w.a;
+		if (setsockopt(fd, IPPROTO_TCP, TCP_ULP, "tls", 3) < 0)
+			skip("no TLS in this kernel: %s", strerror(errno));
+	}
+}
+
+int main(int argc, char **argv)
+{
+	subject_init(argc, argv);
+	NEED(argc > 2);
+	what = argv[2];
+	set_up();
+	ready();
+	wait_term();
+	if (!strcmp(what, "pending")) {
+		int other = connect_to("127.0.0.1", port_of(listener));
+
+		CHECK(accept(listener, NULL, NULL) >= 0 && close(other) == 0);
+	}
+	if (fd >= 0)
+		CHECK(fcntl(fd, F_GETFD) >= 0);
+	pass();
+}

@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Connections whose two ends live in different network namespaces, and the network lock."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import signal
+import struct
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from box import BUILD, TORPOR, Box, Done, Failed, link_up
+from subjects import Subject
+
+PORT = 5599
+SERVER, CLIENT = "10.77.0.1", "10.77.0.2"
+
+
+def snmp(pid: int, name: str) -> int:
+    """A counter of TCP in the network namespace of a process."""
+    rows = [r.split() for r in Path(f"/proc/{pid}/net/snmp").open() if r.startswith("Tcp:")]
+    return int(rows[1][rows[0].index(name)])
+
+
+def other_network(box: Box) -> int:
+    """A process in a network namespace with lo up; its pid."""
+    pid = box.start(["unshare", "-n", "sleep", "1000"])
+    ours = os.readlink("/proc/self/ns/net")
+    box.until("no other network", 10, lambda: os.readlink(f"/proc/{pid}/ns/net") != ours)
+    return pid
+
+
+def ip(*words: str, network: int | None = None) -> None:
+    enter = ["nsenter", f"--net=/proc/{network}/ns/net"] if network else []
+    done = subprocess.run([*enter, "ip", *words], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Failed(f"ip {' '.join(words)}: {done.stderr}")
+
+
+def wire(network: int) -> None:
+    """A veth pair between our network and another one."""
+    ip("link", "add", "left", "type", "veth", "peer", "name", "right", "netns", str(network))
+    ip("addr", "add", f"{SERVER}/24", "dev", "left")
+    ip("addr", "add", f"{CLIENT}/24", "dev", "right", network=network)
+    ip("link", "set", "right", "up", network=network)
+    link_up("left")
+
+
+@dataclass
+class End:
+    """A tcp_pump in one of the networks."""
+
+    box: Box
+    role: str
+    network: int  # a process in it
+    pid: int = 0
+    rounds: int = 0
+    options: tuple[str, ...] = field(default=())
+
+    @property
+    def result(self) -> Path:
+        return self.box.dir / f"result-{self.role}"
+
+    @property
+    def images(self) -> Path:
+        return self.box.dir / f"images-{self.role}-{self.rounds}"
+
+    @property
+    def enter(self) -> list[str]:
+        return ["nsenter", f"--net=/proc/{self.network}/ns/net"]
+
+    def lines(self) -> list[str]:
+        return self.result.read_text().splitlines() if self.result.exists() else []
+
+    def start(self) -> None:
+        beats = self.box.dir / f"beats-{self.role}"
+        program = BUILD / "tests/live/tcp_pump"
+        words = [program, self.result, self.role, str(PORT), beats, SERVER]
+        self.pid = self.box.start([*self.enter, *words])
+
+    def bytes(self) -> tuple[int, int]:
+        """How many were sent and received."""
+        with (self.box.dir / f"beats-{self.role}").open("rb") as f:
+            with mmap.mmap(f.fileno(), 4096, prot=mmap.PROT_READ) as m:
+                sent, received = struct.unpack_from("2Q", m)
+                return sent, received
+
+    def check(self) -> None:
+        bad = [t for t in self.lines() if t.startswith("FAIL")]
+        if bad:
+            raise Failed(f"the {self.role} says {bad}")
+
+    def goes_on(self, what: str) -> None:
+        """Bytes come in, and go out, more than any buffer holds."""
+        sent, received = self.bytes()
+
+        def moved() -> bool:
+            self.check()
+            now = self.bytes()
+            return now[0] > sent + 100000 and now[1] > received + 100000
+
+        self.box.until(f"{what}: the {self.role} stands still at {self.bytes()}", 30, moved)
+
+    def tool(self, *words: str | Path) -> Done:
+        done = self.box.run([*self.enter, TORPOR, *words])
+        self.box.notes.append(str(done))
+        return done
+
+    def dump(self, *options: str) -> Done:
+        self.rounds += 1
+        self.images.mkdir()
+        done = self.tool(
+            *("dump", "-t", str(self.pid), "-D", self.images, "-o", "dump.log", "-v4"),
+            *("--tcp-established", *self.options, *options),
+        )
+        if done.status != 0:
+            raise Failed(f"dump of the {self.role} failed")
+        return done
+
+    def restore(self) -> None:
+        self.box.reap()
+        self.box.statuses.pop(self.pid, None)
+        done = self.tool(
+            *("restore", "-d", "-D", self.images, "-o", "restore.log", "-v4", "--tcp-established")
+        )
+        if done.status != 0:
+            raise Failed(f"restore of the {self.role} failed")
+
+    def finish(self) -> None:
+        self.box.until(f"no answer of the {self.role}", 30, lambda: len(self.lines()) > 1)
+        self.box.until("it does not end", 30, lambda: self.lines()[-1] in ("PASS", "FAIL"))
+        self.check()
+
+
+def ends(box: Box, options: tuple[str, ...] = ()) -> tuple[End, End]:
+    """A busy connection between two networks."""
+    network = other_network(box)
+    wire(network)
+    server, client = End(box, "server", os.getpid()), End(box, "client", network)
+    server.options = client.options = options
+    server.start()
+    box.until("the server does not listen", 10, lambda: "listening" in server.lines())
+    client.start()
+    for end in (server, client):
+        box.until(f"the {end.role} is not ready", 10, lambda end=end: "ready" in end.lines())
+    return server, client
+
+
+def no_resets(client: End) -> None:
+    """Neither host has ever sent one."""
+    for pid in (os.getpid(), client.network):
+        if snmp(pid, "OutRsts"):
+            raise Failed(f"{snmp(pid, 'OutRsts')} resets from the network of process {pid}")
+
+
+def far_peer(box: Box, rounds: int) -> dict[str, float]:
+    """Either end is saved, killed and restored in turn; the other one never notices."""
+    server, client = ends(box)
+    for i in range(rounds):
+        end, other = (server, client) if i % 2 == 0 else (client, server)
+        end.dump()
+        if os.path.exists(f"/proc/{end.pid}/exe"):
+            raise Failed("the dump left the task alive")
+        other.check()
+        end.restore()
+        end.goes_on(f"round {i}")
+        other.goes_on(f"round {i}")
+        no_resets(client)
+    os.kill(client.pid, signal.SIGTERM)
+    for end in (client, server):
+        end.finish()
+    no_resets(client)
+    return {"bytes": server.bytes()[1] + client.bytes()[1]}
+
+
+def test_far_peer(boxed: Callable[..., Any]) -> None:
+    print(boxed(far_peer, net=True, timeout=240, rounds=20))
+
+
+def running(box: Box) -> None:
+    """-R: the connection goes on on both sides, nothing stays behind."""
+    server, client = ends(box)
+    for end in (server, client, server):
+        end.dump("-R")
+        end.goes_on("after -R")
+    no_resets(client)
+    done = box.torpor("leftovers")
+    if "nothing is left behind" not in done.output:
+        raise Failed("-R left something behind")
+    os.kill(server.pid, signal.SIGTERM)
+    for end in (client, server):
+        end.finish()
+
+
+def test_running(boxed: Callable[..., Any]) -> None:
+    boxed(running, net=True)
+
+
+# ---------------------------------------------------------------------------------- the lock
+
+
+def tables() -> list[str]:
+    done = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False)
+    return [t.split()[2] for t in done.stdout.splitlines() if "CRIU-" in t]
+
+
+def rules() -> list[str]:
+    found = []
+    for tool in ("iptables-save", "ip6tables-save"):
+        done = subprocess.run([tool], capture_output=True, text=True, check=False)
+        found += [t for t in done.stdout.splitlines() if "0xc114" in t]
+    return found
+
+
+def lock(box: Box, method: str) -> None:
+    """The lock stands between dump and restore, the dump says so, the restore takes it away."""
+    s = Subject(box, "tcp_streams", options=("--tcp-established", "--network-lock", method))
+    s.start()
+    done = box.torpor(*s.dump_command())
+    if done.status != 0:
+        raise Failed("dump failed")
+    count = len(rules()) if method == "iptables" else len(tables())
+    wanted = {"iptables": 16, "nftables": 1, "skip": 0}[method]
+    if count != wanted:
+        raise Failed(f"{count} rules or tables, not {wanted}")
+    last = done.output.splitlines()[-1] if done.output else ""
+    if ("left behind" in last) != (method != "skip"):
+        raise Failed(f"the last line of the dump is '{last}'")
+    if method != "skip" and "8 connections" not in last:
+        raise Failed(f"the last line does not say why: '{last}'")
+    s.restore()
+    if tables() or rules():
+        raise Failed(f"the restore left {tables()} {rules()}")
+    s.finish()
+
+
+@pytest.mark.parametrize("method", ["nftables", "iptables", "skip"])
+def test_lock(boxed: Callable[..., Any], method: str) -> None:
+    boxed(lock, net=True, method=method)
+
+
+def failed_restore(box: Box) -> None:
+    """A restore that fails at its very end leaves lock and connections for the next try."""
+    server, client = ends(box)
+    server.dump()
+    done = box.run(
+        [TORPOR, "restore", "-d", "-D", server.images, "--tcp-established"],
+        env={"TORPOR_FAULT": "restore:network"},
+    )
+    if done.status == 0 or not tables():
+        raise Failed(f"the restore ended with {done.status}, tables are {tables()}")
+    time.sleep(0.3)
+    client.check()
+    server.restore()
+    client.goes_on("after the second try")
+    no_resets(client)
+
+
+def test_failed_restore(boxed: Callable[..., Any]) -> None:
+    boxed(failed_restore, net=True)
+
+
+# ------------------------------------------------------------------------------- refusals
+
+
+def refusal(box: Box, what: str) -> None:
+    """What cannot be kept is named, with the option that helps; with it the dump goes through."""
+    ip("route", "add", "10.99.99.0/24", "dev", "lo")  # where nobody answers
+    s = Subject(box, "tcp_refused", (what,))
+    s.start()
+    done = box.torpor(*s.dump_command(*(["--tcp-established"] if what == "tls" else [])))
+    option = {"pending": "--skip-in-flight", "connecting": "--skip-in-flight"}.get(what)
+    sentence = [t for t in done.output.splitlines() if f"task {s.pid} " in t]
+    if done.status != 1 or len(sentence) < 1 or (option or "cannot") not in sentence[0]:
+        raise Failed(f"refused with {done.status}: {sentence}")
+    s.expect_tasks()
+    if option:
+        s.options = (option,)
+        s.dump()
+        s.restore()
+    s.finish()
+
+
+@pytest.mark.parametrize("what", ["pending", "connecting", "corked", "tls"])
+def test_refusal(boxed: Callable[..., Any], what: str) -> None:
+    boxed(refusal, net=True, what=what)
+
+
+def dropped(box: Box) -> None:
+    """--tcp-close: descriptors come back, connections do not."""
+    s = Subject(box, "tcp_dropped", options=("--tcp-close",))
+    s.start()
+    s.dump()
+    if tables():
+        raise Failed("the network is locked for connections that are dropped")
+    done = box.torpor("restore", "-d", "-D", s.images)
+    if done.status != 1 or "--tcp-close" not in done.output:
+        raise Failed("restored without --tcp-close")
+    s.restore()
+    s.finish()
+
+
+def test_dropped(boxed: Callable[..., Any]) -> None:
+    boxed(dropped, net=True)
+
+
+def needs_option(box: Box) -> None:
+    """Restoring connections has to be asked for, before anything is created."""
+    s = Subject(box, "tcp_streams")
+    s.start()
+    s.dump("--tcp-established")
+    done = box.torpor("restore", "-d", "-D", s.images)
+    if done.status != 1 or "--tcp-established" not in done.output or box.tasks():
+        raise Failed("restored without --tcp-established")
+    s.options = ("--tcp-established",)
+    s.restore()
+    s.finish()
+
+
+def test_needs_option(boxed: Callable[..., Any]) -> None:
+    boxed(needs_option, net=True)
