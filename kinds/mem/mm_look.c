@@ -436,6 +436,12 @@ static int look_stat(const struct looker *l, struct err *err)
 	return 0;
 }
 
+/*
+ * CRIU 4.2 refuses more words than this (its AT_VECTOR_SIZE). The pair that ends the vector can be
+ * left out: the kernel puts it there again (prctl_set_mm_map).
+ */
+enum { AUXV_COMMON = 44 };
+
 static int look_auxv(const struct looker *l, struct err *err)
 {
 	MmEntry *mm = l->task->mm;
@@ -446,6 +452,8 @@ static int look_auxv(const struct looker *l, struct err *err)
 	if (rc < 0)
 		return err_sysn(err, -rc, "cannot read /proc/%d/auxv", l->tid);
 	mm->n_mm_saved_auxv = len / sizeof(uint64_t);
+	if (mm->n_mm_saved_auxv > AUXV_COMMON)
+		mm->n_mm_saved_auxv -= 2;
 	mm->mm_saved_auxv = arena_memdup(l->world->arena, bytes,
 		mm->n_mm_saved_auxv * sizeof(uint64_t));
 	return 0;
