@@ -10,8 +10,9 @@
  *   LAST_ACK    its FIN, shutdown    FIN_WAIT2  shutdown, its acknowledgement
  *                                    CLOSING    shutdown, its FIN without acknowledgement
  *
- * Bytes that were never sent follow when the network is open (tcp_wake); where a FIN of ours stands
- * behind them they count as sent: they are sent again when no acknowledgement comes.
+ * Bytes that were never sent follow when the network is open (tcp_wake), and after them our FIN, if
+ * it was not sent either: until then such a connection is in the state before it. In CLOSING, which
+ * cannot be reached that way, they count as sent: they are sent again when no acknowledgement comes.
  */
 #include "base/cleanup.h"
 #include "kernel/forge.h"
@@ -31,6 +32,7 @@ struct stream {
 	struct image_reader *reader; /* at the receive queue */
 	const TcpStreamEntry *e;
 	uint32_t sent; /* bytes of the send queue that count as sent */
+	uint32_t state; /* until it is woken */
 	uint32_t inq_seq, outq_seq; /* without FINs */
 };
 
@@ -38,6 +40,16 @@ static void stream_close(struct stream *s)
 {
 	image_reader_close(s->reader);
 	arena_free(s->arena);
+}
+
+/* The state it had before our FIN, if that stands behind bytes which were not sent. */
+static uint32_t state_before(uint32_t state, uint32_t unsent)
+{
+	if (unsent && state == TCP_STATE_FIN_WAIT1)
+		return TCP_STATE_ESTABLISHED;
+	if (unsent && state == TCP_STATE_LAST_ACK)
+		return TCP_STATE_CLOSE_WAIT;
+	return state;
 }
 
 static int stream_open(struct image_set *images, const InetSkEntry *isk, struct stream *s,
@@ -62,7 +74,8 @@ static int stream_open(struct image_set *images, const InetSkEntry *isk, struct 
 			image_reader_name(s->reader), image_left(s->reader), e->inq_len, e->outq_len,
 			e->unsq_len);
 	s->e = e;
-	s->sent = tcp_state_sent_fin(isk->state) ? e->outq_len : e->outq_len - e->unsq_len;
+	s->state = state_before(isk->state, e->unsq_len);
+	s->sent = tcp_state_sent_fin(s->state) ? e->outq_len : e->outq_len - e->unsq_len;
 	s->inq_seq = e->inq_seq - tcp_state_got_fin(isk->state);
 	s->outq_seq = e->outq_seq - tcp_state_sent_fin(isk->state);
 	return 0;
@@ -186,7 +199,7 @@ static int close_ours(int fd, struct err *err)
 
 static int close_halves(const InetSkEntry *isk, const struct stream *s, int fd, struct err *err)
 {
-	uint32_t state = isk->state;
+	uint32_t state = s->state;
 	int r = widen_window(s, fd, err);
 
 	if (r == 0 && (state == TCP_STATE_CLOSE_WAIT || state == TCP_STATE_LAST_ACK)) {
@@ -209,7 +222,7 @@ static int close_halves_anywhere(const InetSkEntry *isk, const struct stream *s,
 	socklen_t len = sizeof(device);
 	int r;
 
-	if (isk->state == TCP_STATE_ESTABLISHED)
+	if (s->state == TCP_STATE_ESTABLISHED)
 		return 0;
 	if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &len) < 0)
 		len = 0;
@@ -291,6 +304,8 @@ static int send_rest(struct image_set *images, const InetSkEntry *isk, int fd, s
 		r = image_payload(s.reader, buf, rest, err);
 	if (r == 0 && rest)
 		r = tcp_send_on(fd, buf, rest, err);
+	if (r == 0 && s.state != isk->state && shutdown(fd, SHUT_WR) < 0)
+		r = err_sys(err, "cannot close our half of a TCP connection");
 	stream_close(&s);
 	return r;
 }
@@ -304,7 +319,7 @@ int tcp_wake(struct world *w, struct image_set *images, const FileEntry *fe, int
 		r = err_sys(err, "cannot set SO_REUSEADDR");
 	if (r == 0 && isk->shutdown & SK_SHUTDOWN__READ && !tcp_state_got_fin(isk->state))
 		(void)!shutdown(fd, SHUT_RD);
-	if (r == 0 && !tcp_state_sent_fin(isk->state))
+	if (r == 0)
 		r = send_rest(images, isk, fd, err);
 	return r < 0 ? err_while(err, "waking the connection of file entry %u", fe->id) : 0;
 }
