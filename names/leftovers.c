@@ -54,6 +54,11 @@ static bool is_same_boot(const struct journal_run *run)
 	return journal_boot_id(now) && !strcmp(now, run->boot);
 }
 
+static bool is_at_work(const struct journal_run *run)
+{
+	return run->pid != getpid() && run->since && journal_process_start(run->pid) == run->since;
+}
+
 /* Everything of the journal that is not crossed out and still stands. */
 static int take_journal(struct hunt *h, int dirfd, const char *path, struct err *err)
 {
@@ -78,13 +83,17 @@ static int take_journal(struct hunt *h, int dirfd, const char *path, struct err 
 		struct leftover o = { .effect = e->effect, .state = items[i].state,
 			.directory = path, .id = e->id };
 
-		if (e->gone || items[i].state == EFFECT_ABSENT)
+		if (e->gone)
 			continue;
+		if (o.state == EFFECT_ABSENT) {
+			if (items[i].same_boot && !is_at_work(e->run))
+				vec_push(&l->absent, o);
+			continue;
+		}
 		if (o.state == EFFECT_OURS && !view.trusted)
 			o.state = EFFECT_UNPROVEN;
 		o.needed = *complete && !strcmp(complete, e->run->id);
-		o.busy = items[i].same_boot && e->run->pid != getpid() && e->run->since &&
-			journal_process_start(e->run->pid) == e->run->since;
+		o.busy = items[i].same_boot && is_at_work(e->run);
 		vec_push(&l->list, o);
 	}
 	vec_done(&view.effects);
@@ -284,32 +293,48 @@ int leftovers_find(const char *directory, char *const *search, size_t n_search,
 	return r;
 }
 
-/* Crosses out what went, in the journal of each directory that told of it. */
+/* The journal that is being brought up to date. */
+struct open_journal {
+	const char *directory;
+	int fd;
+	struct journal *j;
+};
+
+static void open_journal_close(struct open_journal *o)
+{
+	journal_close(o->j);
+	if (o->fd >= 0)
+		close(o->fd);
+	*o = (struct open_journal){ .fd = -1 };
+}
+
+static void cross_out_one(struct open_journal *o, const struct leftover *x)
+{
+	struct err ignored = ERR_INIT;
+
+	if (!o->directory || strcmp(o->directory, x->directory)) {
+		open_journal_close(o);
+		o->directory = x->directory;
+		o->fd = open(x->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (o->fd < 0 || journal_open(o->fd, "leftovers", &o->j, &ignored) < 0)
+			o->j = NULL;
+	}
+	if (o->j)
+		journal_gone(o->j, x->id);
+}
+
+/* What went, in the journal of each directory that told of it, and what never was. */
 static void cross_out(struct leftovers *l)
 {
-	const char *directory = NULL;
-	struct journal *j = NULL;
-	auto_close int fd = -1;
+	struct open_journal o = { .fd = -1 };
 
-	vec_each(o, &l->list) {
-		struct err ignored = ERR_INIT;
-
-		if (!o->remove || !o->id)
-			continue;
-		if (!directory || strcmp(directory, o->directory)) {
-			journal_close(j);
-			j = NULL;
-			directory = o->directory;
-			if (fd >= 0)
-				close(fd);
-			fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-			if (fd < 0 || journal_open(fd, "leftovers", &j, &ignored) < 0)
-				j = NULL;
-		}
-		if (j)
-			journal_gone(j, o->id);
-	}
-	journal_close(j);
+	vec_each(x, &l->absent)
+		cross_out_one(&o, x);
+	open_journal_close(&o);
+	vec_each(x, &l->list)
+		if (x->remove && x->id)
+			cross_out_one(&o, x);
+	open_journal_close(&o);
 }
 
 /* Entries of the index which lead nowhere. */
@@ -352,6 +377,7 @@ int leftovers_remove(struct leftovers *l, struct err *err)
 void leftovers_done(struct leftovers *l)
 {
 	vec_done(&l->list);
+	vec_done(&l->absent);
 	arena_free(l->arena);
 }
 

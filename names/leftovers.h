@@ -23,6 +23,7 @@ struct leftover_list vec_of(struct leftover);
 struct leftovers {
 	struct arena *arena;
 	struct leftover_list list;
+	struct leftover_list absent; /* noted on this host, but not there: crossed out by a removal */
 	size_t index_dead; /* entries of the index that lead to no journal any more */
 };
 

@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""What a dump leaves outside of its images is exactly what `torpor leftovers` lists.
+
+test_killed ends torpor with SIGKILL at a system call of a dump of live connections. KILL_CALLS says
+at how many of them (evenly spread, 24), "all" for every one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import random
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from box import TORPOR, Box, Failed, Skipped, read_task
+from subjects import Subject
+
+KILL_CALLS = os.environ.get("KILL_CALLS", "24")
+TCP_REPAIR = 19
+SYS_PIDFD_GETFD = 438
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+Leftover = tuple[str, str]
+
+
+def tables() -> set[Leftover]:
+    done = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False)
+    words = [t.split() for t in done.stdout.splitlines()]
+    return {("nft-table", f"{w[1]} {w[2]}") for w in words if w[2].startswith("CRIU-")}
+
+
+def repaired(pid: int) -> int:
+    """How many sockets of the process are in repair."""
+    if not os.path.exists(f"/proc/{pid}/fd"):
+        return 0
+    count, process = 0, os.pidfd_open(pid)
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        if not os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:"):
+            continue
+        fd = _libc.syscall(SYS_PIDFD_GETFD, process, int(name), 0)
+        with socket.socket(fileno=fd) as s:
+            count += s.getsockopt(socket.IPPROTO_TCP, TCP_REPAIR) == 1
+    os.close(process)
+    return count
+
+
+def links(folder: Path) -> set[Leftover]:
+    return {("link", str(p)) for p in folder.rglob("link_remap.*")}
+
+
+def listed(box: Box, *words: str | Path) -> list[dict[str, Any]]:
+    done = box.torpor("leftovers", "--json", *words)
+    found = json.loads(done.output)["leftovers"]
+    assert isinstance(found, list)
+    return found
+
+
+def compare(box: Box, s: Subject, what: str, images: Path) -> None:
+    """Reality, and the list with and without a directory."""
+    real = tables() | links(box.dir / "work")
+    repairs = repaired(s.pid)
+    for words in ((), ("-D", images)):
+        found = listed(box, *words)
+        names = {(f["kind"], f["what"]) for f in found if f["kind"] != "tcp-repair"}
+        count = sum(f["kind"] == "tcp-repair" for f in found)
+        if names != real or count != repairs:
+            raise Failed(f"{what}: there are {real} and {repairs} repairs, listed is {found}")
+        bad = [f for f in found if not f["proven"] or f["busy"]]
+        if bad:
+            raise Failed(f"{what}: not proven or busy: {bad}")
+
+
+def clean(box: Box, s: Subject, what: str, images: Path) -> None:
+    for _ in range(2):
+        done = box.torpor("leftovers", "--clean", "-D", images)
+        if done.status != 0:
+            raise Failed(f"{what}: not everything could be removed")
+    if tables() or repaired(s.pid) or links(box.dir / "work"):
+        raise Failed(f"{what}: left after --clean: {tables()} {repaired(s.pid)}")
+    if (images / "torpor-journal").exists():
+        raise Failed(f"{what}: the journal is still there")
+
+
+def count_calls(box: Box, s: Subject, strace: str) -> int:
+    trace = box.dir / "trace"
+    box.run([strace, "-o", trace, TORPOR, *s.dump_command("-R")])
+    shutil.rmtree(s.images)
+    return len(trace.read_text(errors="replace").splitlines())
+
+
+def killed(box: Box, part: int, parts: int) -> dict[str, Any]:
+    strace = shutil.which("strace")
+    if not strace:
+        raise Skipped("there is no strace")
+    s = Subject(box, "tcp_streams", options=("--tcp-established",))
+    s.start()
+    total = count_calls(box, s, strace) + 20
+    wanted = total if KILL_CALLS == "all" else int(KILL_CALLS)
+    step = max(1, total // wanted)
+    points = list(range(1 + random.randrange(step), total, step))[part::parts]
+    dead = complete = 0
+    for at in points:
+        command = s.dump_command()
+        inject = f"inject=all:signal=KILL:when={at}"
+        done = box.run([strace, "-o", "/dev/null", "-e", inject, TORPOR, *command])
+        what = f"killed at call {at} of {total} (ended with {done.status})"
+        ready = (s.images / "inventory.img").exists()
+        complete += ready
+        box.reap()
+        task = read_task(s.pid)
+        alive = task is not None and task.state != "Z"
+        if not alive and not ready:
+            raise Failed(f"{what}: the target is dead and there are no complete images")
+        compare(box, s, what, s.images)
+        if alive:
+            clean(box, s, what, s.images)
+            s.expect_tasks()
+        else:
+            dead += 1
+            s.restore()
+            if tables() or repaired(s.pid):
+                raise Failed(f"{what}: the restore left {tables()} {repaired(s.pid)}")
+        shutil.rmtree(s.images)
+    s.dump()
+    s.restore()
+    s.finish()
+    return {"calls": total, "killed": len(points), "complete": complete, "dead": dead}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("part", range(2))
+def test_killed(boxed: Callable[..., Any], part: int) -> None:
+    print(boxed(killed, net=True, part=part, parts=2, timeout=3600))
+
+
+# -------------------------------------------------------------------------- what the list says
+
+
+def waiting(box: Box) -> None:
+    """Complete images need their lock: it is only removed when their directory is named."""
+    s = Subject(box, "tcp_streams", options=("--tcp-established",))
+    s.start()
+    s.dump()
+    found = listed(box)
+    if len(found) != 1 or not found[0]["needed"] or "8 connections" not in found[0]["why"]:
+        raise Failed(f"listed is {found}")
+    done = box.torpor("leftovers", "--clean")
+    if done.status != 1 or not tables():
+        raise Failed("what complete images need was removed unasked")
+    clean(box, s, "named", s.images)
+
+
+def test_waiting(boxed: Callable[..., Any]) -> None:
+    boxed(waiting, net=True)
+
+
+def foreign(box: Box) -> None:
+    """Without a journal: tables, rules and links of others are found by name, and asked for."""
+    subprocess.run(["nft", "add", "table", "inet", "CRIU-4711"], check=True)
+    subprocess.run(["nft", "add", "table", "inet", "other"], check=True)
+    rule = "-s 127.0.0.1 -d 127.0.0.1 -p tcp -m mark ! --mark 0xC114 --sport 9 --dport 8 -j DROP"
+    subprocess.run(["iptables", "-A", "OUTPUT", *rule.split()], check=True)
+    folder = box.dir / "deep/er"
+    folder.mkdir(parents=True)
+    for name in ("link_remap.12", "link_remap.x", "other"):
+        (folder / name).touch()
+    found = listed(box, box.dir)
+    names = {(f["kind"], f["what"]) for f in found}
+    wanted = {
+        ("nft-table", "inet CRIU-4711"),
+        ("iptables", "127.0.0.1 9 127.0.0.1 8"),
+        ("link", str(folder / "link_remap.12")),
+    }
+    if names != wanted or any(f["proven"] for f in found):
+        raise Failed(f"found is {found}")
+    done = box.torpor("leftovers", "--clean", box.dir)
+    if done.status != 1 or not tables() or not (folder / "link_remap.12").exists():
+        raise Failed("what nobody can prove was removed unasked")
+
+
+def test_foreign(boxed: Callable[..., Any]) -> None:
+    boxed(foreign, net=True)
+
+
+HOSTILE = """torpor-journal 1
+run 1 command=dump id=x boot={boot} pid=99999 since=1 .
+make 1 kind=file path={victim} .
+make 2 kind=link path={victim} dev={dev} ino={ino} .
+make 3 kind=link path={link} dev={dev} ino=1 .
+make 4 kind=mount path=/proc .
+make 5 kind=frozen-cgroup path=/etc .
+make 6 kind=process pid=1 since=1 .
+make 7 kind=nft-table path=inet%20other dev=4 ino=5 .
+"""
+
+
+def hostile(box: Box) -> None:
+    """A journal that asks for more than a dump can have made: nothing of it is removed unasked."""
+    victim, link = box.dir / "precious", box.dir / "link_remap.5"
+    for path in (victim, link):
+        path.write_text("x")
+    images = box.dir / "images"
+    images.mkdir()
+    st = victim.stat()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    text = HOSTILE.format(boot=boot, victim=victim, link=link, dev=st.st_dev, ino=st.st_ino)
+    (images / "torpor-journal").write_text(text)
+    done = box.torpor("leftovers", "--clean", "-D", images)
+    if done.status != 1 or not victim.exists() or not link.exists():
+        raise Failed(f"ended with {done.status}: {done.output}")
+    if not os.path.exists("/proc/self"):
+        raise Failed("/proc is gone")
+    # what others could have written proves nothing, even where names fit
+    good = HOSTILE.splitlines()[:2]
+    good.append(f"make 1 kind=link path={link} dev={st.st_dev} ino={link.stat().st_ino} .")
+    (images / "torpor-journal").write_text("\n".join(good).format(boot=boot) + "\n")
+    (images / "torpor-journal").chmod(0o666)
+    done = box.torpor("leftovers", "--clean", "-D", images)
+    if done.status != 1 or not link.exists():
+        raise Failed("a journal that anybody may write was trusted")
+    (images / "torpor-journal").chmod(0o600)
+    done = box.torpor("leftovers", "--clean", "-D", images)
+    if done.status != 0 or link.exists():
+        raise Failed("a proven link was not removed")
+
+
+def test_hostile(boxed: Callable[..., Any]) -> None:
+    boxed(hostile, net=True)
