@@ -31,7 +31,7 @@ static int play_call(struct hold *h, struct tracee *t, struct tape *tape, long n
 
 	tape_reset(tape);
 	call = tape_call(tape, "userfault", 0, nr, T(arg));
-	r = hold_play(h, t, tape, err);
+	r = hold_play(&(struct hold_turn){ .h = h, .t = t, .tape = tape }, 1, err);
 	*ret = r < 0 ? -ECANCELED : tape_result(tape, call);
 	return r;
 }
@@ -68,11 +68,11 @@ int userfault_from_task(struct tracee *t, int *ret_fd, struct err *err)
 {
 	struct tape *tape = tape_new();
 	struct hold h;
-	int r = hold_begin(&h, t, err);
+	int r = hold_begin(&h, &t, 1, err);
 
 	if (r == 0) {
 		r = make_and_take(&h, t, tape, ret_fd, err);
-		hold_end(&h);
+		hold_end(&h, 1);
 	}
 	tape_free(tape);
 	return r;

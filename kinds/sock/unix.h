@@ -65,7 +65,7 @@ int unix_name_collect(const struct fd_look *l, const struct unix_seen *s, UnixSk
 /* The room's peek. */
 int unix_peek(const struct fd_look *l, FileEntry *fe, struct err *err) must_use;
 /* The room's settle. */
-int unix_settle(const struct world *w, const struct table *seen, struct err *err) must_use;
+int unix_settle(const struct settle *with, struct err *err) must_use;
 /* The spaces that were met, for settle; NULL: there are no unix sockets. */
 struct unix_space *unix_spaces_met(const struct table *seen);
 

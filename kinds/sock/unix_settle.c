@@ -132,17 +132,17 @@ static int settle_one(struct unix_space *s, struct unix_seen *u, struct err *err
 	return 0;
 }
 
-int unix_settle(const struct world *w, const struct table *seen, struct err *err)
+int unix_settle(const struct settle *with, struct err *err)
 {
-	const struct entry_list *list = &w->entries[IMG_FILES];
+	const struct entry_list *list = &with->world->entries[IMG_FILES];
 	size_t n = list->n; /* it grows by the peers outside */
 
-	sock_guard_end(seen);
+	sock_guard_end(with->seen);
 	for (size_t i = 0; i < n; i++) {
 		const UnixSkEntry *e = ((FileEntry *)list->at[i]->msg)->usk;
 		int r = 0;
 
-		for (struct unix_space *s = e ? unix_spaces_met(seen) : NULL; s && r == 0; s = s->next) {
+		for (struct unix_space *s = e ? unix_spaces_met(with->seen) : NULL; s && r == 0; s = s->next) {
 			struct unix_seen *u = unix_seen_by_ino(s, e->ino);
 
 			if (u && u->entry == e)
