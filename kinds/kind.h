@@ -186,6 +186,8 @@ struct file_kind {
 	void (*check)(const struct world *w, const FileEntry *fe, struct findings *f);
 	/* Restore, once, before anything is made: what concerns many entries. May be NULL. */
 	void (*prepare)(struct file_maker *m);
+	/* A task has just begun its session, before it has children: its controlling terminal. */
+	int (*lead)(struct file_maker *m, const struct task *t, struct err *err);
 	/* Makes the open file description; the descriptor becomes the caller's, O_CLOEXEC. */
 	int (*create)(struct file_maker *m, const FileEntry *fe, int *ret_fd, struct err *err);
 	/* A descriptor for mmap with the access mode of `flags`. NULL: any descriptor will do. */

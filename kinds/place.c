@@ -2,6 +2,7 @@
 /* See kinds/place.h. */
 #include "kinds/place.h"
 #include "base/cleanup.h"
+#include "kinds/store.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -13,7 +14,13 @@
 
 static struct husk *husk_of(struct file_maker *m, const struct task *t)
 {
-	return t && m->husk_of ? m->husk_of(m->husk_ctx, t) : NULL;
+	struct husk *h = t && m->husk_of ? m->husk_of(m->husk_ctx, t) : NULL;
+	int sock = h ? file_store_socket(m, t) : -1;
+
+	/* The owner of a shared table may have moved the socket. */
+	if (sock >= 0)
+		h->sock_fd = sock;
+	return h;
 }
 
 static bool is_free(pid_t pid)

@@ -221,11 +221,32 @@ void file_keep(struct file_maker *m, uint32_t id)
 	table_put(&m->kept, 1 + (uint64_t)id, m);
 }
 
+static struct file_store *store_of(struct file_maker *m)
+{
+	return (struct file_store *)((char *)m - offsetof(struct file_store, maker));
+}
+
+int file_store_socket(struct file_maker *m, const struct task *t)
+{
+	const struct store_table *table = table_get(&store_of(m)->tables, (uintptr_t)t->fds);
+
+	return table ? table->sock_fd : -1;
+}
+
+int file_store_lead(struct file_store *s, const struct task *t, struct err *err)
+{
+	for (size_t i = 0; file_kinds[i]; i++) {
+		int r = file_kinds[i]->lead ? file_kinds[i]->lead(&s->maker, t, err) : 0;
+
+		if (r < 0)
+			return err_while(err, "making task %d (%s) a session leader", t->pid, task_comm(t));
+	}
+	return 0;
+}
+
 int file_made(struct file_maker *m, uint32_t id, int *ret_fd, struct err *err)
 {
-	struct file_store *s = (struct file_store *)((char *)m - offsetof(struct file_store, maker));
-
-	return file_store_get(s, id, ret_fd, err);
+	return file_store_get(store_of(m), id, ret_fd, err);
 }
 
 int file_maker_fd(struct file_maker *m, uint32_t id, int *ret_fd, struct err *err)

@@ -27,13 +27,17 @@ int file_store_get_for_map(struct file_store *s, uint32_t id, int flags, int *re
 /* Installs the whole descriptor table of task t in its husk: closes all else but sock_fd. */
 int file_store_install(struct file_store *s, struct husk *h, const struct task *t,
 	struct err *err) must_use;
-/* Before the first file_store_install(): how to find the husk of a live task (kinds/place.h). */
+/* Before the first task exists: how to find the husk of a live task (kinds/place.h). */
 void file_store_set_husks(struct file_store *s, struct husk *(*husk_of)(void *ctx,
 	const struct task *t), void *ctx);
 /* Once all tables are installed, as long as husks can get descriptors: rooms' join. */
 int file_store_join(struct file_store *s, struct err *err) must_use;
 /* The restore has succeeded: what was made stays. Otherwise file_store_free() removes names. */
 void file_store_complete(struct file_store *s);
+/* Where the husks' socket lies in the table of task t, -1 if it has not moved. */
+int file_store_socket(struct file_maker *m, const struct task *t);
+/* Task t has just begun its session: rooms' lead. */
+int file_store_lead(struct file_store *s, const struct task *t, struct err *err) must_use;
 /* Once all tables are installed: rooms' connect. */
 int file_store_connect(struct file_store *s, struct err *err) must_use;
 /* Then, for each table, what its task must do for its descriptions (rooms' tell), and locks. */

@@ -7,8 +7,7 @@
 #include <string.h>
 
 /* Beginnings of what this version can leave outside. */
-static const char *const external_kinds[] = { "unix[" };
-static const char *const inherited_keys[] = { "socket[" };
+static const char *const external_kinds[] = { "unix[", "file[", "tty[" };
 
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -51,13 +50,33 @@ static const char *split_inherited(const char *item, int *ret_fd)
 	return item + 2;
 }
 
+/* No colon in front of a bracket: the kernel writes "pipe:[1234]", options have "pipe[1234]". */
+static const char *skip_colon(const char *s)
+{
+	return s[0] == ':' && s[1] == '[' ? s + 1 : s;
+}
+
+static bool is_same_key(const char *a, const char *b)
+{
+	a += *a == '/';
+	b += *b == '/';
+	for (;; a++, b++) {
+		a = skip_colon(a);
+		b = skip_colon(b);
+		if (*a != *b)
+			return false;
+		if (!*a)
+			return true;
+	}
+}
+
 int outside_inherited(const struct options *o, const char *key)
 {
 	vec_each(item, &o->inherit_fd) {
 		int fd;
 		const char *is = split_inherited(*item, &fd);
 
-		if (is && !strcmp(is, key))
+		if (is && is_same_key(is, key))
 			return fd;
 	}
 	return -1;
@@ -92,13 +111,9 @@ int outside_check(const struct options *o, struct err *err)
 				"torpor", *item);
 	vec_each(item, &o->inherit_fd) {
 		int fd;
-		const char *key = split_inherited(*item, &fd);
 
-		if (!key)
+		if (!split_inherited(*item, &fd))
 			return err_usage(err, "--inherit-fd %s is not of the form fd[N]:KEY", *item);
-		if (!is_one_of(key, inherited_keys, ARRAY_LEN(inherited_keys)))
-			return err_unsupported(err, "--inherit-fd %s is not supported by this version of "
-				"torpor", *item);
 		if (fcntl(fd, F_GETFD) < 0)
 			return err_usage(err, "--inherit-fd %s: torpor has no descriptor %d", *item, fd);
 	}

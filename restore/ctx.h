@@ -39,6 +39,8 @@ static inline struct husk *husk_of(struct restore *r, const struct task *t)
 	return &r->husks[t->index];
 }
 
+/* The husk of a task, if it is there; ctx is a struct restore. */
+struct husk *restore_find_husk(void *ctx, const struct task *t);
 int restore_pids(void *ctx, struct err *err);
 int restore_forest(void *ctx, struct err *err);
 void restore_kill(void *ctx);

@@ -125,9 +125,13 @@ static int step_fork(struct restore *rs, struct actor *x, struct err *err)
 static int step_setsid(struct restore *rs, struct actor *x, struct err *err)
 {
 	struct tape *t = tape_new();
+	int r;
 
 	tape_call0(t, "session", TAPE_MUST, SYS_setsid);
-	return play_one(&rs->husks[x->index], t, err);
+	r = play_one(&rs->husks[x->index], t, err);
+	if (r == 0 && x->task && task_is_alive(x->task))
+		r = file_store_lead(rs->files, x->task, err);
+	return r;
 }
 
 static int step_group(struct restore *rs, struct actor *x, pid_t pgid, struct err *err)

@@ -71,6 +71,7 @@ static int restore_plan(void *ctx, struct err *err)
 	for (size_t i = 0; i < rs->n_husks; i++)
 		rs->husks[i].mem = -1;
 	rs->files = file_store_new(rs->world, rs->images, rs->o);
+	file_store_set_husks(rs->files, restore_find_husk, rs);
 	rs->legacies = mm_legacies_new();
 	return 0;
 }

@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-static struct husk *find_husk(void *ctx, const struct task *t)
+struct husk *restore_find_husk(void *ctx, const struct task *t)
 {
 	struct restore *rs = ctx;
 
@@ -28,7 +28,7 @@ static int connect_descriptors(struct restore *rs, struct err *err)
 			return err_while(err, "connecting the descriptors of task %d (%s)", t->pid,
 				task_comm(t));
 	}
-	return r < 0 ? r : file_store_arm(rs->files, err);
+	return r;
 }
 
 /* Every process and thread exists: descriptors may refer to them. */
@@ -37,7 +37,6 @@ int restore_descriptors(void *ctx, struct err *err)
 	struct restore *rs = ctx;
 	int r = 0;
 
-	file_store_set_husks(rs->files, find_husk, rs);
 	world_each_task(t, rs->world) {
 		if (!task_is_alive(t) || t->fds->owner != t)
 			continue;
@@ -50,7 +49,7 @@ int restore_descriptors(void *ctx, struct err *err)
 	world_each_task(t, rs->world)
 		if (task_is_alive(t) && r == 0)
 			r = file_store_set_fs(rs->files, husk_of(rs, t), t, err);
-	return r < 0 ? r : connect_descriptors(rs, err);
+	return r < 0 ? r : file_store_arm(rs->files, err);
 }
 
 static struct arise arise_of(struct restore *rs, const struct thread *th)
