@@ -264,24 +264,17 @@ static void add_reign(struct world *w, struct reigns *all, const struct task *t,
 	table_put(&all->by_key, table_key((uint32_t)ps->tty_nr, 0), x);
 }
 
-static int read_reigns(struct world *w, struct reigns *ret, struct err *err)
+static void read_reigns(struct world *w, struct reigns *ret)
 {
 	world_each_task(t, w) {
 		auto_free char *text = NULL;
 		struct proc_stat ps;
-		int r;
 
-		if (!task_is_alive(t))
-			continue;
-		r = io_slurpf(&text, NULL, "/proc/%d/stat", task_live_thread(t)->real);
-		if (r < 0)
-			return err_sysn(err, -r, "cannot read the state of task %d", t->pid);
-		r = proc_stat_parse(text, &ps, err);
-		if (r < 0)
-			return r;
-		add_reign(w, ret, t, &ps);
+		if (task_is_alive(t) &&
+			io_slurpf(&text, NULL, "/proc/%d/stat", task_live_thread(t)->real) == 0 &&
+			proc_stat_parse(text, &ps, NULL) == 0)
+			add_reign(w, ret, t, &ps);
 	}
-	return 0;
 }
 
 /* A master knows its slave's session; else the tasks do. */
@@ -419,10 +412,10 @@ static int settle_ends(const struct settle *s, struct end *first, const struct r
 int tty_settle(const struct settle *s, struct err *err)
 {
 	struct reigns reigns = { 0 };
-	int r = read_reigns(s->world, &reigns, err);
+	int r;
 
-	if (r == 0)
-		r = settle_ends(s, first_end(s->seen), &reigns, err);
+	read_reigns(s->world, &reigns);
+	r = settle_ends(s, first_end(s->seen), &reigns, err);
 	if (r == 0)
 		warn_lost(s, &reigns);
 	table_done(&reigns.by_key);

@@ -288,9 +288,9 @@ static void uffd_setup(const char *dir)
 	at((int)syscall(SYS_userfaultfd, O_CLOEXEC), 7);
 }
 
-static void ptmx_setup(const char *dir)
+static void fsopen_setup(const char *dir)
 {
-	at(open("/dev/ptmx", O_RDWR | O_NOCTTY), 8);
+	at((int)syscall(SYS_fsopen, "tmpfs", 0), 8);
 }
 
 static int outside[2];
@@ -419,7 +419,7 @@ int main(void)
 {
 	test_files();
 	test_refusal(uffd_setup, "descriptor 7 is a userfaultfd", "userfaultfd");
-	test_refusal(ptmx_setup, "descriptor 8", "pty master");
+	test_refusal(fsopen_setup, "descriptor 8", "what no room knows");
 	test_refusal(linked_setup, "--link-remap", "name lost, but not all");
 	test_refusal(large_setup, "--ghost-limit", "large ghost");
 	test_outside();

@@ -109,6 +109,9 @@ static void test_errors(struct tap *t)
 	expect_error(t, "restore -S", ERR_USAGE, "--restore-detached");
 	expect_error(t, "restore --exec-cmd", ERR_USAGE, "--exec-cmd");
 	expect_error(t, "restore -d --exec-cmd -- ls", ERR_USAGE, "--exec-cmd");
+	expect_error(t, "dump -t 3 --external x", ERR_UNSUPPORTED, "--external x");
+	expect_error(t, "restore --inherit-fd 3:x", ERR_USAGE, "--inherit-fd 3:x");
+	expect_error(t, "restore --inherit-fd fd[999]:x", ERR_USAGE, "descriptor 999");
 	expect_error(t, "check --ms", ERR_USAGE, "--ms");
 	expect_error(t, "show a -D b", ERR_USAGE, "two image directories");
 }
