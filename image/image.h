@@ -30,6 +30,7 @@ struct image_access {
 	const char *filter_dir; /* where page filters are looked for, or NULL */
 	char *const *filter_files; /* shared objects with page filters */
 	size_t n_filter_files;
+	struct keyring *keys; /* for encrypted sets (image/keys.h), or NULL */
 	const cpu_set_t *cpus; /* processors for threads that decode; NULL: the caller's */
 };
 
@@ -49,7 +50,7 @@ int image_set_journal(struct image_set *set, struct journal **ret, struct err *e
 const struct image_access *image_set_access(const struct image_set *set);
 
 /* What only torpor understands of a set (torpor_set_entry.needs). */
-enum image_needs { IMAGE_NEEDS_FILTERS = 1 };
+enum image_needs { IMAGE_NEEDS_FILTERS = 1, IMAGE_NEEDS_KEY = 2 };
 
 /*
  * Writing: the set gets the mark of torpor, by which other programs refuse it. The images whose
@@ -61,7 +62,17 @@ unsigned image_set_needs(const struct image_set *set);
 const uint8_t *image_set_dump_id(const struct image_set *set);
 uint32_t image_set_generation(const struct image_set *set);
 /* Writing: the set is an increment to `parent`. */
-void image_set_follow(struct image_set *set, const struct image_set *parent);
+int image_set_follow(struct image_set *set, const struct image_set *parent, struct err *err)
+	must_use;
+/* Reading: whether `parent` is the set that image_set_follow() was told of. */
+int image_set_check_parent(const struct image_set *set, const struct image_set *parent,
+	struct err *err) must_use;
+/*
+ * Writing, before anything else: all images are encrypted (cipher: enum aead_kind) for those whom
+ * access->keys name. Nothing changes for who writes and reads images.
+ */
+int image_set_seal(struct image_set *set, unsigned cipher, struct err *err) must_use;
+bool image_set_is_sealed(const struct image_set *set);
 enum { IMAGE_DUMP_ID = 16 };
 
 /*

@@ -24,6 +24,8 @@ struct image_set {
 	unsigned needs; /* enum image_needs */
 	uint8_t dump_id[IMAGE_DUMP_ID];
 	uint32_t generation;
+	uint8_t parent_id[IMAGE_DUMP_ID]; /* zeros: none that has an id */
+	struct sealed *sealed; /* NULL: not encrypted */
 	void *kept;
 	void (*release)(void *kept);
 	struct vec_of(char *) created;
@@ -40,6 +42,11 @@ int image_create_fd(struct image_set *set, const char *name, int *ret, struct er
 /* image_create() under another name and with this first magic, 0 for none. */
 int image_create_named(struct image_set *set, enum image_id type, const char *name, uint32_t first,
 	struct image_writer **ret, struct err *err) must_use;
+/* Takes what the inventory says of the set; finds its key if it has one. */
+int torpor_learn(struct image_set *set, const InventoryEntry *inv, struct err *err) must_use;
+/* The inventory as it is to be seen by others. */
+int torpor_put_inventory(struct image_set *set, const InventoryEntry *inv, struct image_writer *w,
+	struct err *err) must_use;
 /* Flushes and fsyncs. */
 int image_sync(struct image_writer *w, struct err *err) must_use;
 /* The sentence for a failed creation or write. */

@@ -7,18 +7,20 @@
  * limits of image/limits.h, before anything is allocated.
  */
 #include "image/limits.h"
-#include "base/cleanup.h"
 #include "base/io.h"
-#include "image/priv.h"
+#include "image/sealed.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 struct image_reader {
 	char name[IMAGE_NAME];
 	const ProtobufCMessageDescriptor *desc;
 	int fd;
+	struct seal_reader *sealed; /* NULL: the file is not encrypted */
 	bool torpors; /* begins with torpor's magic */
 	size_t len, at; /* of the file */
 	uint8_t *buf;
@@ -29,8 +31,12 @@ struct image_reader {
 
 static int read_at(struct image_reader *r, void *buf, size_t len, size_t at, struct err *err)
 {
-	int e = io_pread_all(r->fd, buf, len, (off_t)at);
+	int e = r->sealed ? seal_read(r->sealed, buf, len, at) :
+			    io_pread_all(r->fd, buf, len, (off_t)at);
 
+	if (e == -EBADMSG)
+		return err_image(err, "image '%s' was changed at byte %zu of its content or behind",
+			r->name, at);
 	if (e == -EIO)
 		return err_image(err, "image '%s' cannot be read at byte %zu", r->name, at);
 	return e < 0 ? err_sysn(err, -e, "cannot read image '%s'", r->name) : 0;
@@ -118,41 +124,74 @@ static int check_header(struct image_reader *r, enum image_id type, const struct
 	return e;
 }
 
-static int size_file(struct image_reader *r, struct err *err)
+static int size_file(struct image_reader *r, const struct image_set *set,
+	const struct sealed_file *sealed, struct err *err)
 {
 	struct stat st;
+	int e;
 
 	if (fstat(r->fd, &st) < 0)
 		return err_sys(err, "cannot look at image '%s'", r->name);
 	if (!S_ISREG(st.st_mode))
 		return err_image(err, "image '%s' is no regular file", r->name);
 	r->len = (size_t)st.st_size;
+	if (sealed) {
+		e = seal_reader_new(&set->sealed->key, r->name, r->fd, r->len, sealed->salt,
+			&r->sealed, err);
+		if (e < 0)
+			return e;
+		r->len = seal_length(r->sealed);
+	}
 	r->room = r->len < IMAGE_BUFFER ? r->len : IMAGE_BUFFER;
 	r->buf = malloc(r->room ? r->room : 1);
 	return r->buf ? 0 : err_nomem(err);
 }
 
+/*
+ * -1: there is no such file. An encrypted set has those of its manifest only. *ret_sealed: how it is
+ * encrypted, or NULL.
+ */
+static int open_file(struct image_set *set, enum image_id type, const char *name,
+	const struct sealed_file **ret_sealed, int *ret_fd, struct err *err)
+{
+	bool sealed = set->sealed && !set->write;
+
+	*ret_sealed = NULL;
+	*ret_fd = -1;
+	if (sealed && type == IMG_INVENTORY)
+		return sealed_open_inventory(set->sealed, ret_fd, err);
+	if (sealed) {
+		*ret_sealed = sealed_find(set->sealed, name);
+		if (!*ret_sealed || !(*ret_sealed)->has_salt)
+			return 0;
+	}
+	/* O_NONBLOCK: a fifo of that name must not stop us */
+	*ret_fd = openat(set->dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (*ret_fd >= 0 || (errno == ENOENT && !sealed))
+		return 0;
+	return err_sys(err, "cannot open image '%s'", name);
+}
+
 int image_open(struct image_set *set, enum image_id type, unsigned long id,
 	struct image_reader **ret, struct err *err)
 {
+	const struct sealed_file *sealed;
 	struct image_reader *r;
 	char name[IMAGE_NAME];
-	auto_close int fd = -1;
-	int e;
+	int fd, e;
 
 	*ret = NULL;
 	image_name(type, id, name, sizeof(name));
-	/* O_NONBLOCK: a fifo of that name must not stop us */
-	fd = openat(set->dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return errno == ENOENT ? 0 : err_sys(err, "cannot open image '%s'", name);
+	e = open_file(set, type, name, &sealed, &fd, err);
+	if (e < 0 || fd < 0)
+		return e;
 	r = calloc(1, sizeof(*r));
 	if (!r)
-		return err_nomem(err);
+		abort();
 	snprintf(r->name, sizeof(r->name), "%s", name);
 	r->desc = image_types[type].desc;
-	r->fd = take_fd(&fd);
-	e = size_file(r, err);
+	r->fd = fd;
+	e = size_file(r, set, sealed, err);
 	if (e == 0)
 		e = check_header(r, type, set, err);
 	if (e < 0) {
@@ -309,6 +348,7 @@ void image_reader_close(struct image_reader *r)
 	if (!r)
 		return;
 	close(r->fd);
+	seal_reader_free(r->sealed);
 	free(r->buf);
 	free(r);
 }

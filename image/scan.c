@@ -2,7 +2,7 @@
 /* Which images are there: file names against the patterns of the table. */
 #include "base/cleanup.h"
 #include "base/parse.h"
-#include "image/priv.h"
+#include "image/sealed.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -50,13 +50,22 @@ static int by_type_and_id(const void *a, const void *b)
 	return x->id < y->id ? -1 : x->id > y->id;
 }
 
-int image_set_scan(const struct image_set *set, struct image_list *ret, struct err *err)
+/* An encrypted set has what its manifest names; the directory may hold anything. */
+static void scan_manifest(const struct sealed *s, struct image_list *ret)
+{
+	struct image_found found;
+
+	vec_each(f, &s->files)
+		if (image_name_parse(f->name, &found))
+			vec_push(ret, found);
+}
+
+static int scan_directory(const struct image_set *set, struct image_list *ret, struct err *err)
 {
 	auto_close int fd = openat(set->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	auto_dir DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	struct image_found found;
 
-	*ret = (struct image_list){ 0 };
 	if (!dir)
 		return err_sys(err, "cannot list the images directory");
 	take_fd(&fd);
@@ -74,7 +83,19 @@ int image_set_scan(const struct image_set *set, struct image_list *ret, struct e
 		vec_done(ret);
 		return err_sys(err, "cannot list the images directory");
 	}
-	if (ret->n)
-		qsort(ret->at, ret->n, sizeof(*ret->at), by_type_and_id);
 	return 0;
+}
+
+int image_set_scan(const struct image_set *set, struct image_list *ret, struct err *err)
+{
+	int r = 0;
+
+	*ret = (struct image_list){ 0 };
+	if (set->sealed && !set->write)
+		scan_manifest(set->sealed, ret);
+	else
+		r = scan_directory(set, ret, err);
+	if (r == 0 && ret->n)
+		qsort(ret->at, ret->n, sizeof(*ret->at), by_type_and_id);
+	return r;
 }

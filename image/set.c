@@ -10,11 +10,12 @@
 #include "base/io.h"
 #include "image/journal.h"
 #include "image/priv.h"
+#include "base/kdf.h"
+#include "image/sealed.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,26 +26,6 @@ char *image_name(enum image_id type, unsigned long id, char *buf, size_t size)
 	snprintf(buf, size, image_types[type].pattern, id);
 #pragma GCC diagnostic pop
 	return buf;
-}
-
-/* What the inventory says of torpor's own. */
-static int learn_torpor(struct image_set *set, const InventoryEntry *inv, struct err *err)
-{
-	const TorporSetEntry *t = inv->torpor;
-
-	if (!t && inv->img_version == IMAGE_VERSION_TORPOR)
-		return err_image(err, "inventory.img does not say what the set needs");
-	if (!t)
-		return 0;
-	if (t->needs & ~(uint32_t)IMAGE_NEEDS_FILTERS)
-		return err_image(err, "inventory.img needs functions (0x%x) of a newer torpor",
-			t->needs);
-	if (t->dump_id.len != sizeof(set->dump_id))
-		return err_image(err, "inventory.img has an id of %zu bytes", t->dump_id.len);
-	set->needs = t->needs;
-	memcpy(set->dump_id, t->dump_id.data, sizeof(set->dump_id));
-	set->generation = t->generation;
-	return 0;
 }
 
 /* V1 layout has no common magic; only the inventory, whose layout never changed, tells. */
@@ -61,10 +42,13 @@ static int learn_version(struct image_set *set, struct err *err)
 		got = image_next(r, a, &inv, err);
 	if (got == 0)
 		got = err_image(err, "inventory.img is empty: this is no complete image set");
+	if (got == 1 && image_left(r))
+		got = err_image(err, "inventory.img has %zu bytes behind its only message",
+			image_left(r));
 	if (got == 1) {
 		/* 0: a pre-dump, whose pages a parent chain needs; its layout is that of 2 */
 		set->version = inv->img_version == 1 ? 1 : 2;
-		got = learn_torpor(set, inv, err);
+		got = torpor_learn(set, inv, err);
 		if (inv->img_version > 2 && inv->img_version != IMAGE_VERSION_TORPOR)
 			got = err_image(err,
 				"inventory.img has version %u: it was made by a newer program",
@@ -103,8 +87,8 @@ int image_set_open_with(int dirfd, bool write, const struct image_access *access
 	set->version = 2;
 	set->access = access ? access : &nothing;
 	r = write ? check_writable(set, err) : learn_version(set, err);
-	if (r == 0 && write && getrandom(set->dump_id, sizeof(set->dump_id), 0) < 0)
-		r = err_sys(err, "cannot get random bytes");
+	if (r == 0 && write)
+		r = random_bytes(set->dump_id, sizeof(set->dump_id), err);
 	if (r < 0) {
 		image_set_close(set);
 		return r;
@@ -120,57 +104,8 @@ void image_set_close(struct image_set *set)
 	image_set_keep(set, NULL, NULL);
 	image_set_forget(set);
 	journal_close(set->journal);
+	sealed_free(set->sealed);
 	free(set);
-}
-
-const struct image_access *image_set_access(const struct image_set *set)
-{
-	return set->access;
-}
-
-void image_set_need(struct image_set *set, enum image_needs need)
-{
-	set->needs |= need;
-}
-
-unsigned image_set_needs(const struct image_set *set)
-{
-	return set->needs;
-}
-
-const uint8_t *image_set_dump_id(const struct image_set *set)
-{
-	return set->dump_id;
-}
-
-uint32_t image_set_generation(const struct image_set *set)
-{
-	return set->generation;
-}
-
-/* Who cannot read the parent's pages cannot restore the child either. */
-void image_set_follow(struct image_set *set, const struct image_set *parent)
-{
-	set->generation = parent->generation + 1;
-	set->needs |= parent->needs;
-}
-
-int image_set_key(const struct image_set *set, const char *purpose, uint8_t *key, struct err *err)
-{
-	return err_usage(err, "these images have no key");
-}
-
-void image_set_keep(struct image_set *set, void *thing, void (*release)(void *thing))
-{
-	if (set->kept)
-		set->release(set->kept);
-	set->kept = thing;
-	set->release = release;
-}
-
-void *image_set_kept(const struct image_set *set)
-{
-	return set->kept;
 }
 
 void image_set_forget(struct image_set *set)
@@ -239,15 +174,26 @@ int image_create_raw(struct image_set *set, enum image_id type, unsigned long id
 	char name[IMAGE_NAME];
 
 	table_put(&set->made, table_key((uint64_t)type, id), set);
-	return image_create_fd(set, image_name(type, id, name, sizeof(name)), ret_fd, err);
+	image_name(type, id, name, sizeof(name));
+	if (set->sealed && type != IMG_PAGES)
+		return sealed_create_memory(set->sealed, name, ret_fd, err);
+	if (set->sealed)
+		sealed_note(set->sealed, name, NULL);
+	return image_create_fd(set, name, ret_fd, err);
 }
 
 int image_open_raw(struct image_set *set, enum image_id type, unsigned long id, int *ret_fd,
 	struct err *err)
 {
 	char name[IMAGE_NAME];
-	int fd = openat(set->dirfd, image_name(type, id, name, sizeof(name)), O_RDONLY | O_CLOEXEC);
+	int fd = -1;
 
+	image_name(type, id, name, sizeof(name));
+	if (set->sealed && type != IMG_PAGES)
+		return sealed_open_memory(set, name, ret_fd, err);
+	errno = ENOENT;
+	if (!set->sealed || sealed_find(set->sealed, name))
+		fd = openat(set->dirfd, name, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? err_set(err, ERR_IMAGE, ENOENT, "image '%s' is missing", name) :
 					 err_sys(err, "cannot open image '%s'", name);
@@ -284,21 +230,12 @@ static int remove_stale(struct image_set *set, struct err *err)
 static int write_inventory(struct image_set *set, const char *name, const void *inventory,
 	struct err *err)
 {
-	TorporSetEntry torpor = TORPOR_SET_ENTRY__INIT;
-	InventoryEntry inv = *(const InventoryEntry *)inventory;
 	struct image_writer *w;
 	int q, r = image_create_named(set, IMG_INVENTORY, name, 0, &w, err);
 
 	if (r < 0)
 		return r;
-	torpor.needs = set->needs;
-	torpor.dump_id = (ProtobufCBinaryData){ sizeof(set->dump_id), set->dump_id };
-	torpor.has_generation = set->generation > 0;
-	torpor.generation = set->generation;
-	inv.torpor = set->needs ? &torpor : NULL;
-	if (set->needs && inv.img_version) /* 0, a pre-dump, is refused as it is */
-		inv.img_version = IMAGE_VERSION_TORPOR;
-	r = image_put(w, &inv, err);
+	r = torpor_put_inventory(set, inventory, w, err);
 	if (r == 0)
 		r = image_sync(w, err);
 	q = image_finish(w, r < 0 ? NULL : err);
@@ -329,7 +266,9 @@ int image_set_commit(struct image_set *set, const void *inventory, struct err *e
 
 	if (fd < 0)
 		return err_sys(err, "cannot open the images directory");
-	r = remove_stale(set, err);
+	r = set->sealed ? sealed_write_manifest(set, err) : 0;
+	if (r == 0)
+		r = remove_stale(set, err);
 	if (r < 0)
 		return r;
 	if (syncfs(fd) < 0)

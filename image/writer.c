@@ -5,13 +5,14 @@
  */
 #include "base/cleanup.h"
 #include "base/io.h"
-#include "image/priv.h"
+#include "image/sealed.h"
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
 
 struct image_writer {
 	int fd;
+	struct seal_writer *seal; /* NULL: not encrypted */
 	char name[IMAGE_NAME];
 	size_t used;
 	uint8_t buf[IMAGE_BUFFER];
@@ -38,9 +39,14 @@ int image_write_failed(struct err *err, int number, const char *name)
 	}
 }
 
+static int write_bytes(struct image_writer *w, const void *bytes, size_t len)
+{
+	return w->seal ? seal_write(w->seal, bytes, len) : io_write_all(w->fd, bytes, len);
+}
+
 static int flush(struct image_writer *w, struct err *err)
 {
-	int r = io_write_all(w->fd, w->buf, w->used);
+	int r = write_bytes(w, w->buf, w->used);
 
 	w->used = 0;
 	return r < 0 ? image_write_failed(err, -r, w->name) : 0;
@@ -56,7 +62,7 @@ int image_put_payload(struct image_writer *w, const void *bytes, size_t len, str
 			return r;
 	}
 	if (len > sizeof(w->buf)) {
-		r = io_write_all(w->fd, bytes, len);
+		r = write_bytes(w, bytes, len);
 		return r < 0 ? image_write_failed(err, -r, w->name) : 0;
 	}
 	if (len)
@@ -85,6 +91,21 @@ static int put_header(struct image_writer *w, enum image_id type, uint32_t first
 	return r < 0 || !own ? r : image_put_payload(w, &own, sizeof(own), err);
 }
 
+/* The inventory is what tells others that the rest is encrypted. */
+static int seal_begin(struct image_set *set, enum image_id type, struct image_writer *w,
+	struct err *err)
+{
+	uint8_t salt[SEAL_SALT];
+	int r;
+
+	if (!set->sealed || type == IMG_INVENTORY)
+		return 0;
+	r = seal_writer_new(&set->sealed->key, w->name, w->fd, salt, &w->seal, err);
+	if (r == 0)
+		sealed_note(set->sealed, w->name, salt);
+	return r;
+}
+
 int image_create_named(struct image_set *set, enum image_id type, const char *name, uint32_t first,
 	struct image_writer **ret, struct err *err)
 {
@@ -94,14 +115,18 @@ int image_create_named(struct image_set *set, enum image_id type, const char *na
 	if (!w)
 		return err_nomem(err);
 	w->used = 0;
+	w->seal = NULL;
 	snprintf(w->name, sizeof(w->name), "%s", name);
 	r = image_create_fd(set, name, &w->fd, err);
 	if (r < 0) {
 		free(w);
 		return r;
 	}
-	r = put_header(w, type, first, err);
+	r = seal_begin(set, type, w, err);
+	if (r == 0)
+		r = put_header(w, type, first, err);
 	if (r < 0) {
+		seal_writer_free(w->seal);
 		close(w->fd);
 		free(w);
 		return r;
@@ -180,6 +205,11 @@ int image_finish(struct image_writer *w, struct err *err)
 	if (!w)
 		return 0;
 	r = flush(w, err);
+	if (r == 0 && w->seal) {
+		r = seal_finish(w->seal);
+		r = r < 0 ? image_write_failed(err, -r, w->name) : 0;
+	}
+	seal_writer_free(w->seal);
 	/* NFS reports at close what it could not write */
 	if (close(w->fd) < 0 && r == 0)
 		r = image_write_failed(err, errno, w->name);
