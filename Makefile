@@ -42,7 +42,7 @@ check-programs: all
 	PROGRAMS=all $(PYTHON) -m pytest tests/live/programs
 
 check-modes: deps all
-	TORPOR_MODES=all $(PYTHON) -m pytest tests/modes
+	TORPOR_MODES=all $(PYTHON) -m pytest tests/modes tests/faults/test_attacks.py
 
 bench: deps all
 	$(PYTHON) tests/perf/bench.py

@@ -33,6 +33,7 @@ static const struct entry entries[] = {
 	{ CMD_SHOW, cmd_show, true },
 	{ CMD_PLAN, cmd_plan, true },
 	{ CMD_LEFTOVERS, cmd_leftovers, false },
+	{ CMD_KEYGEN, cmd_keygen, false },
 	{ CMD_VERSION, cmd_version, false },
 	{ CMD_HELP, cmd_help, false },
 };

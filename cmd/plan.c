@@ -38,7 +38,7 @@ static int check(struct world *w, struct err *err)
 int cmd_plan(const struct call *call, struct err *err)
 {
 	struct world *w = world_new();
-	struct image_access access = filter_access(call->o);
+	struct image_access access = access_open(call->o);
 	struct image_set *set = NULL;
 	int r;
 
@@ -50,6 +50,7 @@ int cmd_plan(const struct call *call, struct err *err)
 	if (r == 0)
 		r = print_plan(call->o, w, err);
 	image_set_close(set);
+	access_close(&access);
 	world_free(w);
 	return r;
 }

@@ -8,7 +8,7 @@
 int cmd_show(const struct call *call, struct err *err)
 {
 	struct world *w = world_new();
-	struct image_access access = filter_access(call->o);
+	struct image_access access = access_open(call->o);
 	struct image_set *set = NULL;
 	int r;
 
@@ -18,6 +18,7 @@ int cmd_show(const struct call *call, struct err *err)
 	if (r == 0)
 		r = snapshot_show(w, set, stdout, call->o->json, err);
 	image_set_close(set);
+	access_close(&access);
 	world_free(w);
 	return r;
 }

@@ -90,7 +90,7 @@ int pre_dump_run(const struct options *o, int images_dirfd, int workdir_fd, stag
 	void *watch_data, struct dump_figures *ret, struct err *err)
 {
 	struct dump d = { .o = o, .images_dirfd = images_dirfd, .workdir_fd = workdir_fd,
-		.access = filter_access(o), .track = { .again = true } };
+		.access = access_open(o), .track = { .again = true } };
 
 	return dump_run_stages("pre-dump", pre_dump_stages, &d, nothing_more, watch, watch_data, ret,
 		err);

@@ -34,7 +34,7 @@ int dump_open(void *ctx, struct err *err)
 	int r = image_set_open_with(d->images_dirfd, true, &d->access, &d->images, err);
 
 	if (r == 0)
-		r = filter_chain_ask(d->images, d->o, err);
+		r = filter_prepare(d->images, d->o, err);
 	if (r == 0)
 		d->files = file_collector_new(d->world, d->images, d->o);
 	return r;
@@ -114,6 +114,7 @@ static void dump_done(struct dump *d)
 		file_collector_free(d->files);
 	image_set_close(d->images);
 	track_done(d);
+	access_close(&d->access);
 	subjects_done(d);
 	world_free(d->world);
 }
@@ -154,7 +155,7 @@ int dump_run(const struct options *o, int images_dirfd, int workdir_fd, stage_wa
 {
 	bool lives = o->leave_running || o->leave_stopped;
 	struct dump d = { .o = o, .images_dirfd = images_dirfd, .workdir_fd = workdir_fd,
-		.access = filter_access(o), .track = { .again = o->track_mem && lives } };
+		.access = access_open(o), .track = { .again = o->track_mem && lives } };
 
 	return dump_run_stages("dump", dump_stages, &d, dump_release, watch, watch_data, ret, err);
 }

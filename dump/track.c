@@ -75,7 +75,7 @@ int track_prepare(void *ctx, struct err *err)
 		if (r == 0)
 			r = parent_open(d->images, &d->track.parent, err);
 		if (r == 0 && d->track.parent)
-			image_set_follow(d->images, d->track.parent->set);
+			r = image_set_follow(d->images, d->track.parent->set, err);
 	}
 	if (r == 0)
 		r = choose_tracker(d, err);

@@ -141,10 +141,11 @@ static void apply_missing(struct options *o, const struct option_spec *spec)
 static char *text_of(struct options *o, const struct option_spec *spec, const char *value)
 {
 	bool has_slash = memchr(value, '/', strcspn(value, ":"));
+	bool is_path = spec->traits & TRAIT_PATH || (spec->traits & TRAIT_SLASH && has_slash) ||
+		(spec->traits & TRAIT_KEYFILE && strncmp(value, "torpor-public-", 14) != 0);
 	auto_free char *here = NULL;
 
-	if (*value != '/' &&
-		(spec->traits & TRAIT_PATH || (spec->traits & TRAIT_SLASH && has_slash)))
+	if (is_path && *value != '/')
 		here = get_current_dir_name();
 	return here ? arena_printf(o->arena, "%s/%s", here, value) : arena_strdup(o->arena, value);
 }

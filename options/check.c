@@ -48,6 +48,17 @@ static int check_restore(const struct options *o, struct err *err)
 	return 0;
 }
 
+/* Said without --encrypt they would be ignored, and the images be open to everybody. */
+static int check_keys(const struct options *o, struct err *err)
+{
+	bool named = o->recipient.n || o->given[OPTION_key_fd] || o->given[OPTION_passphrase_fd];
+
+	if (named && !o->given[OPTION_encrypt])
+		return err_usage(err, "%s needs --encrypt", o->recipient.n ? "--recipient" :
+			o->given[OPTION_key_fd] ? "--key-fd" : "--passphrase-fd");
+	return 0;
+}
+
 static int check_command(const struct options *o, struct err *err)
 {
 	switch (o->command) {
@@ -56,7 +67,9 @@ static int check_command(const struct options *o, struct err *err)
 		if (o->tree == 0)
 			return err_usage(err, "%s needs -t PID, the root task of the tree to save",
 				options_command_name(o->command));
-		return 0;
+		return check_keys(o, err);
+	case CMD_KEYGEN:
+		return o->output ? 0 : err_usage(err, "keygen needs --output FILE");
 	case CMD_RESTORE:
 		return check_restore(o, err);
 	default:

@@ -21,6 +21,7 @@ enum {
 	X = BIT(CMD_CPUINFO_DUMP) | BIT(CMD_CPUINFO_CHECK),
 	O = BIT(CMD_PLAN),
 	F = BIT(CMD_LEFTOVERS),
+	K = BIT(CMD_KEYGEN),
 	A = 0x7fffffff,
 	NO = TRAIT_NO,
 	OPTARG = TRAIT_OPTARG,
@@ -32,6 +33,7 @@ enum {
 	NOTNEG = TRAIT_NOTNEG,
 	PATH = TRAIT_PATH,
 	SLASH = TRAIT_SLASH,
+	KEYFILE = TRAIT_KEYFILE,
 };
 
 #define SPEC(kind, member, long_name, short_name, argument, default_, cmds, traits_, state_,  \
@@ -71,6 +73,8 @@ const struct command_spec command_specs[] = {
 	{ "decode", "IMAGE [--pretty]", "print an image as JSON", CMD_PYTHON, STATE_READY, false, 0 },
 	{ "encode", "JSON -o IMAGE", "make an image from JSON", CMD_PYTHON, STATE_READY, false, 0 },
 	{ "diff", "A B", "tell what differs between two image sets or images", CMD_PYTHON,
+		STATE_READY, false, 0 },
+	{ "keygen", "--output FILE", "make a pair of keys for encrypted images", CMD_KEYGEN,
 		STATE_READY, false, 0 },
 	{ "version", NULL, "print the version", CMD_VERSION, STATE_READY, false, 0 },
 	{ "help", "[COMMAND]", "print help", CMD_HELP, STATE_READY, false, 2 },

@@ -21,6 +21,7 @@ enum option_trait {
 	TRAIT_ALIAS = 256, /* second name of another option's member */
 	TRAIT_PATH = 512, /* relative to the directory torpor was called in */
 	TRAIT_SLASH = 1024, /* a path if there is a slash before the first colon */
+	TRAIT_KEYFILE = 2048, /* a path unless it begins with "torpor-public-" */
 };
 
 enum readiness { STATE_READY, STATE_LATER };

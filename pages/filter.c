@@ -125,6 +125,17 @@ static void chain_release(void *chain)
 	filter_chain_drop(chain);
 }
 
+/* Pages of an encrypted set must not be the one thing that is not. */
+static int check_sealed(const struct filter_chain *c, const struct image_set *set, struct err *err)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		if (c->links[i].filter->caps & TORPOR_FILTER_AUTHENTIC)
+			return 0;
+	}
+	return image_set_is_sealed(set) ?
+		err_image(err, "the images are encrypted, but no page filter protects the pages") : 0;
+}
+
 int filter_chain_create(struct image_set *set, const struct filter_wish *wishes, size_t n,
 	struct err *err)
 {
@@ -136,6 +147,8 @@ int filter_chain_create(struct image_set *set, const struct filter_wish *wishes,
 
 		r = chain_add(c, wishes[i].name, &setup, set, err);
 	}
+	if (r == 0)
+		r = check_sealed(c, set, err);
 	if (r < 0) {
 		filter_chain_drop(c);
 		return r;
@@ -182,6 +195,8 @@ static int chain_load(struct image_set *set, struct filter_chain **ret, struct e
 			"pages");
 	if (e == 0)
 		e = read_filters(c, set, r, a, err);
+	if (e == 0)
+		e = check_sealed(c, set, err);
 	image_reader_close(r);
 	arena_free(a);
 	if (e < 0)

@@ -70,10 +70,14 @@ int filter_decode(struct filter_chain *c, unsigned worker, const struct torpor_e
 	const uint8_t *in, size_t bytes, uint8_t *out, struct err *err) must_use;
 
 /* ---- filter_ask.c ---- */
-/* What the options give to get at images. It borrows from them. */
-struct image_access filter_access(const struct options *o);
-/* Opens the filters which the options ask for, if any, for a set that is being written. */
-int filter_chain_ask(struct image_set *set, const struct options *o, struct err *err) must_use;
+/* What the options give to get at images. It borrows from them; keys are read when needed. */
+struct image_access access_open(const struct options *o);
+void access_close(struct image_access *a); /* after all sets that were opened with it */
+/*
+ * Prepares a set that is being written, before anything else: encryption and filters as the options
+ * ask. Filters which learn are trained later (filter_chain_samples()).
+ */
+int filter_prepare(struct image_set *set, const struct options *o, struct err *err) must_use;
 
 /* ---- filter_find.c ---- */
 /* Built-in filters; ends with NULL. */

@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * From options to filters: those of --page-filter in the order given, then what --compress is short
- * for. Before a compressor stands "zero", which costs nothing.
+ * for, then the cipher of --encrypt if there is none yet. Before a compressor stands "zero", which
+ * costs nothing.
  */
+#include "base/aead.h"
 #include "base/arena.h"
+#include "image/keys.h"
+#include "pages/builtin.h"
 #include "pages/filter.h"
 #include <string.h>
 
@@ -38,22 +42,52 @@ static int ask_compress(struct asking *a, const char *method, struct err *err)
 	return r < 0 ? r : ask(a, method, err);
 }
 
-struct image_access filter_access(const struct options *o)
+/* The cipher of the images goes for the pages, unless the user said how. */
+static int ask_encrypt(struct asking *a, const char *cipher, struct err *err)
 {
-	return (struct image_access){ .filter_dir = o->libdir,
+	for (size_t i = 0; i < a->n; i++) {
+		if (!strcmp(a->wishes[i].name, page_filter_aes_gcm.name) ||
+			!strcmp(a->wishes[i].name, page_filter_chacha.name))
+			return 0;
+	}
+	return ask(a, cipher, err);
+}
+
+struct image_access access_open(const struct options *o)
+{
+	const struct key_wishes wishes = {
+		.recipients = o->recipient.at, .n_recipients = o->recipient.n,
+		.identities = o->identity.at, .n_identities = o->identity.n,
+		.passphrase_fd = (int)o->passphrase_fd, .key_fd = (int)o->key_fd };
+
+	return (struct image_access){ .filter_dir = o->libdir, .keys = keyring_new(&wishes),
 		.filter_files = o->page_filter.at, .n_filter_files = o->page_filter.n };
 }
 
-int filter_chain_ask(struct image_set *set, const struct options *o, struct err *err)
+void access_close(struct image_access *a)
+{
+	keyring_free(a->keys);
+	a->keys = NULL;
+}
+
+static enum aead_kind cipher_of(const char *name)
+{
+	return strcmp(name, page_filter_chacha.name) ? AEAD_AES_256_GCM : AEAD_CHACHA20_POLY1305;
+}
+
+int filter_prepare(struct image_set *set, const struct options *o, struct err *err)
 {
 	struct asking a = { .arena = arena_new() };
-	int r = 0;
+	bool encrypt = o->given[OPTION_encrypt];
+	int r = encrypt ? image_set_seal(set, cipher_of(o->encrypt), err) : 0;
 
 	vec_each(text, &o->page_filter)
 		if (r == 0)
 			r = ask(&a, *text, err);
 	if (r == 0 && o->given[OPTION_compress])
 		r = ask_compress(&a, o->compress, err);
+	if (r == 0 && encrypt)
+		r = ask_encrypt(&a, o->encrypt, err);
 	if (r == 0 && a.n)
 		r = filter_chain_create(set, a.wishes, a.n, err);
 	arena_free(a.arena);

@@ -62,6 +62,12 @@ static int level_descend(struct walk *w, uint64_t vaddr, struct err *err)
 		close(dirfd);
 		return err_while(err, "opening the parent images");
 	}
+	r = image_set_check_parent(l->set, parent, err);
+	if (r < 0) {
+		image_set_close(parent);
+		close(dirfd);
+		return r;
+	}
 	return level_open(w, parent, true, err);
 }
 

@@ -127,7 +127,7 @@ int restore_run(const struct options *o, int images_dirfd, int workdir_fd, stage
 	void *watch_data, struct restore_figures *ret, struct err *err)
 {
 	struct restore rs = { .o = o, .images_dirfd = images_dirfd, .workdir_fd = workdir_fd,
-		.access = filter_access(o), .world = world_new(), .layout = { .send_fd = -1 }, .figures = ret,
+		.access = access_open(o), .world = world_new(), .layout = { .send_fd = -1 }, .figures = ret,
 		.start_us = clock_us() };
 	int r;
 
@@ -148,6 +148,7 @@ int restore_run(const struct options *o, int images_dirfd, int workdir_fd, stage
 	if (rs.layout.send_fd >= 0)
 		close(rs.layout.send_fd);
 	image_set_close(rs.images);
+	access_close(&rs.access);
 	world_free(rs.world);
 	return r;
 }

@@ -36,6 +36,14 @@ MODES = {
     "zstd": Mode(("--compress=zstd",)),
     "zstd-dict": Mode(("--compress=zstd:3,dict",)),
     "digest-lz4": Mode(("--page-filter", "digest", "--page-filter", "lz4:8")),
+    "lz4-aes-gcm": Mode(
+        ("--compress", "--encrypt", "--recipient", "KEY"), ("--identity", "KEY"), "torpor-manifest"
+    ),
+    "chacha": Mode(
+        ("--encrypt=chacha20-poly1305", "--recipient", "KEY"),
+        ("--identity", "KEY"),
+        "torpor-manifest",
+    ),
 }
 
 SAMPLE = [
@@ -47,6 +55,9 @@ SAMPLE = [
     ("zstd", "mem_args"),
     ("zstd-dict", "mem_private"),
     ("digest-lz4", "vdso"),
+    ("lz4-aes-gcm", "mem_cow"),
+    ("lz4-aes-gcm", "deleted"),
+    ("chacha", "tree"),
 ]
 
 
@@ -61,11 +72,17 @@ def cases() -> Iterator[Any]:
 def run_mode(box: Box, mode: str, name: str) -> None:
     """Twice, so that what was restored is saved again."""
     m = MODES[mode]
+    key = box.dir / "key"
+    if "KEY" in m.dump and box.torpor("keygen", "--output", key).status != 0:
+        raise Failed("no key was made")
+    dump, restore = (
+        tuple(str(key) if word == "KEY" else word for word in words) for words in (m.dump, m.restore)
+    )
     s = Subject(box, name)
-    s.restore_options = m.restore
+    s.restore_options = restore
     s.start(stops=name == "stopped_root")
     for _ in range(2):
-        s.dump(*m.dump)
+        s.dump(*dump)
         if not (s.images / m.needs).exists():
             raise Failed(f"there is no image {m.needs}: the mode was not in effect")
         s.restore()
