@@ -46,6 +46,7 @@ int restore_descriptors(void *ctx, struct err *err)
 				task_comm(t));
 	}
 	r = r < 0 ? r : file_store_join(rs->files, err);
+	r = r < 0 ? r : connect_descriptors(rs, err);
 	world_each_task(t, rs->world)
 		if (task_is_alive(t) && r == 0)
 			r = file_store_set_fs(rs->files, husk_of(rs, t), t, err);
