@@ -72,6 +72,8 @@ const struct command_spec command_specs[] = {
 		CMD_LEFTOVERS, STATE_READY, false, 1000 },
 	{ "decode", "IMAGE [--pretty]", "print an image as JSON", CMD_PYTHON, STATE_READY, false, 0 },
 	{ "encode", "JSON -o IMAGE", "make an image from JSON", CMD_PYTHON, STATE_READY, false, 0 },
+	{ "graph", "DIR [options]", "ask for, draw or export what hangs together in an image set",
+		CMD_PYTHON, STATE_READY, false, 0 },
 	{ "diff", "A B", "tell what differs between two image sets or images", CMD_PYTHON,
 		STATE_READY, false, 0 },
 	{ "keygen", "--output FILE", "make a pair of keys for encrypted images", CMD_KEYGEN,

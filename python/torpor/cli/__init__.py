@@ -21,6 +21,7 @@ from torpor.images.errors import ImageError
 COMMANDS = {
     "decode": "print an image as JSON",
     "encode": "make an image from JSON",
+    "graph": "ask for, draw or export what hangs together in an image set",
     "diff": "tell what differs between two image sets or images",
 }
 

@@ -81,36 +81,40 @@ class PageMap:
         """Bytes all present runs take in the pages file."""
         self.ordered = True
         """Whether the runs ascend and do not overlap."""
+        self.flags = 0
+        """All flags any run has."""
         self._address = array("Q")
         self._pages = array("Q")
         self._flags = array("L")
         self._offset = array("Q")
-        end = 0
-        for i, message in enumerate(image.messages()):
-            if i == 0:
-                self.pages_id = cast(pb.pagemap_head, message).pages_id
-                continue
-            end = self._add(cast(pb.pagemap_entry, message), end)
-        if not self.pages_id and not len(self):
-            self.empty = image.data.nbytes <= 8
-        else:
-            self.empty = False
+        head = next(iter(image), None)
+        self.headed = head is not None
+        """Whether there is a first entry, which names the pages file; very old images have none."""
+        if head:
+            self.pages_id = cast(pb.pagemap_head, head.message).pages_id
+            self._read(image)
 
-    def _add(self, entry: pb.pagemap_entry, end: int) -> int:
-        pages, flags = run_pages(entry), run_flags(entry)
-        stop = entry.vaddr + pages * PAGE
-        if stop >= 1 << 64:
-            text = f"a run of {pages} pages at 0x{entry.vaddr:x} leaves the address space"
-            raise ImageError(self.name, text, None, "pagemap-range")
-        if entry.vaddr < end:
-            self.ordered = False
-        self._address.append(entry.vaddr)
-        self._pages.append(pages)
-        self._flags.append(flags)
-        self._offset.append(self.stored)
-        if flags & Flag.PRESENT:
-            self.stored += pages * PAGE
-        return stop
+    def _read(self, image: Image) -> None:
+        add_address, add_pages = self._address.append, self._pages.append
+        add_flags, add_offset = self._flags.append, self._offset.append
+        end = stored = 0
+        present = int(Flag.PRESENT)
+        for entry in image.each(pb.pagemap_entry, skip=1):
+            address, pages, flags = entry.vaddr, run_pages(entry), run_flags(entry)
+            add_address(address)
+            add_pages(pages)
+            add_flags(flags)
+            add_offset(stored)
+            self.flags |= flags
+            if address < end:
+                self.ordered = False
+            end = address + pages * PAGE
+            if end >= 1 << 64:
+                text = f"a run of {pages} pages at 0x{address:x} leaves the address space"
+                raise ImageError(self.name, text, None, "pagemap-range")
+            if flags & present:
+                stored += pages * PAGE
+        self.stored = stored
 
     def __len__(self) -> int:
         return len(self._address)
@@ -123,14 +127,18 @@ class PageMap:
     def __iter__(self) -> Iterator[Run]:
         return map(Run, self._address, self._pages, self._flags, self._offset)
 
-    def between(self, start: int, end: int) -> Iterator[Run]:
-        """The runs that touch [start, end); the map must be ordered."""
+    def indices_between(self, start: int, end: int) -> Iterator[int]:
+        """Numbers of the runs that touch [start, end); the map must be ordered."""
         index = bisect_right(self._address, start) - 1
         if index < 0 or self[index].end <= start:
             index += 1
         while index < len(self) and self._address[index] < end:
-            yield self[index]
+            yield index
             index += 1
+
+    def between(self, start: int, end: int) -> Iterator[Run]:
+        """The runs that touch [start, end); the map must be ordered."""
+        return map(self.__getitem__, self.indices_between(start, end))
 
 
 class Layer(NamedTuple):

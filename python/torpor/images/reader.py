@@ -21,7 +21,7 @@ from typing import NamedTuple, TypeVar
 from torpor.images import kinds, payload, wire
 from torpor.images.errors import ImageError
 from torpor.images.kinds import Kind, Trait
-from torpor.images.limits import GROWTH, MESSAGE_MAX, READ_MAX
+from torpor.images.limits import GROWTH, GROWTH_FREE, MESSAGE_MAX, READ_MAX
 from torpor.images.messages import Message
 from torpor.images.tables import MAGIC_COMMON, MAGIC_SERVICE
 
@@ -64,8 +64,9 @@ class Image:
         self.data = data
         self.layout = 2 if layout is None else layout
         self._mapped: mmap.mmap | None = None
-        self._index: array[int] | None = None
         self._begin = self._check_header(layout)
+        self._index: array[int] = array("Q")
+        self._next = self._begin  # where the entry behind the last known one begins
 
     # ------------------------------------------------------------------------------- opening
 
@@ -146,7 +147,8 @@ class Image:
         return len(self._offsets())
 
     def __getitem__(self, index: int) -> Entry:
-        return self._entry(self._offsets()[index])[0]
+        """An entry by its number; the file is walked through as far as that, once."""
+        return self._entry(self._offsets(index)[index])[0]
 
     def __iter__(self) -> Iterator[Entry]:
         at = self._begin
@@ -158,6 +160,33 @@ class Image:
         """The messages of all entries."""
         for entry in self:
             yield entry.message
+
+    def each(self, make: type[M], skip: int = 0) -> Iterator[M]:
+        """Messages of an image without payloads, all in one object that changes with every step.
+
+        The fastest way through a million entries. `skip` entries are left out at the beginning.
+        """
+        if payload.has_payload(self.kind):
+            raise TypeError(f"{self.kind.id} has payloads")
+        at, end, data = self._begin, self._end(), self.data
+        for _ in range(skip):
+            at += 4 + len(self._body(at)) if at < end else 0
+        message = make()
+        take, unpack = message.ParseFromString, _U32.unpack_from
+        while at < end:
+            stop = at + 4 + (unpack(data, at)[0] if at + 4 <= end else end)
+            if stop > end or stop - at > GROWTH_FREE:
+                stop = at + 4 + len(self._body(at))
+                wire.guard(data[at + 4 : stop], make.DESCRIPTOR, self.name, at, self.growth)
+            try:
+                good = take(data[at + 4 : stop]) == stop - at - 4 and message.IsInitialized()
+            except Exception:
+                good = False
+            if not good:
+                text = f"there is no valid {make.DESCRIPTOR.name}"
+                raise ImageError(self.name, text, at, "image-message")
+            yield message
+            at = stop
 
     def one(self, make: type[M]) -> M:
         """The message of an image that has exactly one; `make` is its class."""
@@ -185,7 +214,7 @@ class Image:
 
     def raw(self, index: int) -> memoryview:
         """The encoded message of an entry."""
-        return self._body(self._offsets()[index])
+        return self._body(self._offsets(index)[index])
 
     def _end(self) -> int:
         return 0 if self.kind.traits & Trait.RAW else len(self.data)
@@ -198,16 +227,16 @@ class Image:
             raise ImageError(self.name, "there are bytes behind its only message", at)
         return entry
 
-    def _offsets(self) -> array[int]:
-        if self._index is None:
-            index = array("Q")
-            at = self._begin
-            plain = not payload.has_payload(self.kind)
-            while at < self._end():
-                index.append(at)
-                at = at + 4 + len(self._body(at)) if plain else self._entry(at)[1]
-            self._index = index
-        return self._index
+    def _offsets(self, last: int = -1) -> array[int]:
+        """Where entries begin: at least up to number `last`, or all."""
+        index, end = self._index, self._end()
+        plain = not payload.has_payload(self.kind)
+        while self._next < end and not 0 <= last < len(index):
+            at = self._next
+            after = at + 4 + len(self._body(at)) if plain else self._entry(at)[1]
+            index.append(at)
+            self._next = after
+        return index
 
     def _body(self, at: int) -> memoryview:
         """The encoded message whose size stands at `at`."""
