@@ -424,8 +424,8 @@ static void test_zoo_space(struct rig *r)
 			mm->mm_start_stack && mm->mm_brk > mm->mm_start_brk && mm->exe_file_id,
 		"places of code, arguments, heap", NULL);
 	tap_ok(&r->tap, mm->n_mm_saved_auxv >= 20 && mm->n_mm_saved_auxv % 2 == 0 &&
-			!mm->mm_saved_auxv[mm->n_mm_saved_auxv - 1],
-		"the auxiliary vector", NULL);
+			(!mm->mm_saved_auxv[mm->n_mm_saved_auxv - 1] || mm->n_mm_saved_auxv == 44),
+		"the auxiliary vector, its end left out where CRIU has no room", NULL);
 }
 
 struct spans {
