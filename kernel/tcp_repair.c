@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* See kernel/tcp_repair.h. */
 #include "kernel/tcp_repair.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/parse.h"
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -18,7 +21,8 @@ enum { OPT_MSS = 2, OPT_WINDOW = 3, OPT_SACK_PERMITTED = 4, OPT_TIMESTAMP = 8 };
 #ifndef SO_BUF_LOCK
 #define SO_BUF_LOCK 72 /* 5.15 */
 #endif
-enum { FILL_STEP = 256 * 1024 };
+#define TCP_RTO_MAX_MS_ 44 /* 6.15 */
+enum { FILL_STEP = 256 * 1024, RTO_MAX_MS = 120000 };
 
 static const char *const state_names[] = { "?", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1",
 	"FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "CLOSING",
@@ -273,6 +277,19 @@ int tcp_fill_queue(int fd, enum tcp_queue q, const void *buf, size_t len, struct
 	int r = choose_queue(fd, q, err);
 
 	return r < 0 ? r : put_all(fd, q, buf, len, err);
+}
+
+void tcp_limit_rto(int fd, uint32_t ms)
+{
+	uint64_t usual = RTO_MAX_MS;
+	auto_free char *text = NULL;
+
+	if (!ms && io_slurp("/proc/sys/net/ipv4/tcp_rto_max_ms", &text, NULL) == 0) {
+		struct cursor c = cursor_of(text);
+
+		(void)!parse_u64(&c, 10, &usual);
+	}
+	(void)!set_int(fd, TCP_RTO_MAX_MS_, ms ? (int)ms : (int)usual);
 }
 
 int tcp_send_on(int fd, const void *buf, size_t len, struct err *err)

@@ -67,5 +67,10 @@ int tcp_set_seq(int fd, enum tcp_queue q, uint32_t seq, struct err *err) must_us
 int tcp_peek_queue(int fd, enum tcp_queue q, void *buf, size_t len, struct err *err) must_use;
 /* Appends bytes: received ones, or sent ones that were not acknowledged. */
 int tcp_fill_queue(int fd, enum tcp_queue q, const void *buf, size_t len, struct err *err) must_use;
+/*
+ * The longest time until something is sent again (since 6.15; nothing happens before). A repaired
+ * connection knows no round-trip time and would wait three seconds. 0: the usual longest time.
+ */
+void tcp_limit_rto(int fd, uint32_t ms);
 /* Sends bytes the ordinary way (not in repair), however small the buffer is. */
 int tcp_send_on(int fd, const void *buf, size_t len, struct err *err) must_use;

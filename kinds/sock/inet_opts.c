@@ -456,3 +456,17 @@ int inet_opts_late(struct file_maker *m, const InetSkEntry *e, int fd, struct er
 
 	return r < 0 ? r : restore_tables(m, e, fd, SOCKOPT_LATE, err);
 }
+
+uint32_t inet_rto_max(const struct world *w, const InetSkEntry *e)
+{
+	const TorporFileEntry *extra = world_extra(w, e->id);
+	uint32_t ms = 0;
+
+	for (size_t i = 0; extra && i < extra->n_options; i++) {
+		const TorporSkOption *o = extra->options[i];
+
+		if (o->level == IPPROTO_TCP && o->name == TCP_RTO_MAX_MS_ && o->value.len == sizeof(ms))
+			memcpy(&ms, o->value.data, sizeof(ms));
+	}
+	return ms;
+}

@@ -24,7 +24,7 @@
 #include <net/if.h>
 #include <string.h>
 
-enum { STEP = 256 * 1024, WAIT_STEPS = 2000, WAIT_US = 500, WIDE = 65535 };
+enum { STEP = 256 * 1024, WAIT_STEPS = 2000, WAIT_US = 500, WIDE = 65535, SOON_MS = 1000 };
 
 /* One saved stream, read from its image. */
 struct stream {
@@ -252,6 +252,8 @@ int tcp_make(struct file_maker *m, const InetSkEntry *isk, int fd, struct err *e
 		r = agree(&s, fd, err);
 	if (r == 0)
 		r = fill(&s, fd, TCP_QUEUE_RECV, s.e->inq_len, err);
+	/* the timer starts with the first byte that counts as sent */
+	tcp_limit_rto(fd, SOON_MS);
 	if (r == 0)
 		r = fill(&s, fd, TCP_QUEUE_SEND, s.sent, err);
 	if (r == 0)
@@ -315,6 +317,7 @@ int tcp_wake(struct world *w, struct image_set *images, const FileEntry *fe, int
 	const InetSkEntry *isk = fe->isk;
 	int reuse = isk->opts->reuseaddr, r = tcp_repair_end(fd, true, err);
 
+	tcp_limit_rto(fd, inet_rto_max(w, isk));
 	if (r == 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse)) < 0)
 		r = err_sys(err, "cannot set SO_REUSEADDR");
 	if (r == 0 && isk->shutdown & SK_SHUTDOWN__READ && !tcp_state_got_fin(isk->state))

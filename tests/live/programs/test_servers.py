@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Real servers, saved, killed and restored many times while clients stay connected (servers.py).
+
+ROUNDS (10) says how often, SEED when.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from servers import SERVERS, run_server
+
+ROUNDS = int(os.environ.get("ROUNDS", "10"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SERVERS)
+def test_server(boxed: Callable[..., Any], name: str) -> None:
+    seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
+    print(boxed(run_server, net=True, name=name, rounds=ROUNDS, seed=seed, timeout=90 + 20 * ROUNDS))
