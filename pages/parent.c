@@ -2,6 +2,7 @@
 #include "pages/parent.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/table.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -37,6 +38,44 @@ int parent_link_make(int images_dirfd, const char *path, bool *ret_made, struct 
 	return 0;
 }
 
+int parent_set_open(struct image_set *child, struct arena *a, struct image_set **ret,
+	const char **ret_name, struct err *err)
+{
+	int at = image_set_dirfd(child), dirfd, r;
+	char target[PATH_MAX];
+	ssize_t n = readlinkat(at, PARENT_LINK, target, sizeof(target) - 1);
+
+	*ret = NULL;
+	if (n < 0 && errno == ENOENT)
+		return 0;
+	if (n < 0)
+		return err_sys(err, "cannot read the link 'parent' of the images");
+	target[n] = 0;
+	dirfd = openat(at, PARENT_LINK, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dirfd < 0)
+		return err_set(err, ERR_IMAGE, errno, "the parent images '%s' cannot be opened: %s",
+			target, strerror(errno));
+	r = image_set_open_with(dirfd, false, image_set_access(child), ret, err);
+	if (r < 0) {
+		close(dirfd);
+		*ret = NULL;
+		return err_while(err, "opening the parent images '%s'", target);
+	}
+	*ret_name = arena_strdup(a, target);
+	return 0;
+}
+
+void parent_set_close(struct image_set *set)
+{
+	int dirfd;
+
+	if (!set)
+		return;
+	dirfd = image_set_dirfd(set);
+	image_set_close(set);
+	close(dirfd);
+}
+
 /* The only message of an image; *ret is NULL when there is no such image. */
 static int read_one(struct page_parent *p, enum image_id type, void *ret, struct err *err)
 {
@@ -70,33 +109,61 @@ static int read_messages(struct page_parent *p, struct err *err)
 	return 0;
 }
 
+/* 1 if the directory was met before. */
+static int met_before(struct table *met, const struct image_set *set, struct err *err)
+{
+	struct stat st;
+	uint64_t key;
+
+	if (fstat(image_set_dirfd(set), &st) < 0)
+		return err_sys(err, "cannot examine a directory of images");
+	key = table_key(st.st_dev, st.st_ino);
+	if (table_get(met, key))
+		return 1;
+	table_put(met, key, (void *)set);
+	return 0;
+}
+
+/* The sets behind `set`, one at a time. */
+static int check_ancestors(struct page_parent *p, struct image_set *child, struct err *err)
+{
+	struct image_set *at = p->set, *next = NULL;
+	struct table met = { 0 };
+	const char *name;
+	int r = met_before(&met, child, err);
+
+	while (r == 0 && at) {
+		r = met_before(&met, at, err);
+		if (r > 0)
+			r = err_image(err, "the links to parent images lead in a circle");
+		if (r == 0)
+			r = parent_set_open(at, p->arena, &next, &name, err);
+		if (at != p->set)
+			parent_set_close(at);
+		at = r == 0 ? next : NULL;
+	}
+	table_done(&met);
+	return r;
+}
+
 int parent_open(struct image_set *child, struct page_parent **ret, struct err *err)
 {
-	int images_dirfd = image_set_dirfd(child);
-	char target[PATH_MAX];
-	ssize_t n = readlinkat(images_dirfd, PARENT_LINK, target, sizeof(target) - 1);
-	struct page_parent *p;
+	struct page_parent *p = calloc(1, sizeof(*p));
+	const char *name;
 	int r;
 
 	*ret = NULL;
-	if (n < 0 && errno == ENOENT)
-		return 0;
-	target[n < 0 ? 0 : n] = 0;
-	p = calloc(1, sizeof(*p));
 	if (!p)
 		return err_nomem(err);
 	p->arena = arena_new();
-	p->dirfd = openat(images_dirfd, PARENT_LINK, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (p->dirfd < 0)
-		r = err_set(err, ERR_IMAGE, errno, "the parent images '%s' cannot be opened: %s",
-			target, strerror(errno));
-	else
-		r = image_set_open_with(p->dirfd, false, image_set_access(child), &p->set, err);
-	if (r == 0)
+	r = parent_set_open(child, p->arena, &p->set, &name, err);
+	if (r == 0 && p->set)
 		r = read_messages(p, err);
-	if (r < 0) {
+	if (r == 0 && p->set)
+		r = check_ancestors(p, child, err);
+	if (r < 0 || !p->set) {
 		parent_close(p);
-		return err_while(err, "opening the parent images '%s'", target);
+		return r;
 	}
 	*ret = p;
 	return 0;
@@ -106,9 +173,7 @@ void parent_close(struct page_parent *p)
 {
 	if (!p)
 		return;
-	image_set_close(p->set);
-	if (p->dirfd >= 0)
-		close(p->dirfd);
+	parent_set_close(p->set);
 	arena_free(p->arena);
 	free(p);
 }

@@ -9,7 +9,6 @@
 
 struct page_parent {
 	struct image_set *set;
-	int dirfd;
 	struct arena *arena;
 	const InventoryEntry *inventory;
 	const TorporTrackerEntry *tracker; /* NULL: none that is known to belong to this set */
@@ -25,7 +24,18 @@ struct page_parent {
 int parent_link_make(int images_dirfd, const char *path, bool *ret_made, struct err *err) must_use;
 /*
  * Opens the set behind the link in the directory of `child`, as child is accessed; *ret is NULL if
- * there is no link. A link that leads nowhere, or to what is no complete set, is an image error.
+ * there is no link. Its directory is the caller's to close. The text of the link, for messages, is
+ * in the arena. Errors name it.
+ */
+int parent_set_open(struct image_set *child, struct arena *a, struct image_set **ret,
+	const char **ret_name, struct err *err) must_use;
+/* Closes a set and its directory. NULL is fine. */
+void parent_set_close(struct image_set *set);
+
+/*
+ * Opens the set behind the link in the directory of `child`, as child is accessed; *ret is NULL if
+ * there is no link. The whole chain behind it must be there: a link that leads nowhere, to what is no
+ * complete set or in a circle is an image error.
  */
 int parent_open(struct image_set *child, struct page_parent **ret, struct err *err) must_use;
 void parent_close(struct page_parent *p); /* NULL is fine */

@@ -8,7 +8,9 @@
 #include "pages/source.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/table.h"
 #include "pages/extent_reader.h"
+#include "pages/parent.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -17,7 +19,7 @@
 
 struct level {
 	struct image_set *set;
-	bool owned; /* we opened the set and its directory */
+	const char *name; /* as the link says that leads there; "" for the first */
 	struct pagemap map;
 	size_t at; /* first run that may still matter */
 };
@@ -26,49 +28,60 @@ struct walk {
 	struct arena *arena;
 	enum image_id type;
 	unsigned long id;
-	struct level levels[PAGE_LAYERS_MAX];
-	size_t n;
+	struct vec_of(struct level) levels;
+	struct table met; /* directories; they must not come in a circle */
 	struct page_source *out;
 };
 
-static int level_open(struct walk *w, struct image_set *set, bool owned, struct err *err)
+static int level_open(struct walk *w, struct image_set *set, const char *name, struct err *err)
 {
-	struct level *l = &w->levels[w->n];
+	struct level l = { .set = set, .name = name };
 	struct page_layer layer = { .fd = -1 };
+	struct stat st;
+	uint64_t key;
+	int r;
 
-	*l = (struct level){ .set = set, .owned = owned };
-	w->n++;
+	if (fstat(image_set_dirfd(set), &st) < 0)
+		return err_sys(err, "cannot examine a directory of images");
 	vec_push(&w->out->layers, layer);
-	return pagemap_load(set, w->type, w->id, w->arena, &l->map, err);
+	vec_push(&w->levels, l);
+	key = table_key(st.st_dev, st.st_ino);
+	if (table_get(&w->met, key))
+		return err_image(err, "the links to parent images lead in a circle ('%s')", name);
+	table_put(&w->met, key, w);
+	r = pagemap_load(set, w->type, w->id, w->arena, &w->levels.at[w->levels.n - 1].map, err);
+	return r < 0 && *name ? err_while(err, "reading the parent images '%s'", name) : r;
 }
 
-/* The directory behind the deepest level so far. */
+/* "pagemap-7.img: page 0x7000" */
+static const char *page_text(const struct walk *w, uint64_t vaddr)
+{
+	char name[64];
+
+	return arena_printf(w->arena, "%s: page 0x%lx", image_name(w->type, w->id, name, sizeof(name)),
+		vaddr);
+}
+
+/* The set behind the deepest level so far. */
 static int level_descend(struct walk *w, uint64_t vaddr, struct err *err)
 {
-	const struct level *l = &w->levels[w->n - 1];
+	const struct level *l = &w->levels.at[w->levels.n - 1];
 	struct image_set *parent;
-	int dirfd, r;
+	const char *name;
+	int r = parent_set_open(l->set, w->arena, &parent, &name, err);
 
-	if (w->n == PAGE_LAYERS_MAX)
-		return err_image(err, "the chain of parent images has more than %d links",
-			PAGE_LAYERS_MAX);
-	dirfd = openat(image_set_dirfd(l->set), "parent", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dirfd < 0 && errno == ENOENT)
-		return err_image(err, "page 0x%lx is in a parent image, which is missing", vaddr);
-	if (dirfd < 0)
-		return err_sys(err, "cannot open the parent images of page 0x%lx", vaddr);
-	r = image_set_open_with(dirfd, false, image_set_access(l->set), &parent, err);
-	if (r < 0) {
-		close(dirfd);
-		return err_while(err, "opening the parent images");
-	}
+	if (r < 0)
+		return err_while(err, "looking for %s", page_text(w, vaddr));
+	if (!parent)
+		return err_image(err, "%s is in parent images, but %s%s%s no link 'parent'",
+			page_text(w, vaddr), *l->name ? "the set '" : "this set has", l->name,
+			*l->name ? "' has" : "");
 	r = image_set_check_parent(l->set, parent, err);
-	if (r < 0) {
-		image_set_close(parent);
-		close(dirfd);
-		return r;
-	}
-	return level_open(w, parent, true, err);
+	if (r == 0)
+		r = level_open(w, parent, name, err);
+	if (r < 0 && w->levels.at[w->levels.n - 1].set != parent)
+		parent_set_close(parent);
+	return r;
 }
 
 static int layer_filters(const struct walk *w, const struct level *l, struct page_layer *layer,
@@ -93,7 +106,7 @@ static int layer_filters(const struct walk *w, const struct level *l, struct pag
 static int layer_use(struct walk *w, size_t depth, struct err *err)
 {
 	struct page_layer *layer = &w->out->layers.at[depth];
-	const struct level *l = &w->levels[depth];
+	const struct level *l = &w->levels.at[depth];
 	struct stat st;
 	int r;
 
@@ -124,10 +137,10 @@ static int segment_add(struct walk *w, size_t depth, const struct run *run, uint
  */
 static int resolve(struct walk *w, size_t depth, uint64_t lo, uint64_t hi, struct err *err)
 {
-	int r = depth < w->n ? 0 : level_descend(w, lo, err);
+	int r = depth < w->levels.n ? 0 : level_descend(w, lo, err);
 
 	while (r == 0 && lo < hi) {
-		struct level *l = &w->levels[depth];
+		struct level *l = &w->levels.at[depth];
 		const struct run *run;
 		uint64_t end, from;
 
@@ -137,8 +150,8 @@ static int resolve(struct walk *w, size_t depth, uint64_t lo, uint64_t hi, struc
 		run = l->at < l->map.n ? &l->map.runs[l->at] : NULL;
 		from = run && run->vaddr > lo ? run->vaddr : lo;
 		if (depth > 0 && (!run || from > lo))
-			return err_image(err, "page 0x%lx is in a parent image, which does not have it",
-				lo);
+			return err_image(err, "%s is in the parent images '%s' (%zu links up), which "
+				"do not have it", page_text(w, lo), l->name, depth);
 		if (!run || from >= hi)
 			return 0;
 		end = run->vaddr + run->pages * PAGE;
@@ -157,14 +170,10 @@ static int resolve(struct walk *w, size_t depth, uint64_t lo, uint64_t hi, struc
 
 static void walk_done(struct walk *w)
 {
-	for (size_t i = 0; i < w->n; i++) {
-		if (w->levels[i].owned) {
-			int dirfd = image_set_dirfd(w->levels[i].set);
-
-			image_set_close(w->levels[i].set);
-			close(dirfd);
-		}
-	}
+	for (size_t i = 1; i < w->levels.n; i++)
+		parent_set_close(w->levels.at[i].set);
+	vec_done(&w->levels);
+	table_done(&w->met);
 	arena_free(w->arena);
 }
 
@@ -176,8 +185,8 @@ int page_source_open(struct image_set *set, enum image_id type, unsigned long id
 
 	*ret = (struct page_source){ 0 };
 	w.arena = arena_new();
-	r = level_open(&w, set, false, err);
-	if (r == 0 && w.levels[0].map.n)
+	r = level_open(&w, set, "", err);
+	if (r == 0 && w.levels.at[0].map.n)
 		r = resolve(&w, 0, 0, ~(uint64_t)(PAGE - 1), err);
 	walk_done(&w);
 	if (r < 0)

@@ -7,7 +7,6 @@
 #include "pages/pages.h"
 
 enum {
-	PAGE_LAYERS_MAX = 64, /* directories a chain of parent images may have */
 	PAGE_CREW_FROM = 1024 * 1024, /* so many filtered bytes are worth threads */
 };
 
@@ -40,7 +39,8 @@ struct page_source {
 
 /*
  * Finds the pages of a pagemap (as pagemap_load()) through the chain of parents and opens the pages
- * files. A page that is in none of them is an image error. No image: no segments.
+ * files. A page that is in none of them is an image error that names the set where it should be. No
+ * image: no segments.
  */
 int page_source_open(struct image_set *set, enum image_id type, unsigned long id,
 	struct page_source *ret, struct err *err) must_use;

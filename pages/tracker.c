@@ -2,6 +2,8 @@
 #include "pages/tracker.h"
 #include <string.h>
 
+enum { HOLE_MOST = 1024 * 1024 }; /* scanned over; older kernels walk holes page by page */
+
 const struct tracker trackers[TRACK_COUNT] = {
 	[TRACK_SOFT_DIRTY] = { TRACK_SOFT_DIRTY, "soft-dirty", HAS_mem_dirty_track, soft_dirty_ask },
 	[TRACK_WRITE_PROTECT] = { TRACK_WRITE_PROTECT, "write-protect", HAS_uffd_wp_async,
@@ -80,11 +82,8 @@ void sweep_end(struct sweep *s)
 		sweep_clean(s, UINT64_MAX);
 }
 
-size_t tracked_group_end(const struct tracked *t, size_t first)
+bool tracked_joins(const struct tracked *t, size_t i)
 {
-	size_t i = first + 1;
-
-	while (i < t->n_areas && t->areas[i].joined)
-		i++;
-	return i;
+	return i < t->n_areas && t->areas[i].joined &&
+		t->areas[i].start - t->areas[i - 1].end < HOLE_MOST;
 }

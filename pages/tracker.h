@@ -27,6 +27,7 @@ struct tracked_area {
 	bool joined; /* nothing but a hole lies between it and the one before */
 	bool held; /* some userfaultfd write-protected it when the task was stopped */
 	bool mergeable; /* madvise(2) MADV_MERGEABLE */
+	bool resident; /* it may hold pages */
 };
 
 /* One address space; the task is stopped. */
@@ -75,5 +76,5 @@ struct sweep {
 /* A page_span_each; data is the sweep. Spans come in ascending order. */
 int sweep_dirty(const struct page_span *span, void *data, struct err *err);
 void sweep_end(struct sweep *s);
-/* The first area behind `first` that something else than a hole separates from its neighbour. */
-size_t tracked_group_end(const struct tracked *t, size_t first);
+/* Whether area i can be scanned or registered together with the one before. */
+bool tracked_joins(const struct tracked *t, size_t i);

@@ -14,6 +14,16 @@ static bool soft_dirty_trusts(const struct tracked *t, const struct tracked_area
 	return !area->mergeable;
 }
 
+/* Behind the last of the joined areas from `first` on which may hold pages. */
+static size_t group_end(const struct tracked *t, size_t first)
+{
+	size_t i = first + 1;
+
+	while (tracked_joins(t, i) && t->areas[i].resident)
+		i++;
+	return i;
+}
+
 int soft_dirty_ask(struct tracked *t, struct err *err)
 {
 	size_t next;
@@ -22,7 +32,10 @@ int soft_dirty_ask(struct tracked *t, struct err *err)
 	for (size_t i = 0; t->known && i < t->n_areas && r == 0; i = next) {
 		struct sweep sweep = { .t = t, .at = i, .trusts = soft_dirty_trusts };
 
-		next = sweep.end = tracked_group_end(t, i);
+		next = i + 1;
+		if (!t->areas[i].resident)
+			continue;
+		next = sweep.end = group_end(t, i);
 		r = page_scan_soft_dirty(t->scanner, t->areas[i].start, t->areas[next - 1].end,
 			sweep_dirty, &sweep, err);
 		sweep_end(&sweep);

@@ -48,7 +48,7 @@ static size_t wanted_end(const struct tracked *t, size_t first)
 {
 	size_t i = first + 1;
 
-	while (i < t->n_areas && t->areas[i].joined && is_wanted(t, i))
+	while (tracked_joins(t, i) && is_wanted(t, i))
 		i++;
 	return i;
 }
@@ -57,7 +57,7 @@ static size_t good_end(const struct tracked *t, size_t first, const bool *good)
 {
 	size_t i = first + 1;
 
-	while (i < t->n_areas && t->areas[i].joined && good[i])
+	while (tracked_joins(t, i) && good[i])
 		i++;
 	return i;
 }

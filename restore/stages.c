@@ -6,6 +6,7 @@
  *
  *   load      the image set becomes a world
  *   check     the same rules as before saving
+ *   pages     every page can be found, in these images or their parents
  *   plan      who creates whom; a hole that is free in every address space
  *   pids      all of them must be free, before anything is created
  *   netlock   no packet of a connection passes while its socket is not there
@@ -21,6 +22,7 @@
 #include "kinds/mem/mm.h"
 #include "names/leftovers.h"
 #include "pages/filter.h"
+#include "pages/source.h"
 #include "restore/ctx.h"
 #include "snapshot/check.h"
 #include "snapshot/snapshot.h"
@@ -76,6 +78,34 @@ static int restore_plan(void *ctx, struct err *err)
 	return 0;
 }
 
+/* The pages of one task or object, in this set and its parents. */
+static int find_pages(struct restore *rs, enum image_id type, unsigned long id, struct err *err)
+{
+	struct page_source source;
+	int r = page_source_open(rs->images, type, id, &source, err);
+
+	if (r == 0)
+		page_source_close(&source);
+	return r;
+}
+
+static int restore_pages(void *ctx, struct err *err)
+{
+	struct restore *rs = ctx;
+	const struct entry_list *shared = &rs->world->entries[IMG_MEMFD_INODE];
+	int r = 0;
+
+	world_each_task(t, rs->world)
+		if (r == 0 && task_is_alive(t))
+			r = find_pages(rs, IMG_PAGEMAP, (unsigned long)t->pid, err);
+	for (size_t i = 0; i < shared->n && r == 0; i++) {
+		const MemfdInodeEntry *e = shared->at[i]->msg;
+
+		r = find_pages(rs, IMG_PAGEMAP_SHMEM, e->shmid, err);
+	}
+	return r;
+}
+
 /* A stop costs a fifth when tracer and tracee share a processor (no wake-up of another one). */
 static int restore_pin(void *ctx, struct err *err)
 {
@@ -102,6 +132,7 @@ static void restore_unpin(void *ctx)
 static const struct stage restore_stages[] = {
 	{ .name = "load", .run = restore_load },
 	{ .name = "check", .run = restore_check },
+	{ .name = "pages", .run = restore_pages },
 	{ .name = "plan", .run = restore_plan },
 	{ .name = "pids", .run = restore_pids },
 	{ .name = "netlock", .run = restore_lock_network, .undo = restore_unlock_network },

@@ -16,6 +16,8 @@
 #include "pages/source.h"
 #include <sys/uio.h>
 
+enum { LAYERS_IN_HUSK = 64 }; /* of a longer chain of parent images the rest is read by us */
+
 #define CALL_ROOM 512ul /* tape bytes for the few calls about one piece */
 #define USER_END 0x7ffffffff000ul /* TASK_SIZE with four-level page tables */
 
@@ -118,7 +120,7 @@ struct build {
 	/* descriptors in the husk; the first `lasting` stay for the whole work: exe, pages files */
 	int fds[HUSK_SEND_MAX], numbers[HUSK_SEND_MAX];
 	size_t n_fds, lasting;
-	size_t layer_slot[PAGE_LAYERS_MAX]; /* index into numbers[] */
+	size_t *layer_slot; /* by layer: index into numbers[], SIZE_MAX: the husk does not have it */
 	bool has_exe; /* numbers[0] is the program */
 };
 
@@ -134,7 +136,13 @@ int build_play(struct build *b, struct err *err) must_use;
 int build_numbers(struct build *b, struct err *err) must_use;
 /* Ties the call to a range for messages. */
 void build_note(struct build *b, size_t call, uint64_t start, uint64_t end);
-/* Number, in the husk, of the pages file of a layer. */
+/* Whether the husk can read the layer itself; else its pages are written from outside. */
+static inline bool build_layer_is_there(const struct build *b, uint32_t layer)
+{
+	return b->layer_slot[layer] != SIZE_MAX;
+}
+
+/* Number, in the husk, of the pages file of a layer that is there. */
 static inline int build_layer_fd(const struct build *b, uint32_t layer)
 {
 	return b->numbers[b->layer_slot[layer]];

@@ -9,9 +9,19 @@ struct changes {
 	size_t at_range, at_run; /* first ones that may still matter */
 };
 
+/* Where to look. */
+struct changes_in {
+	const struct task *task;
+	pid_t tid;
+	const struct page_scanner *scanner;
+	VmaEntry *const *areas; /* those with pages, ascending */
+	const bool *resident; /* which of them may hold some */
+	size_t n_areas;
+};
+
 /* Asks the tracker; before may be NULL. */
-int changes_find(struct changes *c, struct world *w, const struct task *t, pid_t tid,
-	const struct page_scanner *scanner, const struct mm_before *before, struct err *err) must_use;
+int changes_find(struct changes *c, const struct changes_in *in, const struct mm_before *before,
+	struct err *err) must_use;
 /*
  * The fate of the page at `at`: true if the parent images have it as it is. It is the same for all
  * pages up to *ret_end (at most `end`). To be asked with ascending addresses.

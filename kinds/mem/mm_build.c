@@ -110,11 +110,17 @@ static int plan_descriptors(struct build *b, struct err *err)
 		b->has_exe = true;
 		b->n_fds = 1;
 	}
+	b->layer_slot = calloc(b->pages.layers.n + 1, sizeof(*b->layer_slot));
+	if (!b->layer_slot)
+		return err_nomem(err);
 	for (size_t i = 0; i < b->pages.layers.n; i++) {
-		if (b->pages.layers.at[i].fd < 0 || b->pages.layers.at[i].filtered)
+		const struct page_layer *layer = &b->pages.layers.at[i];
+
+		b->layer_slot[i] = SIZE_MAX;
+		if (layer->fd < 0 || layer->filtered || b->n_fds > LAYERS_IN_HUSK)
 			continue;
 		b->layer_slot[i] = b->n_fds;
-		b->fds[b->n_fds++] = b->pages.layers.at[i].fd;
+		b->fds[b->n_fds++] = layer->fd;
 	}
 	b->lasting = b->n_fds;
 	return 0;
@@ -244,6 +250,7 @@ int mm_build(struct mm_build *mb, struct err *err)
 	page_source_close(&b->pages);
 	page_source_close(&b->theirs_own);
 	free(b->vdso.saved);
+	free(b->layer_slot);
 	free(b->decoded);
 	free(b->compared);
 	free(b);

@@ -14,45 +14,53 @@ static bool is_mergeable(const VmaEntry *v)
 	return v->has_madv && v->madv & 1ull << 12; /* MADV_MERGEABLE */
 }
 
-static size_t list_areas(struct world *w, const struct task *t, struct tracked_area **ret)
+/*
+ * Joined are areas which are neighbours in the whole list, too: nothing of another kind is between.
+ * `other` walks the whole list, `held` the list of starts.
+ */
+static size_t list_areas(const struct changes_in *in, struct tracked_area *areas)
 {
-	const MmEntry *mm = t->mm;
-	struct tracked_area *areas = arena_array(w->arena, mm->n_vmas, sizeof(*areas));
-	size_t n = 0, held = 0, last = SIZE_MAX;
+	const struct task *t = in->task;
+	size_t n = 0, held = 0, other = 0, last = SIZE_MAX;
 
-	for (size_t i = 0; i < mm->n_vmas; i++) {
-		const VmaEntry *v = mm->vmas[i];
+	for (size_t i = 0; i < in->n_areas; i++) {
+		const VmaEntry *v = in->areas[i];
 
+		while (t->mm->vmas[other] != v)
+			other++;
 		if (!can_be_in_parent(v))
 			continue;
 		while (held < t->n_held && t->held[held] < v->start)
 			held++;
 		areas[n++] = (struct tracked_area){ .start = v->start, .end = v->end,
-			.joined = last != SIZE_MAX && last + 1 == i,
+			.joined = last != SIZE_MAX && last + 1 == other,
 			.held = held < t->n_held && t->held[held] == v->start,
-			.mergeable = is_mergeable(v) };
-		last = i;
+			.mergeable = is_mergeable(v), .resident = in->resident[i] };
+		last = other;
 	}
-	*ret = areas;
 	return n;
 }
 
-int changes_find(struct changes *c, struct world *w, const struct task *t, pid_t tid,
-	const struct page_scanner *scanner, const struct mm_before *before, struct err *err)
+int changes_find(struct changes *c, const struct changes_in *in, const struct mm_before *before,
+	struct err *err)
 {
-	struct tracked tracked = { .tid = tid, .scanner = scanner };
+	struct tracked tracked = { .tid = in->tid, .scanner = in->scanner };
 	struct tracked_area *areas;
 	int r;
 
 	*c = (struct changes){ 0 };
 	if (!before || !before->tracker || !before->tracker->ask)
 		return 0;
-	tracked.n_areas = list_areas(w, t, &areas);
+	areas = calloc(in->n_areas + 1, sizeof(*areas));
+	if (!areas)
+		return err_nomem(err);
+	tracked.n_areas = list_areas(in, areas);
 	tracked.areas = areas;
 	tracked.uffd = before->uffd;
 	tracked.known = before->known && before->parent;
 	tracked.again = before->again;
 	r = before->tracker->ask(&tracked, err);
+	free(areas);
 	c->unchanged = tracked.unchanged;
 	c->parent = before->parent;
 	return r;

@@ -365,7 +365,9 @@ int mm_pages_pick(struct world *w, struct task *t, pid_t tid, const struct mm_be
 		return err_nomem(err);
 	rc = picker_init(&p, w, t, tid, err);
 	if (rc == 0)
-		rc = changes_find(&p.changes, w, t, tid, &p.scanner, before, err);
+		rc = changes_find(&p.changes,
+			&(struct changes_in){ t, tid, &p.scanner, p.areas, p.resident, p.n_areas },
+			before, err);
 	if (rc == 0)
 		rc = pick_all(&p, err);
 	if (rc == 0)

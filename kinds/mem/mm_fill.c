@@ -84,7 +84,7 @@ static int gather_flush(struct build *b, struct err *err)
 
 	if (!g->n)
 		return 0;
-	if (b->pages.layers.at[g->layer].filtered)
+	if (!build_layer_is_there(b, g->layer))
 		return gather_decode(b, err);
 	r = build_room(b, g->n * sizeof(g->iov[0]) + (GATHER_BYTES / POPULATE_MIN) * 128 + CALL_ROOM,
 		err);
