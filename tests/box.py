@@ -39,6 +39,7 @@ MS_REC, MS_PRIVATE = 0x4000, 1 << 18
 MS_NOSUID, MS_NODEV, MS_NOEXEC = 2, 4, 8
 MS_BIND = 4096
 PR_SET_PDEATHSIG = 1
+TRACKER = "torpor-tracker"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -232,11 +233,17 @@ class Box:
         return done
 
     def tasks(self) -> list[Task]:
-        """All tasks but process 1, by pid."""
+        """All tasks but process 1 and trackers of memory (they end by themselves), by pid."""
         self.reap()
         pids = sorted(int(p) for p in os.listdir("/proc") if p.isdigit() and p != "1")
         found = (read_task(p) for p in pids)
-        return [t for t in found if t]
+        return [t for t in found if t and t.comm != TRACKER]
+
+    def trackers(self) -> list[int]:
+        """The processes that keep track of memory between two dumps."""
+        pids = [int(p) for p in os.listdir("/proc") if p.isdigit()]
+        found = [read_task(p) for p in pids]
+        return [t.pid for t in found if t and t.comm == TRACKER and t.state != "Z"]
 
     def kill_all(self) -> None:
         """Ends every task in the box and waits until none is left."""

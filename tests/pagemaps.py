@@ -135,3 +135,32 @@ def differences(one: Path, other: Path) -> list[str]:
                     f"{where[0]} on: {x[where[0]:][:16].hex()} is {y[where[0]:][:16].hex()}"
                 )
     return found
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _message(fields: list[tuple[int, int]]) -> bytes:
+    body = b"".join(_varint(number << 3) + _varint(value) for number, value in fields)
+    return struct.pack("<I", len(body)) + body
+
+
+def write(path: Path, number: int, runs: list[Entry], *, legacy: bool = False) -> None:
+    """Writes a pagemap; legacy: PARENT is said as old writers did, and there is no field 5."""
+    parts = [struct.pack("<II", 0x54564319, 0x56084025), _message([(1, number)])]
+    for run in runs:
+        if legacy and run.flags == PARENT:
+            parts.append(_message([(1, run.vaddr), (2, run.pages), (3, 1)]))
+        elif legacy:
+            parts.append(_message([(1, run.vaddr), (2, run.pages)]))
+        else:
+            parts.append(
+                _message([(1, run.vaddr), (2, run.pages), (4, run.flags), (5, run.pages)])
+            )
+    path.write_bytes(b"".join(parts))
