@@ -118,7 +118,8 @@ struct unix_plan {
 		char *path; /* removed again when the restore fails */
 		struct stat old; /* the dead socket that was there, st_nlink 0 for none */
 	} *bound;
-	struct table *used; /* sockets bound to files when the restore began, by inode; or NULL */
+	struct table *used; /* sockets bound to files when it was read last, by inode; or NULL */
+	uint64_t collected_at; /* clock_us() until which dead ones may still be there; 0: not met yet */
 	int hidden; /* a detached tmpfs for names that are gone; -1 none yet */
 };
 

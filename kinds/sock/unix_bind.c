@@ -11,6 +11,7 @@
  *   not lead there    then rename
  */
 #include "base/cleanup.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "kinds/sock/unix.h"
 #include <errno.h>
@@ -22,6 +23,7 @@
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
+#include <time.h>
 
 #ifndef SIOCUNIXFILE
 #define SIOCUNIXFILE (SIOCPROTOPRIVATE + 0) /* linux/un.h */
@@ -180,6 +182,8 @@ static int bind_hidden(struct unix_plan *p, int fd, const char *name, size_t len
 
 /* ---- files of sockets that are no more ---- */
 
+enum { COLLECT_US = 2000000 };
+
 struct used_ctx {
 	struct table *table;
 	void *mark;
@@ -218,6 +222,39 @@ static int read_used(struct unix_plan *p, struct err *err)
 	return r < 0 ? r : sock_diag_unix(diag, note_used, &c, err);
 }
 
+static void forget_used(struct unix_plan *p)
+{
+	if (p->used)
+		table_done(p->used);
+	free(p->used);
+	p->used = NULL;
+}
+
+/*
+ * 1 if some socket is bound to the file, 0 if not, or an error. Sockets that were in flight when
+ * their tasks ended are collected later, by a worker of the kernel (net/unix/garbage.c): those get
+ * a moment, once for all.
+ */
+static int is_in_use(struct unix_plan *p, const struct stat *st, struct err *err)
+{
+	const uint64_t key = table_key(kernel_dev(st->st_dev), (uint32_t)st->st_ino);
+
+	for (;;) {
+		int r = read_used(p, err);
+
+		if (r < 0)
+			return r;
+		if (!table_get(p->used, key))
+			return 0;
+		if (!p->collected_at)
+			p->collected_at = clock_us() + COLLECT_US;
+		if (clock_us() > p->collected_at)
+			return 1;
+		nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
+		forget_used(p);
+	}
+}
+
 /* Removes the file of a socket that nobody has any more; *old tells what it was. */
 static int remove_stale(struct unix_plan *p, const char *name, struct stat *old, struct err *err)
 {
@@ -229,10 +266,10 @@ static int remove_stale(struct unix_plan *p, const char *name, struct stat *old,
 	if (!S_ISSOCK(st.st_mode))
 		return err_target(err, EADDRINUSE, "a unix socket was bound to '%s', which is no socket now",
 			name);
-	r = read_used(p, err);
+	r = is_in_use(p, &st, err);
 	if (r < 0)
 		return r;
-	if (table_get(p->used, table_key(kernel_dev(st.st_dev), (uint32_t)st.st_ino)))
+	if (r)
 		return err_target(err, EADDRINUSE, "the unix socket '%s' is in use by another process", name);
 	if (unlink(name) < 0)
 		return err_sys(err, "cannot replace the old unix socket '%s'", name);
@@ -420,9 +457,5 @@ void unix_unbind_all(struct unix_plan *p)
 			close(take_fd(&d->fd));
 	if (p->hidden >= 0)
 		close(take_fd(&p->hidden));
-	if (p->used) {
-		table_done(p->used);
-		free(p->used);
-		p->used = NULL;
-	}
+	forget_used(p);
 }
