@@ -123,7 +123,8 @@ int place_close(struct place *p, struct err *err)
 
 void place_ids_begin(struct tape *tape, const struct maker_ids *ids)
 {
-	size_t groups = tape_data(tape, ids->groups, ids->n_groups * sizeof(*ids->groups));
+	size_t groups = ids->n_groups ?
+		tape_data(tape, ids->groups, ids->n_groups * sizeof(*ids->groups)) : tape_room(tape, 4);
 
 	/* Without it a change of the effective id takes the capabilities away (capabilities(7)). */
 	tape_call(tape, "place", 0, SYS_prctl, T(PR_SET_SECUREBITS), T(SECBIT_NO_SETUID_FIXUP), T(0),

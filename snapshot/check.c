@@ -247,6 +247,28 @@ static void check_alive(const struct world *w, const struct task *t, struct find
 		check_thread(th, f);
 }
 
+/* ---- queues of sockets ---- */
+
+static void check_queues(const struct world *w, struct findings *f)
+{
+	const struct entry_list *list = &w->entries[IMG_SK_QUEUES];
+
+	for (size_t i = 0; i < list->n; i++) {
+		const SkPacketEntry *p = list->at[i]->msg;
+
+		if (!world_file(w, p->id_for))
+			finding_add(f, "queue-dangling", SEV_ERROR, 0,
+				"a packet of %u bytes waits for file %u, which is not in files.img",
+				p->length, p->id_for);
+		for (size_t k = 0; k < p->n_scm; k++)
+			for (size_t j = 0; j < p->scm[k]->n_rights; j++)
+				if (!world_file(w, p->scm[k]->rights[j]))
+					finding_add(f, "queue-dangling", SEV_ERROR, 0,
+						"file %u, which is not in files.img, waits for file %u",
+						p->scm[k]->rights[j], p->id_for);
+	}
+}
+
 /* ---- rooms ---- */
 
 static void check_facets(const struct world *w, const struct task *t, struct findings *f)
@@ -288,6 +310,7 @@ void snapshot_check(const struct world *w, struct findings *f)
 		if (task_is_alive(t))
 			check_alive(w, t, f);
 	}
+	check_queues(w, f);
 	if (findings_error(f))
 		return;
 	world_each_task(t, w)

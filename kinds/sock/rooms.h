@@ -4,4 +4,5 @@
 #include "kinds/kind.h"
 
 extern const struct file_kind file_kind_inet;
+extern const struct file_kind file_kind_netlink;
 extern const struct file_kind file_kind_unix;

@@ -377,6 +377,17 @@ static const TorporSkOption *find_option(const TorporFileEntry *extra, const str
 	return NULL;
 }
 
+int sockopts_saved_type(const struct world *w, uint32_t file_id, int usual)
+{
+	static const struct sockopt type = SOCKOPT_TYPE(0);
+	const TorporSkOption *o = find_option(world_extra(w, file_id), &type);
+	int value = usual;
+
+	if (o && o->value.len == sizeof(value))
+		memcpy(&value, o->value.data, sizeof(value));
+	return value & 0xf;
+}
+
 int sockopts_restore_more(struct file_maker *m, uint32_t file_id, int fd,
 	const struct sockopt *table, size_t n, enum sockopt_when when, struct err *err)
 {

@@ -22,6 +22,11 @@ struct sockopt {
 	int64_t usual; /* value of a socket on which nobody set it: not saved */
 };
 
+/* For tables: the type of a socket whose message does not tell it; nothing that can be set. */
+#define SOCKOPT_TYPE(usual) { SOL_SOCKET, SO_TYPE, "SO_TYPE", 4, SOCKOPT_EARLY, usual }
+/* What SOCKOPT_TYPE kept of a file, or `usual`. */
+int sockopts_saved_type(const struct world *w, uint32_t file_id, int usual);
+
 /* All SOL_SOCKET options of l->dup. A BPF program as filter is refused. */
 int sockopts_collect(const struct fd_look *l, uint32_t file_id, SkOptsEntry **ret, struct err *err)
 	must_use;

@@ -494,6 +494,9 @@ static int connect_outside(struct join *j, struct unix_made *u, struct err *err)
 	if (!unix_is_stream(u) || !u->peer || !unix_is_extern(u->peer) || u->inherited)
 		return 0;
 	r = fd_of(j, u, &fd, err);
+	/* finish() sets the flags; nobody waits here for room in a queue outside. */
+	if (r == 0 && fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
+		r = err_sys(err, "cannot set the flags of a unix socket");
 	return r < 0 ? r : connect_out(u, fd, err);
 }
 

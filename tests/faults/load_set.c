@@ -139,7 +139,7 @@ static size_t read_files(struct run *r, struct image_file *files)
 		size_t l = strlen(e->d_name);
 		int fd;
 
-		if (l < 5 || strcmp(e->d_name + l - 4, ".img"))
+		if ((l < 5 || strcmp(e->d_name + l - 4, ".img")) && strncmp(e->d_name, "torpor-", 7))
 			continue;
 		fd = openat(r->dirfd, e->d_name, O_RDONLY | O_CLOEXEC);
 		if (fd < 0 || fstat(fd, &st) < 0 || st.st_size > 1 << 20) {

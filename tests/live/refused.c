@@ -4,6 +4,8 @@
  * descriptor 9, a child, a thread and memory; must run on after a dump that refused it.
  */
 #include "descriptors.h"
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sys/socket.h>
@@ -35,8 +37,17 @@ static int make(const char *what)
 	}
 	if (!strcmp(what, "inet"))
 		return connected();
-	if (!strcmp(what, "netlink"))
-		return socket(AF_NETLINK, SOCK_RAW, 0);
+	if (!strcmp(what, "netlink")) {
+		/* an answer of the kernel waits */
+		struct {
+			struct nlmsghdr h;
+			struct ifinfomsg i;
+		} q = { { sizeof(q), RTM_GETLINK, NLM_F_REQUEST, 1, 0 }, { .ifi_index = 1 } };
+
+		sv[0] = socket(AF_NETLINK, SOCK_RAW, 0);
+		NEED(send(sv[0], &q, sizeof(q), 0) == sizeof(q));
+		return sv[0];
+	}
 	if (!strcmp(what, "fsopen"))
 		return syscall(SYS_fsopen, "tmpfs", 0);
 	return syscall(SYS_pidfd_open, getppid(), 0);

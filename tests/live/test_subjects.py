@@ -168,7 +168,7 @@ def test_shell_job(boxed: Callable[..., Any], mode: str) -> None:
 
 WORDS = {
     "inet": "--tcp-established",
-    "netlink": "socket",
+    "netlink": "has not read",
     "fsopen": "file system being configured",
     "pidfd": "outside of the tree",
 }
