@@ -22,7 +22,9 @@
  *   release    kill, leave stopped, or run on
  */
 #include "base/io.h"
+#include "base/log.h"
 #include "dump/ctx.h"
+#include "pages/dedup.h"
 #include "pages/filter.h"
 #include "snapshot/check.h"
 #include "snapshot/snapshot.h"
@@ -130,6 +132,20 @@ static void fill_figures(struct dump *d, struct dump_figures *f)
 	f->total_us = clock_us() - d->start_us;
 }
 
+/* The dump is complete; that older images take more room than they could is no failure of it. */
+static void dump_dedup(struct dump *d)
+{
+	struct err err = ERR_INIT;
+	char text[sizeof(err.text) + sizeof(err.trail)];
+	uint64_t bytes;
+
+	if (dedup_parents(d->images, false, &bytes, &err) < 0)
+		log_warn("older images keep what is replaced now: %s",
+			err_text(&err, text, sizeof(text)));
+	else
+		log_info("%lu bytes of older images are free", (unsigned long)bytes);
+}
+
 int dump_run_stages(const char *name, const struct stage *stages, struct dump *d,
 	int (*finish)(struct dump *d), stage_watch *watch, void *watch_data,
 	struct dump_figures *ret, struct err *err)
@@ -146,6 +162,8 @@ int dump_run_stages(const char *name, const struct stage *stages, struct dump *d
 		r = finish(d);
 	if (r == 0)
 		fill_figures(d, ret);
+	if (r == 0 && d->o->auto_dedup && d->track.parent)
+		dump_dedup(d);
 	dump_done(d);
 	return r;
 }

@@ -89,7 +89,7 @@ const struct command_spec command_specs[] = {
 	{ "service", "[options]", "serve requests on a socket", CMD_SERVICE, STATE_LATER, true, 0 },
 	{ "swrk", "FD", "serve requests of one connection", CMD_SWRK, STATE_LATER, true, 1 },
 	{ "dedup", "[options]", "free pages in older images that newer ones replace", CMD_DEDUP,
-		STATE_LATER, true, 0 },
+		STATE_READY, true, 0 },
 	{ "cpuinfo dump", "[options]", "save what this processor can do", CMD_CPUINFO_DUMP,
 		STATE_LATER, true, 0 },
 	{ "cpuinfo check", "[options]", "compare this processor with the saved one",

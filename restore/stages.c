@@ -19,8 +19,10 @@
  *   network   the network is unlocked, connections are woken
  */
 #include "base/io.h"
+#include "base/log.h"
 #include "kinds/mem/mm.h"
 #include "names/leftovers.h"
+#include "pages/dedup.h"
 #include "pages/filter.h"
 #include "pages/source.h"
 #include "restore/ctx.h"
@@ -147,6 +149,32 @@ static const struct stage restore_stages[] = {
 	{ .name = NULL },
 };
 
+/* Frees the images of memory, which is where it belongs now. */
+static void restore_dedup(struct restore *rs)
+{
+	const struct entry_list *shared = &rs->world->entries[IMG_MEMFD_INODE];
+	struct err err = ERR_INIT;
+	char text[sizeof(err.text) + sizeof(err.trail)];
+	uint64_t bytes, sum = 0;
+	int r = 0;
+
+	world_each_task(t, rs->world) {
+		if (r < 0 || !task_is_alive(t))
+			continue;
+		r = dedup_used(rs->images, IMG_PAGEMAP, (unsigned long)t->pid, &bytes, &err);
+		sum += bytes;
+	}
+	for (size_t i = 0; i < shared->n && r == 0; i++) {
+		const MemfdInodeEntry *e = shared->at[i]->msg;
+
+		r = dedup_used(rs->images, IMG_PAGEMAP_SHMEM, e->shmid, &bytes, &err);
+		sum += bytes;
+	}
+	if (r < 0)
+		log_warn("not all images of memory are free: %s", err_text(&err, text, sizeof(text)));
+	log_info("%lu bytes of images are free", (unsigned long)sum);
+}
+
 static void count(const struct world *w, struct restore_figures *f)
 {
 	f->tasks = w->n_tasks;
@@ -166,6 +194,8 @@ int restore_run(const struct options *o, int images_dirfd, int workdir_fd, stage
 	r = stages_run("restore", restore_stages, &rs, watch, watch_data, err);
 	if (r == 0) {
 		restore_depart(&rs);
+		if (o->auto_dedup)
+			restore_dedup(&rs);
 		count(rs.world, ret);
 		file_store_complete(rs.files);
 	}
