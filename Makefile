@@ -6,6 +6,7 @@
 #   make check      installs what is missing, builds, runs every test
 #   make check-programs  saves and restores real programs, ROUNDS=10 times each
 #   make check-modes  every live subject again with filters, increments, servers ...: long
+#   make check-increments  long chains of increments of random memory workloads
 #   make bench      measures, beside criu where that is installed
 #   make install    to PREFIX (/usr/local), below DESTDIR if that is set
 #   make uninstall  takes away what make install brought
@@ -16,7 +17,7 @@ BUILD := build
 # The system's Python: the one Debian's packages belong to.
 PYTHON := /usr/bin/python3
 
-.PHONY: all demo check check-programs check-modes bench install uninstall deps build-deps clean
+.PHONY: all demo check check-programs check-modes check-increments bench install uninstall deps build-deps clean
 
 all: build-deps $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -43,6 +44,9 @@ check-programs: all
 
 check-modes: deps all
 	TORPOR_MODES=all $(PYTHON) -m pytest tests/modes tests/faults/test_attacks.py
+
+check-increments: deps all
+	INCREMENT_SEEDS=40 $(PYTHON) -m pytest tests/increments
 
 bench: deps all
 	$(PYTHON) tests/perf/bench.py
