@@ -6,17 +6,25 @@
 #include "cmd/figures.h"
 #include "pages/filter.h"
 
-int cmd_dedup(const struct call *call, struct err *err)
+static int free_replaced(const struct call *call, uint64_t *ret_bytes, struct err *err)
 {
-	const struct image_access access = filter_access(call->o);
+	struct image_access access = access_open(call->o);
 	struct image_set *set;
-	uint64_t bytes = 0;
 	int r = image_set_open_with(call->images_fd, false, &access, &set, err);
 
-	if (r < 0)
-		return r;
-	r = dedup_parents(set, true, &bytes, err);
-	image_set_close(set);
+	if (r == 0) {
+		r = dedup_parents(set, true, ret_bytes, err);
+		image_set_close(set);
+	}
+	access_close(&access);
+	return r;
+}
+
+int cmd_dedup(const struct call *call, struct err *err)
+{
+	uint64_t bytes = 0;
+	int r = free_replaced(call, &bytes, err);
+
 	if (r < 0)
 		return r;
 	log_info("%lu bytes of older images are free", (unsigned long)bytes);
