@@ -7,6 +7,9 @@ sees whether the cost grows in proportion. Images go to a tmpfs. In every round 
 turn, and so has the yardstick: write() of the same amount of memory to the same tmpfs and read()
 of it into fresh memory. Machines are noisy; ratios of one run say more than times of two.
 
+Processor time of the tool itself ("cpu") is there because it is steadier than what a clock shows
+on a busy machine; whether a cost grows in proportion is told by it.
+
 A criu that cannot start, or that fails at a case, is said to do so and left out.
 """
 
@@ -33,7 +36,7 @@ LOAD = BUILD / "tests/perf/load"
 
 @dataclass(frozen=True)
 class Case:
-    """So many of something; `limit` is a file that may forbid it."""
+    """So many of something."""
 
     what: str
     count: int
@@ -58,7 +61,7 @@ CASES = [
     Case("files", 10000, "descriptors"),
 ]
 
-FIGURES = ("frozen", "dump", "restore", "image_bytes")
+FIGURES = ("frozen", "dump", "dump_cpu", "restore", "restore_cpu", "image_bytes")
 
 
 @dataclass
@@ -67,7 +70,9 @@ class Samples:
 
     frozen: list[float] = field(default_factory=list)
     dump: list[float] = field(default_factory=list)
+    dump_cpu: list[float] = field(default_factory=list)
     restore: list[float] = field(default_factory=list)
+    restore_cpu: list[float] = field(default_factory=list)
     image_bytes: list[float] = field(default_factory=list)
 
     def medians(self) -> dict[str, float]:
@@ -90,14 +95,18 @@ def frozen_seconds(images: Path) -> float:
     return float(json.loads(done.stdout)["entries"][0]["dump"]["frozen_time"]) / 1e6
 
 
-def timed(box: Box, argv: list[str]) -> float:
-    """Seconds the command took; Failed if it failed."""
+def timed(box: Box, argv: list[str]) -> tuple[float, float]:
+    """Seconds and seconds of processor time the command took; Failed if it failed."""
+    out = box.dir / "out"
     begin = time.monotonic()
-    done = box.run(argv, timeout=120)
+    pid = box.start(argv, session=False, out=out)
+    _, status, used = os.wait4(pid, 0)
     took = time.monotonic() - begin
-    if done.status != 0:
-        raise Failed(str(done))
-    return took
+    text = out.read_text(errors="replace")
+    out.unlink()
+    if status != 0:
+        raise Failed(f"'{' '.join(argv[:2])}' ended with {status}: {text[-500:].strip()}")
+    return took, used.ru_utime + used.ru_stime
 
 
 def one_round(box: Box, case: Case, tool: str, samples: Samples) -> None:
@@ -111,13 +120,17 @@ def one_round(box: Box, case: Case, tool: str, samples: Samples) -> None:
         dump = timed(box, [tool, "dump", "-t", str(pid), "-D", str(images), "-o", "dump.log"])
         size = sum(p.stat().st_size for p in images.glob("*.img"))
         box.reap()
-        restore = timed(
-            box, [tool, "restore", "-d", "-D", str(images), "-o", "restore.log"]
-        )
-        samples.dump.append(dump)
+        restore = timed(box, [tool, "restore", "-d", "-D", str(images), "-o", "restore.log"])
+        samples.dump.append(dump[0])
+        samples.dump_cpu.append(dump[1])
         samples.image_bytes.append(size)
-        samples.restore.append(restore)
+        samples.restore.append(restore[0])
+        samples.restore_cpu.append(restore[1])
         samples.frozen.append(frozen_seconds(images))
+    except Failed as e:
+        logs = [t for p in images.glob("*.log") for t in p.read_text().splitlines()]
+        errors = [t for t in logs if "Error" in t]
+        raise Failed(f"{e} {errors[0] if errors else ''}".strip()) from None
     finally:
         box.kill_all()
         shutil.rmtree(images)
@@ -162,9 +175,7 @@ def try_criu(box: Box, tool: str) -> str:
     try:
         one_round(box, Case("memory", 1, "MiB"), tool, Samples())
     except Failed as e:
-        lines = [t for t in str(e).splitlines() if "Error" in t] or [str(e)]
-        logs = [t for p in box.dir.rglob("*.log") for t in p.read_text().splitlines()]
-        return next((t for t in logs if "Error" in t), lines[0])
+        return str(e)
     return ""
 
 
@@ -210,23 +221,25 @@ def ratio(ours: float | None, other: float | None) -> str:
 
 
 def report(results: dict[str, Any]) -> str:
-    head = ["case", "tool", "frozen", "dump", "restore", "images", "dump/copy", "restore/copy"]
+    head = ["case", "tool", "frozen", "dump", "cpu", "restore", "cpu", "images"]
+    head += ["dump/copy", "restore/copy"]
     rows = [head]
     for name, result in results.items():
         copy = result["copy"]
         for tool, m in result["medians"].items():
-            cells = [show(m.get(f)) for f in FIGURES[:3]] + [size(m.get("image_bytes"))]
+            cells = [show(m.get(f)) for f in FIGURES[:5]] + [size(m.get("image_bytes"))]
             cells.append(ratio(m.get("dump"), copy.get("dump")))
             cells.append(ratio(m.get("restore"), copy.get("restore")))
             rows.append([name, tool, *cells])
         if copy:
-            rows.append([name, "copy", "", show(copy["dump"]), show(copy["restore"]), "", "", ""])
+            times = ["", show(copy["dump"]), "", show(copy["restore"]), "", ""]
+            rows.append([name, "copy", *times, "", ""])
     return table(rows)
 
 
 def growth(results: dict[str, Any]) -> str:
-    """How much more the larger of two sizes costs than in proportion: 1.0 is linear, less is a
-    fixed part, clearly more is a cost that grows faster than the load."""
+    """How much more processor time the larger of two sizes costs than in proportion: 1.0 is
+    linear, less is a fixed part, clearly more is a cost that grows faster than the load."""
     lines = []
     for what in dict.fromkeys(c.what for c in CASES):
         two = [c for c in CASES if c.what == what][-2:]
@@ -236,7 +249,7 @@ def growth(results: dict[str, Any]) -> str:
         if not small or not large:
             continue
         times = two[1].count / two[0].count
-        parts = [f"{f} {large[f] / small[f] / times:.2f}" for f in ("frozen", "dump", "restore")]
+        parts = [f"{f} {large[f] / small[f] / times:.2f}" for f in ("dump_cpu", "restore_cpu")]
         lines.append(f"  {what}: {two[0].count:,} to {two[1].count:,}: {', '.join(parts)}")
     return "\n".join(lines)
 
@@ -270,7 +283,7 @@ def main() -> int:
             print(f"{case.name}: {tool} failed: {fault}")
             failed = failed or tool == "torpor"
     print(report(results))
-    print("growth beyond proportion (1.0: linear):")
+    print("growth of processor time beyond proportion (1.0: linear):")
     print(growth(results))
     words.json.write_text(json.dumps({"criu": about, "results": results}, indent=1) + "\n")
     print(f"written: {words.json}")
