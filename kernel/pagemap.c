@@ -194,6 +194,16 @@ int page_scan(const struct page_scanner *s, unsigned want, uint64_t start, uint6
 			     scan_by_read(s, want, say, start, end, each, data, err);
 }
 
+int page_scan_anon(const struct page_scanner *s, unsigned want, uint64_t start, uint64_t end,
+	page_span_each *each, void *data, struct err *err)
+{
+	struct scan_arg how = scan_for(want, s->can_guard);
+
+	how.return_mask &= ~(uint64_t)PAGE_FILE;
+	return s->can_scan ? scan_by_ioctl(s, &how, start, end, each, data, err) :
+			     page_scan(s, want, start, end, each, data, err);
+}
+
 int page_scan_written(const struct page_scanner *s, bool protect, uint64_t start, uint64_t end,
 	page_span_each *each, void *data, struct err *err)
 {

@@ -42,6 +42,12 @@ void page_scanner_close(struct page_scanner *s);
 /* Spans of [start, end), page aligned, that are one of `want` (not PAGE_FILE, PAGE_PFNZERO). */
 int page_scan(const struct page_scanner *s, unsigned want, uint64_t start, uint64_t end,
 	page_span_each *each, void *data, struct err *err) must_use;
+/*
+ * The same for private anonymous memory. PAGE_FILE, which no page of it is, is not asked for: to
+ * tell it the kernel looks at every page's descriptor, and takes eight times as long.
+ */
+int page_scan_anon(const struct page_scanner *s, unsigned want, uint64_t start, uint64_t end,
+	page_span_each *each, void *data, struct err *err) must_use;
 
 /*
  * Spans of [start, end) with pages that were written (or brought by the kernel) since they were

@@ -152,6 +152,12 @@ static int pick_vdso(struct picker *p, const VmaEntry *v)
 	return 0;
 }
 
+/* Worth a scan of its own, which costs less there. */
+static bool is_large_anon(const VmaEntry *v)
+{
+	return vma_is_anon_private(v) && v->end - v->start >= 4 * 1024 * 1024;
+}
+
 /*
  * Scans from area `first` over its neighbours as far as nothing large lies between them (shared
  * memory of many gigabytes, say); returns the first area behind.
@@ -162,7 +168,7 @@ static size_t group_end(const struct picker *p, size_t first)
 	size_t i = first + 1;
 
 	while (i < p->n_areas && p->resident[i] && !vma_is_vdso(p->areas[i]) &&
-		p->areas[i]->start - p->areas[i - 1]->end < gap)
+		!is_large_anon(p->areas[i]) && p->areas[i]->start - p->areas[i - 1]->end < gap)
 		i++;
 	return i;
 }
@@ -178,6 +184,11 @@ static int pick_all(struct picker *p, struct err *err)
 			continue;
 		if (vma_is_vdso(p->areas[i])) {
 			rc = pick_vdso(p, p->areas[i]);
+			continue;
+		}
+		if (is_large_anon(p->areas[i])) {
+			rc = page_scan_anon(&p->scanner, PAGE_PRESENT | PAGE_SWAPPED,
+				p->areas[i]->start, p->areas[i]->end, pick_span, p, err);
 			continue;
 		}
 		next = group_end(p, i);
