@@ -30,7 +30,7 @@ static char *keep(struct leftovers *l, const char *text)
 
 /* ---- journals ---- */
 
-/* Run id of complete images in the directory, "" if there are none. */
+/* Run id of complete images in the directory; "" if it cannot be read (a cipher), NULL: none. */
 static void complete_run(int dirfd, struct arena *a, const char **ret)
 {
 	struct image_set *set = NULL;
@@ -38,7 +38,7 @@ static void complete_run(int dirfd, struct arena *a, const char **ret)
 	InventoryEntry *inv = NULL;
 	struct err ignored = ERR_INIT;
 
-	*ret = "";
+	*ret = faccessat(dirfd, "inventory.img", F_OK, 0) == 0 ? "" : NULL;
 	if (image_set_open(dirfd, false, &set, &ignored) == 0 &&
 		image_open(set, IMG_INVENTORY, 0, &r, &ignored) == 0 && r &&
 		image_next(r, a, &inv, &ignored) > 0 && inv->dump_criu_run_id)
@@ -65,7 +65,7 @@ static int take_journal(struct hunt *h, int dirfd, const char *path, struct err 
 	struct leftovers *l = h->found;
 	struct journal_view view;
 	struct effect_item *items = NULL;
-	const char *complete;
+	const char *complete = NULL;
 	int r = journal_read(dirfd, l->arena, &view, err);
 
 	if (r == 0 && view.effects.n) {
@@ -92,7 +92,7 @@ static int take_journal(struct hunt *h, int dirfd, const char *path, struct err 
 		}
 		if (o.state == EFFECT_OURS && !view.trusted)
 			o.state = EFFECT_UNPROVEN;
-		o.needed = *complete && !strcmp(complete, e->run->id);
+		o.needed = complete && (!*complete || !strcmp(complete, e->run->id));
 		o.busy = items[i].same_boot && is_at_work(e->run);
 		vec_push(&l->list, o);
 	}
@@ -262,7 +262,7 @@ static int take_directory(struct hunt *h, const char *path, struct err *err)
 {
 	auto_close int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	char table[NETLOCK_TABLE];
-	const char *run;
+	const char *run = NULL;
 	int r;
 
 	if (fd < 0)
@@ -270,7 +270,7 @@ static int take_directory(struct hunt *h, const char *path, struct err *err)
 	h->directory = keep(h->found, path);
 	r = take_journal(h, fd, h->directory, err);
 	complete_run(fd, h->found->arena, &run);
-	if (*run)
+	if (run && *run)
 		h->table = keep(h->found, netlock_table(run, 0, table));
 	links_of_images(h, fd);
 	return r;
