@@ -59,7 +59,13 @@ CASES = [
     Case("areas", 60000, "areas"),
     Case("files", 2000, "descriptors"),
     Case("files", 10000, "descriptors"),
+    Case("sockets", 2000, "sockets"),
+    Case("sockets", 10000, "sockets"),
+    Case("connections", 1000, "ends of TCP connections"),
+    Case("connections", 10000, "ends of TCP connections"),
 ]
+# what their dump and their restore need to be told
+OPTIONS = {"connections": ["--tcp-established"]}
 
 FIGURES = ("frozen", "dump", "dump_cpu", "restore", "restore_cpu", "image_bytes")
 
@@ -117,10 +123,11 @@ def one_round(box: Box, case: Case, tool: str, samples: Samples) -> None:
     pid = box.start([LOAD, case.what, str(case.count), ready], cwd=box.dir)
     box.until(f"{case.name}: not ready ({box.statuses.get(pid)})", 60, ready.exists)
     try:
-        dump = timed(box, [tool, "dump", "-t", str(pid), "-D", str(images), "-o", "dump.log"])
+        options = ["-D", str(images), *OPTIONS.get(case.what, [])]
+        dump = timed(box, [tool, "dump", "-t", str(pid), "-o", "dump.log", *options])
         size = sum(p.stat().st_size for p in images.glob("*.img"))
         box.reap()
-        restore = timed(box, [tool, "restore", "-d", "-D", str(images), "-o", "restore.log"])
+        restore = timed(box, [tool, "restore", "-d", "-o", "restore.log", *options])
         samples.dump.append(dump[0])
         samples.dump_cpu.append(dump[1])
         samples.image_bytes.append(size)
@@ -273,7 +280,7 @@ def main() -> int:
         print(f"{case.name} ...", file=sys.stderr, flush=True)
         try:
             results[case.name] = run_boxed(
-                measure, timeout=900, case=case, tools=tools, rounds=words.rounds
+                measure, timeout=900, net=True, case=case, tools=tools, rounds=words.rounds
             )
         except (Failed, Skipped) as e:
             print(f"{case.name}: {e}")

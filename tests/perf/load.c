@@ -2,16 +2,16 @@
 /*
  * What bench.py measures with.
  *
- *   load memory|threads|tasks|areas|files N READY    holds N MiB of random memory, has N threads,
- *                                                    child tasks, areas or open files; makes the
- *                                                    file READY when all is there
- *   load copy MIB FILE                               the yardstick: writes that much random memory
- *                                                    into a new file and reads it into new memory;
- *                                                    prints microseconds of both
+ *   load WHAT N READY      memory: holds N MiB of random memory; threads, tasks, areas, files,
+ *                          sockets, connections: has N of them (connections: ends of them on lo);
+ *                          makes the file READY when all is there
+ *   load copy MIB FILE     the yardstick: writes that much random memory into a new file and
+ *                          reads it into new memory; prints microseconds of both
  */
 #include <errno.h>
 #include <error.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -21,6 +21,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -97,13 +98,51 @@ static void areas(long n)
 	}
 }
 
-static void files(long n)
+static void many_descriptors(void)
 {
 	struct rlimit limit;
 
 	getrlimit(RLIMIT_NOFILE, &limit);
 	limit.rlim_cur = limit.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* Half of them UDP with a port, half TCP without a connection. */
+static void sockets(long n)
+{
+	struct sockaddr_in name = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+
+	many_descriptors();
+	for (long i = 0; i < n; i++) {
+		int fd = socket(AF_INET, i % 2 ? SOCK_STREAM : SOCK_DGRAM, 0);
+
+		need(fd >= 0, "make a socket");
+		if (i % 2 == 0)
+			need(bind(fd, (void *)&name, sizeof(name)) == 0, "bind a socket");
+	}
+}
+
+static void connections(long n)
+{
+	struct sockaddr_in name = { .sin_family = AF_INET, .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+	socklen_t len = sizeof(name);
+
+	many_descriptors();
+	need(bind(listener, (void *)&name, len) == 0 && listen(listener, 16) == 0 &&
+		getsockname(listener, (void *)&name, &len) == 0, "listen");
+	for (long i = 0; i < n; i += 2) {
+		int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+		need(connect(fd, (void *)&name, len) == 0, "connect");
+		need(accept(listener, NULL, NULL) >= 0, "accept");
+		need(write(fd, "waits", 5) == 5, "send");
+	}
+}
+
+static void files(long n)
+{
+	many_descriptors();
 	for (long i = 0; i < n; i++)
 		need(open("/etc/passwd", O_RDONLY) >= 0, "open a file");
 }
@@ -143,7 +182,7 @@ int main(int argc, char **argv)
 		const char *name;
 		void (*fill)(long n);
 	} loads[] = { { "threads", threads }, { "tasks", tasks }, { "areas", areas },
-		{ "files", files } };
+		{ "files", files }, { "sockets", sockets }, { "connections", connections } };
 	long n = argc == 4 ? atol(argv[2]) : 0;
 
 	need(n > 0, "understand the arguments: load WHAT N FILE");
