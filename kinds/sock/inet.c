@@ -4,6 +4,9 @@
  * noted for kinds/sock/tcp.h at the dump and made by tcp_make.c at the restore; all others are
  * complete here.
  *
+ * MPTCP: what accept(2) gives for a peer that knows only TCP is a TCP socket and treated as one; the
+ * kernel refuses TCP_REPAIR on all others, so nobody knows them here and they are refused by name.
+ *
  * Restore: the kernel compares a new listener with every socket of its port, and those of accepted
  * connections with nobody (repair). So the listeners come first, whatever the order of the entries.
  */
@@ -21,8 +24,6 @@
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
-
-enum { PROTO_MPTCP = 262, LEVEL_MPTCP = 284, MPTCP_INFO_ = 1 };
 
 /* ---- names ---- */
 
@@ -114,15 +115,6 @@ static int option_of(int fd, int level, int name)
 	return getsockopt(fd, level, name, &v, &len) < 0 ? -1 : v;
 }
 
-/* An MPTCP socket whose peer knew only TCP passes its options on to the TCP socket inside. */
-static bool has_fallen_back(int fd)
-{
-	char info[512];
-	socklen_t len = sizeof(info);
-
-	return getsockopt(fd, LEVEL_MPTCP, MPTCP_INFO_, info, &len) < 0;
-}
-
 static bool is_known(uint32_t family, uint32_t type, uint32_t proto)
 {
 	if (family != AF_INET && family != AF_INET6)
@@ -149,8 +141,6 @@ static bool inet_match(const struct fd_look *l)
 	family = option_of(l->dup, SOL_SOCKET, SO_DOMAIN);
 	type = option_of(l->dup, SOL_SOCKET, SO_TYPE);
 	proto = option_of(l->dup, SOL_SOCKET, SO_PROTOCOL);
-	if (proto == PROTO_MPTCP && has_fallen_back(l->dup))
-		proto = IPPROTO_TCP;
 	return is_known((uint32_t)family, (uint32_t)type, (uint32_t)proto);
 }
 
@@ -269,13 +259,13 @@ static int collect_tcp_state(const struct fd_look *l, InetSkEntry *e, struct err
 static int inet_collect(const struct fd_look *l, FileEntry *fe, struct err *err)
 {
 	InetSkEntry *e = arena_msg(l->world->arena, InetSkEntry, inet_sk_entry);
-	int proto = option_of(l->dup, SOL_SOCKET, SO_PROTOCOL), r;
+	int r;
 
 	e->id = fe->id;
 	e->ino = (uint32_t)l->st.st_ino;
 	e->family = (uint32_t)option_of(l->dup, SOL_SOCKET, SO_DOMAIN);
 	e->type = (uint32_t)option_of(l->dup, SOL_SOCKET, SO_TYPE);
-	e->proto = proto == PROTO_MPTCP ? IPPROTO_TCP : (uint32_t)proto;
+	e->proto = (uint32_t)option_of(l->dup, SOL_SOCKET, SO_PROTOCOL);
 	e->flags = flags_collect(l);
 	e->fown = fown_collect(l);
 	e->has_ns_id = l->task->ids && l->task->ids->has_net_ns_id;

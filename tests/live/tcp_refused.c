@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Sockets that cannot be kept (argv[2]): pending (a listener with a connection nobody has accepted),
- * connecting, corked (a UDP datagram not sent yet), tls (a layer in the kernel). After a dump that
+ * connecting, corked (a UDP datagram not sent yet), tls (a layer in the kernel), mptcp. After a dump that
  * refused them everything goes on; after one that was allowed to drop them the rest is there.
  */
 #include "net.h"
@@ -27,6 +27,14 @@ static void set_up(void)
 		fd = socket(AF_INET, SOCK_DGRAM, 0);
 		set_option(fd, IPPROTO_UDP, UDP_CORK, 1);
 		SAME(sendto(fd, "held", 4, 0, &n.any, name_len(&n)), 4);
+	} else if (!strcmp(what, "mptcp")) {
+		/* the accepted end is a TCP socket, the one that connected is not */
+		listener = listen_on("127.0.0.1", 0, 5);
+		fd = socket(AF_INET, SOCK_STREAM, 262);
+		if (fd < 0)
+			skip("no MPTCP in this kernel: %s", strerror(errno));
+		n = name_make("127.0.0.1", port_of(listener));
+		NEED(connect(fd, &n.any, name_len(&n)) == 0);
 	} else {
 		listener = listen_on("127.0.0.1", 0, 5);
 		w = wire_make(listener, "127.0.0.1");

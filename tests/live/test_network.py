@@ -274,7 +274,8 @@ def refusal(box: Box, what: str) -> None:
     ip("route", "add", "10.99.99.0/24", "dev", "lo")  # where nobody answers
     s = Subject(box, "tcp_refused", (what,))
     s.start()
-    done = box.torpor(*s.dump_command(*(["--tcp-established"] if what == "tls" else [])))
+    more = {"tls": ["--tcp-established"], "mptcp": ["--tcp-established", "--skip-in-flight"]}
+    done = box.torpor(*s.dump_command(*more.get(what, [])))
     option = {"pending": "--skip-in-flight", "connecting": "--skip-in-flight"}.get(what)
     sentence = [t for t in done.output.splitlines() if f"task {s.pid} " in t]
     if done.status != 1 or len(sentence) < 1 or (option or "cannot") not in sentence[0]:
@@ -287,7 +288,7 @@ def refusal(box: Box, what: str) -> None:
     s.finish()
 
 
-@pytest.mark.parametrize("what", ["pending", "connecting", "corked", "tls"])
+@pytest.mark.parametrize("what", ["pending", "connecting", "corked", "tls", "mptcp"])
 def test_refusal(boxed: Callable[..., Any], what: str) -> None:
     boxed(refusal, net=True, what=what)
 
