@@ -193,7 +193,7 @@ static void check_file_ref(const struct world *w, const struct task *t, uint32_t
 
 static void check_area_files(const struct world *w, const struct task *t, struct findings *f)
 {
-	const uint32_t by_file = 0x40 | 0x80;
+	const uint32_t by_file = 0x40 | 0x80 | 0x800;
 
 	for (size_t i = 0; i < t->mm->n_vmas; i++) {
 		const VmaEntry *v = t->mm->vmas[i];

@@ -24,8 +24,8 @@ static bool can_stay(const VmaEntry *v, const VmaEntry *u)
 	if (class != area_class_of(u) || (class != AREA_ANON && class != AREA_FILE))
 		return false;
 	/* pages of hugetlb areas cannot be dropped one by one */
-	if ((v->status | u->status) & VMA_FILE_SHARED || vma_is_hugetlb(v) || vma_is_hugetlb(u) ||
-		(v->flags | u->flags) & VMA_MAP_DROPPABLE)
+	if ((v->status | u->status) & (VMA_FILE_SHARED | VMA_SOCKET) || vma_is_hugetlb(v) ||
+		vma_is_hugetlb(u) || (v->flags | u->flags) & VMA_MAP_DROPPABLE)
 		return false;
 	if ((v->flags ^ u->flags) & flags ||
 		((v->has_madv ? v->madv : 0) ^ (u->has_madv ? u->madv : 0)) & huge)

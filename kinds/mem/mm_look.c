@@ -305,6 +305,17 @@ static int look_file(struct looker *l, const struct smaps_area *a, VmaEntry *v, 
 	return 0;
 }
 
+/* A packet socket's ring: for now the inode; the room of packet sockets puts the file id there. */
+static bool look_ring(const struct smaps_area *a, VmaEntry *v)
+{
+	if (strncmp(a->name, "socket:[", 8) != 0 || !a->shared)
+		return false;
+	v->status = VMA_REGULAR | VMA_SOCKET;
+	v->shmid = a->inode;
+	v->pgoff = a->offset;
+	return true;
+}
+
 static void look_extras(struct looker *l, const struct smaps_area *a, const VmaEntry *v)
 {
 	TorporTaskEntry *extra = l->task->extra;
@@ -357,7 +368,7 @@ static int look_area(const struct smaps_area *a, void *data, struct err *err)
 	if (is_nameless(a) || (is_anon_hugetlb(a) && !a->shared)) {
 		v->status = anon_status(a);
 		v->flags |= VMA_MAP_ANONYMOUS;
-	} else {
+	} else if (!look_ring(a, v)) {
 		rc = look_file(l, a, v, err);
 		if (rc < 0)
 			return rc;

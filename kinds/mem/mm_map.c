@@ -121,7 +121,7 @@ static unsigned map_flags(const struct piece *p)
 	/* with MAP_FIXED a stack gets exactly its range and grows by later faults only */
 	flags |= f & (VMA_MAP_NORESERVE | VMA_MAP_GROWSDOWN);
 	if (area_class_of(p->vma) == AREA_FILE)
-		return flags | (p->vma->status & VMA_FILE_SHARED ? MAP_SHARED : MAP_PRIVATE);
+		return flags | (p->vma->status & (VMA_FILE_SHARED | VMA_SOCKET) ? MAP_SHARED : MAP_PRIVATE);
 	if (f & VMA_MAP_HUGETLB)
 		flags |= f & hugetlb;
 	return flags | MAP_ANONYMOUS |

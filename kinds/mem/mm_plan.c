@@ -13,9 +13,9 @@ enum area_class area_class_of(const VmaEntry *v)
 		return AREA_VDSO;
 	if (v->status & VMA_VVAR)
 		return AREA_VVAR;
-	if (v->status & (VMA_AIORING | VMA_SOCKET | VMA_SYSVIPC | VMA_SHSTK | VMA_EXT_PLUGIN))
+	if (v->status & (VMA_AIORING | VMA_SYSVIPC | VMA_SHSTK | VMA_EXT_PLUGIN))
 		return AREA_REFUSED;
-	if (v->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED))
+	if (v->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED | VMA_SOCKET))
 		return AREA_FILE;
 	if (v->status & VMA_ANON_PRIVATE)
 		return AREA_ANON;
@@ -25,7 +25,6 @@ enum area_class area_class_of(const VmaEntry *v)
 static int refuse(const struct task *t, const VmaEntry *v, struct err *err)
 {
 	const char *what = v->status & VMA_AIORING ? "the ring of an aio context" :
-		v->status & VMA_SOCKET		   ? "the ring of a packet socket" :
 		v->status & VMA_SYSVIPC		   ? "System V shared memory" :
 		v->status & VMA_SHSTK		   ? "a shadow stack" :
 		v->status & VMA_EXT_PLUGIN	   ? "a device mapping of a plugin" :
@@ -130,7 +129,7 @@ static int count_in(const struct build *b, struct piece *p, struct piece *end,
 	if (p == end || p->start > *at)
 		return err_image(err, "task %d: page 0x%lx lies outside of all areas", b->task->pid,
 			*at);
-	if (p->vma->status & VMA_FILE_SHARED)
+	if (p->vma->status & (VMA_FILE_SHARED | VMA_SOCKET))
 		return err_image(err, "task %d: page 0x%lx is in a shared area", b->task->pid, *at);
 	to = segment_end(seg) < p->end ? segment_end(seg) : p->end;
 	p->pages += (to - *at) / PAGE;

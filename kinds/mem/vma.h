@@ -50,7 +50,7 @@ static inline bool vma_is_vdso(const VmaEntry *v)
 /* Has a file entry: shmid is its id in files.img. */
 static inline bool vma_has_file(const VmaEntry *v)
 {
-	return v->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED);
+	return v->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED | VMA_SOCKET);
 }
 
 /* Its pages stand in the pagemap of the task (shared ones in that of the object, or in a file). */

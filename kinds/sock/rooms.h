@@ -5,4 +5,5 @@
 
 extern const struct file_kind file_kind_inet;
 extern const struct file_kind file_kind_netlink;
+extern const struct file_kind file_kind_packet;
 extern const struct file_kind file_kind_unix;
