@@ -23,6 +23,7 @@ const struct file_kind *const file_kinds[] = {
 	&file_kind_unix,
 	&file_kind_netlink,
 	&file_kind_packet,
+	&file_kind_vsock,
 	NULL,
 };
 

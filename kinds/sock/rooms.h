@@ -7,3 +7,4 @@ extern const struct file_kind file_kind_inet;
 extern const struct file_kind file_kind_netlink;
 extern const struct file_kind file_kind_packet;
 extern const struct file_kind file_kind_unix;
+extern const struct file_kind file_kind_vsock;
