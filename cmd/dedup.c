@@ -6,25 +6,17 @@
 #include "cmd/figures.h"
 #include "pages/filter.h"
 
-static int free_replaced(const struct call *call, uint64_t *ret_bytes, struct err *err)
-{
-	struct image_access access = access_open(call->o);
-	struct image_set *set;
-	int r = image_set_open_with(call->images_fd, false, &access, &set, err);
-
-	if (r == 0) {
-		r = dedup_parents(set, true, ret_bytes, err);
-		image_set_close(set);
-	}
-	access_close(&access);
-	return r;
-}
-
 int cmd_dedup(const struct call *call, struct err *err)
 {
+	struct image_access access = access_open(call->o);
+	struct image_set *set = NULL;
 	uint64_t bytes = 0;
-	int r = free_replaced(call, &bytes, err);
+	int r = image_set_open_with(call->images_fd, false, &access, &set, err);
 
+	if (r == 0)
+		r = dedup_parents(set, true, &bytes, err);
+	image_set_close(set);
+	access_close(&access);
 	if (r < 0)
 		return r;
 	log_info("%lu bytes of older images are free", (unsigned long)bytes);

@@ -35,6 +35,7 @@ struct tracking {
 	struct keeper keeper; /* started here */
 	struct kept kept; /* the one whose tracking began with the parent images */
 	bool handed_over;
+	uint32_t effect; /* the keeper in the journal */
 };
 
 struct dump {
@@ -84,15 +85,12 @@ void dump_silence_connections(struct dump *d);
 int dump_commit_set(void *ctx, struct err *err);
 int dump_release(struct dump *d);
 
-/* A UUID, in the arena; NULL if the kernel gives none. */
-char *dump_run_id(struct world *w);
-
 /* ---- content.c ---- */
 int dump_pick(void *ctx, struct err *err);
 /* runs_on: the tasks run meanwhile. */
 int dump_save_pages(struct dump *d, bool runs_on, struct err *err) must_use;
 
-/* ---- track.c ---- */
+/* ---- track.c, keep.c ---- */
 /* Before anything is stopped: previous images, tracker, keeper. */
 int track_prepare(void *ctx, struct err *err);
 void track_unprepare(void *ctx);
@@ -102,6 +100,9 @@ int track_tasks(void *ctx, struct err *err);
 int track_keep(void *ctx, struct err *err);
 void track_unkeep(void *ctx);
 bool track_is_wanted(const void *ctx);
+bool track_needs_keeper(const struct dump *d);
+/* The keeper of the previous images is gone: their journal need not tell of it any more. */
+void track_forget_parents(struct dump *d);
 void track_done(struct dump *d);
 /* run_id is NULL when there is nothing to do with digests. */
 struct digest_plan track_digests(const struct dump *d, bool shared);

@@ -329,16 +329,6 @@ static TaskKobjIdsEntry *new_ids(struct world *w)
 
 /* ---- the head of the set ---- */
 
-char *dump_run_id(struct world *w)
-{
-	auto_free char *text = NULL;
-
-	if (io_slurp("/proc/sys/kernel/random/uuid", &text, NULL) < 0)
-		return NULL;
-	text[strcspn(text, "\n")] = 0;
-	return arena_strdup(w->arena, text);
-}
-
 static int fill_inventory(struct dump *d, const char *run_id, struct err *err)
 {
 	struct world *w = d->world;

@@ -15,6 +15,7 @@
  */
 #include "base/io.h"
 #include "dump/ctx.h"
+#include "image/journal.h"
 #include "pages/filter.h"
 #include <string.h>
 
@@ -22,12 +23,16 @@
 static int pre_dump_inventory(struct dump *d, struct err *err)
 {
 	InventoryEntry *inv = arena_msg(d->world->arena, InventoryEntry, inventory_entry);
+	struct journal *journal;
+	int r = image_set_journal(d->images, &journal, err);
 
+	if (r < 0)
+		return r;
 	inv->img_version = 0;
 	inv->has_pre_dump_mode = true;
 	inv->pre_dump_mode = strcmp(d->o->pre_dump_mode, "read") ? 1 : 2;
 	inv->plugins_entry = arena_msg(d->world->arena, PluginsEntry, plugins_entry);
-	inv->dump_criu_run_id = dump_run_id(d->world);
+	inv->dump_criu_run_id = arena_strdup(d->world->arena, journal_run_id(journal));
 	inv->has_dump_uptime = true;
 	d->world->inventory = inv;
 	return track_uptime(&inv->dump_uptime, err);

@@ -57,5 +57,7 @@ int dump_release(struct dump *d)
 	}
 	dump_forget_connections(d);
 	d->frozen_us = clock_us() - d->seized_us;
+	if (!d->o->leave_running && !d->o->leave_stopped)
+		track_forget_parents(d);
 	return 0;
 }

@@ -7,7 +7,7 @@
  *   tasks    the tree is stopped and its areas are known: whose changes are known since the previous
  *            images? From here on, if tracking is to start anew, the old keeper is gone: the previous
  *            images cannot be used by another dump, also if this one fails. It then saves all.
- *   keep     the new keeper takes the descriptors over
+ *   keep     the new keeper takes the descriptors over (keep.c)
  *
  * Whatever is not certain is answered by "not known": then memory is saved whole, and why is logged.
  */
@@ -19,9 +19,8 @@
 #include "inject/userfault.h"
 #include "kernel/userfault.h"
 #include <errno.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/wait.h>
+#include <unistd.h>
 
 bool track_is_wanted(const void *ctx)
 {
@@ -47,7 +46,7 @@ static int choose_tracker(struct dump *d, struct err *err)
 	return tracker_choose(NULL, &d->track.tracker, err);
 }
 
-static bool needs_keeper(const struct dump *d)
+bool track_needs_keeper(const struct dump *d)
 {
 	return d->track.again && d->track.tracker->id != TRACK_HASH;
 }
@@ -81,7 +80,7 @@ int track_prepare(void *ctx, struct err *err)
 		r = choose_tracker(d, err);
 	if (r == 0)
 		r = find_kept(d, err);
-	if (r == 0 && needs_keeper(d))
+	if (r == 0 && track_needs_keeper(d))
 		r = keeper_start(&d->track.keeper, err);
 	if (r == 0)
 		log_info("memory changes are told by %s", d->track.tracker->name);
@@ -214,8 +213,11 @@ static int end_keeper(struct kept *k, struct err *err)
 static int end_other_keepers(struct dump *d, struct err *err)
 {
 	struct kept other;
-	int r = d->track.kept.pidfd >= 0 ? end_keeper(&d->track.kept, err) : 0;
+	bool had_one = d->track.kept.pidfd >= 0;
+	int r = had_one ? end_keeper(&d->track.kept, err) : 0;
 
+	if (r == 0 && had_one)
+		track_forget_parents(d);
 	while (r == 0 && (r = keeper_of_tree(d->subjects.at[0].pid, &other, err)) > 0) {
 		log_info("ending the tracking that process %d keeps: it starts anew", other.pid);
 		r = end_keeper(&other, err);
@@ -307,85 +309,4 @@ struct digest_plan track_digests(const struct dump *d, bool shared)
 	if (plan.before || plan.keep)
 		plan.run_id = d->world->inventory->dump_criu_run_id;
 	return plan;
-}
-
-/* ---- keep ---- */
-
-int track_uptime(uint64_t *ret, struct err *err)
-{
-	auto_free char *text = NULL;
-	struct cursor c;
-	uint64_t seconds, hundredths;
-	int r = io_slurp("/proc/uptime", &text, NULL);
-
-	if (r < 0)
-		return err_sysn(err, -r, "cannot read /proc/uptime");
-	c = cursor_of(text);
-	if (!parse_u64(&c, 10, &seconds) || !parse_lit(&c, ".") ||
-		!parse_u64(&c, 10, &hundredths))
-		return err_set(err, ERR_KERNEL, EPROTO, "/proc/uptime cannot be understood");
-	*ret = seconds * 1000000 + hundredths * 10000;
-	return 0;
-}
-
-/*
- * The one effect of a dump that outlives it outside of the images directory: a process. This is the
- * place where it is to be written into the journal of leftovers, before it stands by itself.
- */
-static int announce_keeper(struct dump *d, struct err *err)
-{
-	log_info("process %d (torpor-tracker) keeps track of memory until the tasks end",
-		d->track.keeper.pid);
-	return 0;
-}
-
-static int hand_over(struct dump *d, TorporTrackerEntry *e, struct err *err)
-{
-	struct kept_task *tasks = calloc(d->subjects.n, sizeof(*tasks));
-	size_t n = 0;
-	int r = tasks ? 0 : err_nomem(err);
-
-	vec_each(s, &d->subjects)
-		if (r == 0 && s->before.again)
-			tasks[n++] = (struct kept_task){ s->pid, s->start, s->before.uffd };
-	if (r == 0 && n) {
-		r = announce_keeper(d, err);
-		if (r == 0)
-			r = keeper_hand_over(&d->track.keeper, tasks, n, d->world->arena, e, err);
-		d->track.handed_over = r == 0;
-	}
-	free(tasks);
-	return r;
-}
-
-int track_keep(void *ctx, struct err *err)
-{
-	struct dump *d = ctx;
-	TorporTrackerEntry e = TORPOR_TRACKER_ENTRY__INIT;
-	struct image_writer *w;
-	int r = 0, end;
-
-	if (!d->track.again || !d->world->inventory->dump_criu_run_id)
-		return 0;
-	e.run_id = d->world->inventory->dump_criu_run_id;
-	e.tracker = (char *)d->track.tracker->name;
-	if (needs_keeper(d))
-		r = hand_over(d, &e, err);
-	if (r == 0)
-		r = image_create(d->images, IMG_TORPOR_TRACKER, 0, &w, err);
-	if (r < 0)
-		return r;
-	r = image_put(w, &e, err);
-	end = image_finish(w, r < 0 ? NULL : err);
-	return r < 0 ? r : end;
-}
-
-void track_unkeep(void *ctx)
-{
-	struct dump *d = ctx;
-
-	if (!d->track.handed_over)
-		return;
-	kill(d->track.keeper.pid, SIGKILL);
-	waitpid(d->track.keeper.pid, NULL, 0);
 }

@@ -70,12 +70,20 @@ static bool write_protect_trusts(const struct tracked *t, const struct tracked_a
 static int scan_areas(struct tracked *t, size_t first, size_t end, struct err *err)
 {
 	struct sweep sweep = { .t = t, .at = first, .end = end, .trusts = write_protect_trusts };
+	const size_t before = t->unchanged.n;
 	int r = page_scan_written(t->scanner, t->again, t->areas[first].start,
 		t->areas[end - 1].end, sweep_dirty, &sweep, err);
 
 	if (r == 0)
 		sweep_end(&sweep);
-	return r;
+	if (r != -EPERM)
+		return r;
+	/* something between them is not registered, against all we know: nothing is believed */
+	log_info("the areas 0x%lx-0x%lx of task %d cannot be tracked; they are read whole",
+		t->areas[first].start, t->areas[end - 1].end, t->tid);
+	t->unchanged.n = before;
+	err_clear(err);
+	return 0;
 }
 
 int write_protect_ask(struct tracked *t, struct err *err)

@@ -21,7 +21,7 @@ class Entry:
     flags: int
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, int]]:
+def fields(data: bytes) -> Iterator[tuple[int, int]]:
     """Number and value of the varint fields of a message; others are skipped."""
     at = 0
 
@@ -49,7 +49,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int]]:
 def messages(path: Path) -> Iterator[bytes]:
     """The messages of an image without payload."""
     data = path.read_bytes()
-    at = 8
+    at = 4 if path.name == "inventory.img" else 8
     while at < len(data):
         (size,) = struct.unpack_from("<I", data, at)
         yield data[at + 4 : at + 4 + size]
@@ -61,10 +61,10 @@ def entries(path: Path) -> tuple[int, list[Entry]]:
     head, *rest = messages(path)
     runs = []
     for message in rest:
-        f = dict(_fields(message))
+        f = dict(fields(message))
         flags = f.get(4, 0) | (PARENT if f.get(3) else 0)
         runs.append(Entry(f[1], f.get(5) or f[2], flags or PRESENT))
-    return dict(_fields(head))[1], runs
+    return dict(fields(head))[1], runs
 
 
 @dataclass(frozen=True)

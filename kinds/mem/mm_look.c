@@ -340,6 +340,19 @@ static bool joins_last(const MmEntry *mm, const struct smaps_area *a)
 	return is_vvar(a) && last && last->status & VMA_VVAR && last->end == a->start;
 }
 
+/* An area without memory to save, listed so that its neighbours are not taken for one stretch. */
+static int look_foreign(struct looker *l, const struct smaps_area *a)
+{
+	MmEntry *mm = l->task->mm;
+	VmaEntry *v = arena_msg(l->world->arena, VmaEntry, vma_entry);
+
+	v->start = a->start;
+	v->end = a->end;
+	v->fd = -1;
+	arena_push(l->world->arena, mm->vmas, mm->n_vmas, v);
+	return 0;
+}
+
 static int look_area(const struct smaps_area *a, void *data, struct err *err)
 {
 	struct looker *l = data;
@@ -350,7 +363,7 @@ static int look_area(const struct smaps_area *a, void *data, struct err *err)
 	if (rc < 0)
 		return rc;
 	if (l->memory_only && !has_memory(l, a))
-		return 0;
+		return look_foreign(l, a);
 	if (joins_last(mm, a)) {
 		mm->vmas[mm->n_vmas - 1]->end = a->end;
 		return 0;
