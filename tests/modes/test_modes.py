@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from box import Box, Failed
+from box import SOURCE, Box, Failed
 from subjects import Subject
 
 HERE = Path(__file__).parent
+EXAMPLE = SOURCE / "examples/page-filter-xor"
 # started by tests of their own
 OTHERS = {"busy", "refused", "tty"}
 NAMES = sorted(p.stem for p in (HERE.parent / "live").glob("*.c") if p.stem not in OTHERS)
@@ -28,6 +29,7 @@ class Mode:
 
     dump: tuple[str, ...] = ()
     restore: tuple[str, ...] = ()
+    plugin: bool = False  # needs the example filter, whose path is XOR
     needs: str = "torpor-filters"  # an image that shows that the mode was in effect
 
 
@@ -44,6 +46,10 @@ MODES = {
         ("--identity", "KEY"),
         "torpor-manifest",
     ),
+    "plugin-zstd": Mode(
+        ("--page-filter", "XOR:7", "--compress=zstd"), ("--page-filter", "XOR"), plugin=True
+    ),
+    "plugin": Mode(("--page-filter", "xor", "-L", "DIR"), ("-L", "DIR"), plugin=True),
 }
 
 SAMPLE = [
@@ -58,6 +64,8 @@ SAMPLE = [
     ("lz4-aes-gcm", "mem_cow"),
     ("lz4-aes-gcm", "deleted"),
     ("chacha", "tree"),
+    ("plugin-zstd", "mem_private"),
+    ("plugin", "mem_cow"),
 ]
 
 
@@ -69,15 +77,26 @@ def cases() -> Iterator[Any]:
                 yield pytest.param(mode, name, id=f"{mode}-{name}")
 
 
+def prepare(box: Box, m: Mode) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What is said to dump and restore, with files in place of their names."""
+    files = {"KEY": str(box.dir / "key"), "XOR": str(box.dir / "xor.so"), "DIR": str(box.dir)}
+    if "KEY" in m.dump and box.torpor("keygen", "--output", files["KEY"]).status != 0:
+        raise Failed("no key was made")
+    if m.plugin:
+        done = box.run(["make", "-C", EXAMPLE, f"OUT={box.dir}", "check"])
+        if done.status != 0:
+            raise Failed(str(done))
+
+    def named(words: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(":".join(files.get(part, part) for part in w.split(":")) for w in words)
+
+    return named(m.dump), named(m.restore)
+
+
 def run_mode(box: Box, mode: str, name: str) -> None:
     """Twice, so that what was restored is saved again."""
     m = MODES[mode]
-    key = box.dir / "key"
-    if "KEY" in m.dump and box.torpor("keygen", "--output", key).status != 0:
-        raise Failed("no key was made")
-    dump, restore = (
-        tuple(str(key) if word == "KEY" else word for word in words) for words in (m.dump, m.restore)
-    )
+    dump, restore = prepare(box, m)
     s = Subject(box, name)
     s.restore_options = restore
     s.start(stops=name == "stopped_root")
