@@ -38,7 +38,7 @@ IMAGE = re.compile(
     r'^IMAGE\((\w+),\s*"([^"]+)",\s*"([^"]+)",\s*(0x[0-9a-fA-F]+|0),\s*([&\w]+),\s*([^)]*)\)', re.M
 )
 FLAG = re.compile(r"^\s*IMGF_(\w+)\s*=\s*(\d+),", re.M)
-MAGIC = re.compile(r"^#define IMAGE_MAGIC_(\w+) (0x[0-9a-fA-F]+)u?$", re.M)
+MAGIC = re.compile(r"^#define IMAGE_((?:MAGIC|VERSION)_\w+) (0x[0-9a-fA-F]+)u?\b", re.M)
 
 
 def image_rows(text: str) -> Iterator[str]:
@@ -63,7 +63,7 @@ def tables(source: Path) -> str:
     header = (source / "image/types.h").read_text()
     priv = (source / "image/priv.h").read_text()
     flags = "".join(f"    {name} = {bit}\n" for name, bit in FLAG.findall(header))
-    magics = "".join(f"MAGIC_{name} = {value}\n" for name, value in MAGIC.findall(priv))
+    magics = "".join(f"{name} = {value}\n" for name, value in MAGIC.findall(priv))
     rows = "".join(image_rows((source / "image/types.def").read_text()))
     return (
         HEAD.format("The table of image kinds, from image/types.def.")

@@ -146,7 +146,7 @@ def test_odd_files(tmp_path: Path) -> None:
             ("FS", 1, ImageError),
             ("FDINFO", 1, FileNotFoundError),
         ):
-            images._version = 2
+            images._layout = 2
             with pytest.raises(error):
                 images.open(kind, number)
         assert images.get("FDINFO", 1) is None

@@ -162,7 +162,7 @@ def edges_of(graph: Graph, kind: str, key: Any) -> set[str]:
         ("file", 29, {"opened as file:('node of tun', 29)"}),
         ("file", ("node of tun", 29), {"at path:/dev/net/tun"}),
         ("watch", (30, 0), {"in file:30", "watches file:8"}),
-        ("watch", (30, 1), {"in file:30"}),
+        ("watch", (30, 1), {"in file:30", "watches file:21"}),
         ("watch", (31, 0), {"in file:31", "at path:(21, '/etc/hosts')"}),
         ("watch", (32, 0), {"at inode:(5, 9)"}),
         ("watch", (32, 1), {"watches mount:21"}),

@@ -169,6 +169,10 @@ def make_zoo(folder: Path) -> Path:
         out.put(pb.ipc_sem_entry(desc=desc(3), nsems=1), bytes(8))
     put(folder, "BINFMT_MISC", pb.binfmt_misc_entry(name="j", enabled=True, interpreter="/x"))
     state = pb.torpor_task_entry(pid=ROOT, ksm_any=True)
+    state.watched.add(epoll=30, index=1, number=77, file=21)
     put(folder, "TORPOR_STATE", state)
+    put(folder, "TORPOR_FILES", pb.torpor_file_entry(id=13))
+    with ImageWriter(folder / "torpor-digest-100", BY_ID["TORPOR_DIGEST"]) as out:
+        out.put(pb.torpor_digest_head(run_id="x", digest="xxh3-128", seed=1), bytes(32))
     put(folder, "RLIMIT", pb.rlimit_entry(cur=1, max=2), number=CHILD)
     return folder

@@ -4,9 +4,9 @@
     {"magic": "PSTREE", "entries": [{"pid": 1, ...}, ...]}
 
 Numbers are plain, or with `pretty` as people read them; raw bytes are base64. What crit's form
-cannot say stands in keys of our own, only where it is needed: `layout` (1: no common magic number)
-beside `magic`, and `torpor_raw` in an entry whose bytes would otherwise come back differently
-(unknown fields, unusual encodings). It is ignored when the entry has been edited.
+cannot say stands in keys of our own, only where it is needed: `layout` beside `magic` (1: no common
+magic number, 3: torpor's), and `torpor_raw` in an entry whose bytes would otherwise come back
+differently (unknown fields, unusual encodings). It is ignored when the entry has been edited.
 """
 
 from __future__ import annotations
@@ -107,6 +107,7 @@ _EXTRAS: dict[str, Callable[[Entry, str], Any]] = {
     "FIFO_DATA": lambda e, n: base64_of(e.payload),
     "SK_QUEUES": lambda e, n: base64_of(e.payload),
     "BPFMAP_DATA": lambda e, n: base64_of(e.payload),
+    "TORPOR_DIGEST": lambda e, n: base64_of(e.payload),
     "TCP_STREAM": _tcp_extra,
     "IPCNS_SHM": _shm_extra,
     "IPCNS_SEM": lambda e, n: list(
@@ -156,11 +157,8 @@ def _top(image: Image) -> Json:
     if image.kind.traits & Trait.RAW:
         text = "it holds raw bytes and no messages: there is nothing to decode"
         raise ImageError(image.name, text)
-    return {"magic": image.kind.name} | ({"layout": 1} if _is_old(image) else {})
-
-
-def _is_old(image: Image) -> bool:
-    return image.layout == 1 and kinds.header(image.kind, 1) != kinds.header(image.kind, 2)
+    usual = kinds.header(image.kind) == kinds.header(image.kind, image.layout)
+    return {"magic": image.kind.name} | ({} if usual else {"layout": image.layout})
 
 
 def dump(image: Image, out: TextIO, pretty: bool = False) -> None:
@@ -335,6 +333,7 @@ _BYTES_OF: dict[str, Callable[[Any, str], bytes]] = {
     "FIFO_DATA": _bytes_of,
     "SK_QUEUES": _bytes_of,
     "GHOST_FILE": _bytes_of,
+    "TORPOR_DIGEST": _bytes_of,
     "BPFMAP_DATA": _bpf_bytes,
     "TCP_STREAM": lambda v, w: _pair(v, "inq", "outq", w),
     "IPCNS_SHM": _shm_bytes,
@@ -396,8 +395,8 @@ def image_bytes(value: Any) -> bytes:
         raise FormError("this is no image: an object with 'magic' and 'entries' is expected")
     kind = _kind_of(value.get("magic"))
     layout = value.get("layout", 2)
-    if layout not in (1, 2):
-        raise _bad("layout", "1 or 2 is expected")
+    if layout not in kinds.LAYOUTS:
+        raise _bad("layout", "1, 2 or 3 is expected")
     parts = [kinds.header(kind, layout)]
     for i, group in enumerate(_groups(kind, value["entries"])):
         parts.append(_entry_bytes(kind, group, i))

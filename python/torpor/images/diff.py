@@ -180,6 +180,10 @@ class _Content:
         if segment.layer is None:
             return None
         layer = self.layers[segment.layer]
+        if layer.pagemap and layer.pagemap.filtered:
+            raise ImageError(
+                layer.pagemap.name, "its pages are filtered: only torpor can read them"
+            )
         if segment.layer not in self._files:
             assert layer.pagemap
             self._files[segment.layer] = layer.images.open("PAGES", layer.pagemap.pages_id)
@@ -261,6 +265,15 @@ def sets(
             with new.open(found.kind.id, found.number) as y:
                 yield from images(x, y)
         if found.kind.name == "PAGEMAP":
-            result = pages(*chains, found)
-            if result.differ():
-                yield result
+            yield from _page_changes(chains, found)
+
+
+def _page_changes(
+    chains: tuple[list[ImageSet], list[ImageSet]], found: Found
+) -> Iterator[Change | Pages]:
+    try:
+        result = pages(*chains, found)
+        if result.differ():
+            yield result
+    except ImageError as e:
+        yield Change(found.name, "pages", "not compared", str(e))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import enum
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +12,30 @@ from typing import NamedTuple, TypeVar
 
 from torpor.images import messages as pb
 from torpor.images.errors import ImageError
-from torpor.images.kinds import BY_ID, Kind, file_name, parse_name
+from torpor.images.kinds import (
+    BY_ID,
+    LAYOUT,
+    LAYOUT_OLD,
+    Kind,
+    Trait,
+    file_name,
+    parse_name,
+)
 from torpor.images.limits import GROWTH
 from torpor.images.reader import Image
+from torpor.images.tables import VERSION_TORPOR
 from torpor.images.wire import Lazy
 
 M = TypeVar("M", bound=pb.Message)
 # Sets behind each other; a chain of links that bites its own tail ends here.
 CHAIN_MAX = 1000
+
+
+class Needs(enum.IntFlag):
+    """What a reader must be able to do (torpor_set_entry.needs)."""
+
+    FILTERS = 1  # pages are compressed, encrypted or otherwise changed
+    KEY = 2  # all images are encrypted
 
 
 class Found(NamedTuple):
@@ -50,7 +67,8 @@ class ImageSet:
         self.others: list[str] = []
         """Names of files that are no images: logs, pidfiles."""
         self._scan()
-        self._version: int | None = None
+        self._layout: int | None = None
+        self._needs = 0
 
     def close(self) -> None:
         """Closes the directory; a second time is fine."""
@@ -100,7 +118,12 @@ class ImageSet:
         """Opens an image; FileNotFoundError if the set has none of that kind and number."""
         type_ = BY_ID[kind]
         name = file_name(type_, number)
-        layout = None if kind == "INVENTORY" else self.version
+        layout = None
+        if kind != "INVENTORY":
+            if self.encrypted and not type_.traits & (Trait.RAW | Trait.SERVICE):
+                raise ImageError(name, "it is encrypted", None, "set-encrypted")
+            # some files of a set for torpor alone begin with its magic number, others as usual
+            layout = None if self.needs else self.layout
         return Image.open(name, type_, layout, self._fd, self.growth)
 
     def get(self, kind: str, number: int = 0) -> Image | None:
@@ -125,17 +148,35 @@ class ImageSet:
         rest, areas = image.one_split(pb.mm_entry, "vmas", pb.vma_entry)
         return rest, areas
 
+    def _learn(self) -> tuple[int, int]:
+        """Layout of the files, and what reading the set needs (Needs)."""
+        if not self.has("INVENTORY"):
+            return LAYOUT, 0
+        entry = self.inventory()
+        version = entry.img_version
+        # a pre-dump says 0; its layout is the current one
+        if version not in (0, LAYOUT_OLD, LAYOUT, VERSION_TORPOR):
+            text = f"version {version} was made by a newer program"
+            raise ImageError("inventory.img", text, None, "inventory-version")
+        needs = entry.torpor.needs if entry.HasField("torpor") else 0
+        return LAYOUT_OLD if version == LAYOUT_OLD else LAYOUT, needs
+
     @property
-    def version(self) -> int:
-        """Layout of the files: img_version of the inventory, 2 where it says nothing (pre-dump)."""
-        if self._version is None:
-            self._version = 2
-            if self.has("INVENTORY"):
-                self._version = self.inventory().img_version or 2
-            if self._version not in (1, 2):
-                text = f"version {self._version} was made by a newer program"
-                raise ImageError("inventory.img", text, None, "inventory-version")
-        return self._version
+    def layout(self) -> int:
+        """How the files of the set begin, as the inventory says (kinds.LAYOUT ...)."""
+        if self._layout is None:
+            self._layout, self._needs = self._learn()
+        return self._layout
+
+    @property
+    def needs(self) -> int:
+        """What is needed to read this set (Needs); 0 for sets that CRIU can read."""
+        return self._needs if self.layout else 0
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether all images but the inventory are encrypted: only torpor can read them."""
+        return bool(self.needs & Needs.KEY)
 
     def inventory(self) -> pb.inventory_entry:
         """The head of the set."""

@@ -7,7 +7,7 @@ import re
 import struct
 
 from torpor.images import messages
-from torpor.images.tables import KINDS, MAGIC_COMMON, MAGIC_SERVICE, Kind, Trait
+from torpor.images.tables import KINDS, MAGIC_COMMON, MAGIC_SERVICE, MAGIC_TORPOR, Kind, Trait
 
 __all__ = [
     "BY_ID",
@@ -84,11 +84,18 @@ def first_magic(kind: Kind) -> int:
     return MAGIC_SERVICE if service else MAGIC_COMMON
 
 
-def header(kind: Kind, layout: int = 2) -> bytes:
-    """The bytes every file of this kind begins with (layout: img_version of the inventory)."""
+# How image files begin. OLD: no common magic number; TORPOR: one that other programs refuse.
+LAYOUT_OLD, LAYOUT, LAYOUT_TORPOR = 1, 2, 3
+LAYOUTS = (LAYOUT, LAYOUT_OLD, LAYOUT_TORPOR)
+
+
+def header(kind: Kind, layout: int = LAYOUT) -> bytes:
+    """The bytes every file of this kind begins with."""
     if not kind.magic:
         return b""
     first = first_magic(kind)
-    if not first or (layout == 1 and not kind.traits & Trait.SERVICE_MAGIC):
+    if not first or (layout == LAYOUT_OLD and not kind.traits & Trait.SERVICE_MAGIC):
         return struct.pack("<I", kind.magic)
+    if layout == LAYOUT_TORPOR and first == MAGIC_COMMON:
+        first = MAGIC_TORPOR
     return struct.pack("<II", first, kind.magic)

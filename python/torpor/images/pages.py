@@ -78,7 +78,10 @@ class PageMap:
         self.name = image.name
         self.pages_id = 0
         self.stored = 0
-        """Bytes all present runs take in the pages file."""
+        """Bytes all present runs take in the pages file, holes included."""
+        self.filtered = False
+        """Whether the pages file holds extents that only torpor can decode; then the offsets of
+        runs count what the file would be without filters."""
         self.ordered = True
         """Whether the runs ascend and do not overlap."""
         self.flags = 0
@@ -91,13 +94,15 @@ class PageMap:
         self.headed = head is not None
         """Whether there is a first entry, which names the pages file; very old images have none."""
         if head:
-            self.pages_id = cast(pb.pagemap_head, head.message).pages_id
+            message = cast(pb.pagemap_head, head.message)
+            self.pages_id = message.pages_id
+            self.filtered = message.HasField("extent_object")
             self._read(image)
 
     def _read(self, image: Image) -> None:
         add_address, add_pages = self._address.append, self._pages.append
         add_flags, add_offset = self._flags.append, self._offset.append
-        end = stored = 0
+        end = stored = extents = 0
         present = int(Flag.PRESENT)
         for entry in image.each(pb.pagemap_entry, skip=1):
             address, pages, flags = entry.vaddr, run_pages(entry), run_flags(entry)
@@ -114,7 +119,9 @@ class PageMap:
                 raise ImageError(self.name, text, None, "pagemap-range")
             if flags & present:
                 stored += pages * PAGE
-        self.stored = stored
+            if self.filtered:
+                extents += sum(entry.extent_bytes)
+        self.stored = extents if self.filtered else stored
 
     def __len__(self) -> int:
         return len(self._address)

@@ -42,6 +42,7 @@ _LENGTHS: dict[str, Length] = {
     ),
     # no other entry can follow: what is left is content, chunks or not
     "GHOST_FILE": lambda m, d, a, n: len(d) - a,
+    "TORPOR_DIGEST": lambda m, d, a, n: len(d) - a,
     "BPFMAP_DATA": lambda m, d, a, n: (
         cast(pb.bpfmap_data_entry, m).keys_bytes + cast(pb.bpfmap_data_entry, m).values_bytes
     ),

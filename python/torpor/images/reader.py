@@ -23,7 +23,7 @@ from torpor.images.errors import ImageError
 from torpor.images.kinds import Kind, Trait
 from torpor.images.limits import GROWTH, GROWTH_FREE, MESSAGE_MAX, READ_MAX
 from torpor.images.messages import Message
-from torpor.images.tables import MAGIC_COMMON, MAGIC_SERVICE
+from torpor.images.tables import MAGIC_COMMON, MAGIC_SERVICE, MAGIC_TORPOR
 
 M = TypeVar("M", bound=Message)
 E = TypeVar("E", bound=Message)
@@ -42,8 +42,8 @@ class Entry(NamedTuple):
 class Image:
     """One image file: a sequence of entries, or raw bytes (`kind.traits & Trait.RAW`).
 
-    Iterating and indexing parse what they return. `layout` is 1 where the file lacks the common
-    magic number, else 2. Close it, or use it as a context manager.
+    Iterating and indexing parse what they return. `layout` says how the file begins
+    (kinds.LAYOUT ...). Close it, or use it as a context manager.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Image:
         layout: int | None = None,
         growth: int = GROWTH,
     ) -> None:
-        """`data` is the whole file. Without `layout` both are accepted.
+        """`data` is the whole file. Without `layout` any is accepted.
 
         `growth`: memory a parsed message may take for each of its bytes.
         """
@@ -129,7 +129,7 @@ class Image:
             return 0
         if not self.data and kind.traits & Trait.SERVICE:
             return 0  # readers take an empty one for none
-        for candidate in (2, 1) if layout is None else (layout,):
+        for candidate in kinds.LAYOUTS if layout is None else (layout,):
             head = kinds.header(kind, candidate)
             if self.data[: len(head)] == head:
                 self.layout = candidate
@@ -299,7 +299,7 @@ def recognise(data: memoryview, name: str) -> Kind:
     magic = 0
     if words:
         magic = words[0]
-        if magic in (MAGIC_COMMON, MAGIC_SERVICE) and len(words) > 1:
+        if magic in (MAGIC_COMMON, MAGIC_SERVICE, MAGIC_TORPOR) and len(words) > 1:
             magic = words[1]
     fits = kinds.kinds_of_magic(magic)
     if by_name and (by_name[0] in fits or not fits):

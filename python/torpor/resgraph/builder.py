@@ -50,6 +50,7 @@ class Builder:
     listeners: set[int] = field(default_factory=set)  # nodes of files
     segments: list[tuple[int, int, int]] = field(default_factory=list)  # area, pid, shm id
     watches: list[tuple[int, int, int]] = field(default_factory=list)  # node, epoll file id, fd
+    watched: dict[tuple[int, int], int] = field(default_factory=dict)  # torpor knows the file id
     locks: list[tuple[int, int, int]] = field(default_factory=list)  # node, pid, fd
     mounts: dict[int, int] = field(default_factory=dict)  # node -> parent's mount id
     made: set[tuple[str, int]] = field(default_factory=set)  # sessions and groups with a maker

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from torpor.images import crit
 from torpor.images import messages as pb
@@ -314,6 +314,10 @@ def finish_watches(b: Builder) -> None:
         if isinstance(file, int):
             tables.setdefault(file, []).append(key[0])
     for watch, file, fd in b.watches:
+        known = b.watched.get(cast("tuple[int, int]", store.keys[watch]))
+        if known is not None:
+            b.refer(watch, "file", known, "watches")
+            continue
         for table in tables.get(file, ()):
             target = b.get("fd", (table, fd))
             if target is not None and target in of_fd:
@@ -345,7 +349,14 @@ def bpfmap(b: Builder, image: Image, found: Found) -> None:
         b.add("bpfmap", entry.map_id, found, i)
 
 
+def more_of_files(b: Builder, image: Image, found: Found) -> None:
+    """torpor-files"""
+    for i, entry in enumerate(read(image, pb.torpor_file_entry)):
+        b.attach(b.need("file", entry.id), "torpor", found, i)
+
+
 ROOMS = {
+    "TORPOR_FILES": more_of_files,
     "FILES": files,
     "FDINFO": fdinfo,
     "FS": fs,

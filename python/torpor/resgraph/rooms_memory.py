@@ -104,7 +104,16 @@ def queues(b: Builder, image: Image, found: Found) -> None:
         b.refer(node, "ns", ("ipc", found.number), "lives in")
 
 
+def digests(b: Builder, image: Image, found: Found) -> None:
+    """torpor-digest-PID, torpor-digest-shmem-ID"""
+    image.one(pb.torpor_digest_head)
+    owner = "task" if found.kind.id == "TORPOR_DIGEST" else "shmem"
+    b.attach(b.need("pagemap", (owner, found.number)), "digests", found)
+
+
 ROOMS = {
+    "TORPOR_DIGEST": digests,
+    "TORPOR_DIGEST_SHMEM": digests,
     "MM": mm,
     "PAGEMAP": pagemap,
     "PAGEMAP_SHMEM": pagemap,

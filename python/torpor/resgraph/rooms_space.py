@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from torpor.images import crit
 from torpor.images import messages as pb
@@ -13,13 +13,21 @@ from torpor.images.reader import Image
 from torpor.resgraph.builder import Builder, Room, read
 
 
+def _entries(image: Image, found: Found) -> Iterator[int]:
+    """Numbers of the entries of an image; raw ones count as one."""
+    if found.kind.traits & Trait.RAW:
+        yield 0
+    else:
+        yield from (i for i, _ in enumerate(image))
+
+
 def of_space(space: str, name: str) -> Room:
     """A room of images that say one thing of a namespace."""
 
     def room(b: Builder, image: Image, found: Found) -> None:
         of_set = found.kind.id == "TIMENS" and not found.number
         node = b.need("inventory", 0) if of_set else b.need("ns", (space, found.number))
-        for i, _ in enumerate([0] if found.kind.traits & Trait.RAW else image):
+        for i in _entries(image, found):
             b.attach(node, name, found, i)
 
     return room
@@ -30,7 +38,7 @@ def of_superblock(name: str) -> Room:
 
     def room(b: Builder, image: Image, found: Found) -> None:
         node = b.need("superblock", found.number)
-        for i, _ in enumerate([0] if found.kind.traits & Trait.RAW else image):
+        for i in _entries(image, found):
             b.attach(node, name, found, i)
 
     return room

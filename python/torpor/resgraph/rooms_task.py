@@ -142,6 +142,8 @@ def state(b: Builder, image: Image, found: Found) -> None:
     """torpor-state"""
     for i, entry in enumerate(read(image, pb.torpor_task_entry)):
         b.attach(b.need("task", entry.pid), "torpor", found, i)
+        for w in entry.watched:
+            b.watched[(w.epoll, w.index)] = w.file
 
 
 def seccomp(b: Builder, image: Image, found: Found) -> None:
