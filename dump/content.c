@@ -48,6 +48,13 @@ int dump_descriptors(void *ctx, struct err *err)
 	return file_collect_finish(d->files, err);
 }
 
+void dump_forget_descriptors(void *ctx)
+{
+	struct dump *d = ctx;
+
+	file_collect_undo(d->files);
+}
+
 static int train_filters(struct dump *d, struct filter_chain *chain, struct err *err)
 {
 	struct mm_samples *samples = mm_samples_new();

@@ -74,6 +74,7 @@ int dump_survey(void *ctx, struct err *err);
 int dump_look(void *ctx, struct err *err);
 int dump_interview(void *ctx, struct err *err);
 int dump_descriptors(void *ctx, struct err *err);
+void dump_forget_descriptors(void *ctx);
 int dump_memory(void *ctx, struct err *err);
 int dump_lock_network(void *ctx, struct err *err);
 void dump_unlock_network(void *ctx);

@@ -14,6 +14,7 @@
 #include "kernel/kcmp.h"
 #include "kinds/lock/locks.h"
 #include "names/handle.h"
+#include "names/linkremap.h"
 #include "kinds/sock/tcp.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -72,6 +73,7 @@ struct file_collector {
 	uint32_t next_id;
 	struct table groups, inodes, named, seen, ghosts;
 	struct shared_list shared;
+	struct made_links links;
 	struct handle_space *handles;
 	struct late_list late;
 	struct own_list own; /* descriptors found in queues only: kept to compare with */
@@ -108,6 +110,7 @@ void file_collector_free(struct file_collector *c)
 	vec_each(s, &c->shared)
 		close(s->fd);
 	vec_done(&c->shared);
+	vec_done(&c->links);
 	vec_done(&c->late);
 	vec_each(fd, &c->own)
 		close(*fd);
@@ -204,6 +207,7 @@ static int ask_rooms(struct file_collector *c, struct fd_look *l, FileEntry **re
 	l->next_id = &c->next_id;
 	l->seen = &c->seen;
 	l->ghosts = &c->ghosts;
+	l->links = &c->links;
 	l->shared = &c->shared;
 	l->handles = &c->handles;
 	l->collector = c;
@@ -543,7 +547,7 @@ static int peek_one(struct file_collector *c, const struct late *late, pid_t *la
 {
 	struct fd_look l = { .world = c->world, .task = late->task, .tid = late->tid, .fd = late->fd,
 		.link = "", .fdinfo = "", .mnt_id = -1, .images = c->images, .options = c->options,
-		.next_id = &c->next_id, .seen = &c->seen, .ghosts = &c->ghosts, .shared = &c->shared,
+		.next_id = &c->next_id, .seen = &c->seen, .ghosts = &c->ghosts, .links = &c->links, .shared = &c->shared,
 		.collector = c, .carrier = late->carrier };
 	auto_close int dup = -1;
 
@@ -576,6 +580,11 @@ static int peek_all(struct file_collector *c, struct err *err)
 		r = peek_one(c, &late, &last, &pidfd, err);
 	}
 	return r;
+}
+
+void file_collect_undo(struct file_collector *c)
+{
+	linkremap_undo(c->images, &c->links);
 }
 
 int file_collect_finish(struct file_collector *c, struct err *err)

@@ -45,6 +45,8 @@ struct file_place {
 int file_find_watched(const struct file_collector *c, const struct file_watch *w,
 	struct file_place *ret) must_use;
 int file_collect_finish(struct file_collector *c, struct err *err) must_use;
+/* The dump has failed: takes back what was made outside of the images (names of files). */
+void file_collect_undo(struct file_collector *c);
 /* Shared memory objects met so far, with a readable descriptor each; valid until the free. */
 const struct shared_list *file_collected_shared(const struct file_collector *c);
 /* Live TCP connections met so far (kinds/sock/tcp.h); valid until the free. */

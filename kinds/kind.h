@@ -111,7 +111,8 @@ struct fd_look {
 	const struct options *options;
 	uint32_t *next_id; /* for companion entries */
 	struct table *seen; /* of this dump, per room: table_key(type, its own id) -> in the arena */
-	struct table *ghosts; /* for names/ghost.h */
+	struct table *ghosts; /* for names/ghost.h, names/linkremap.h */
+	struct made_links *links; /* names which this dump has made */
 	struct shared_list *shared; /* rooms of memory objects add theirs */
 	struct handle_space **handles; /* of the collector; look_handles() makes it */
 	struct file_collector *collector; /* for file_collect_flying() */

@@ -298,6 +298,7 @@ int file_store_join(struct file_store *s, struct err *err)
 void file_store_complete(struct file_store *s)
 {
 	s->maker.complete = true;
+	reach_complete(s->maker.reach);
 }
 
 static int connect_one(struct file_store *s, const FileEntry *fe, const struct file_kind *kind,

@@ -75,6 +75,12 @@ const struct mount_line *handle_mount(const struct handle_space *s, int mnt_id)
 	return table_get(&s->by_id, 1 + (uint64_t)mnt_id);
 }
 
+const struct mount_line *handle_next_mount(const struct handle_space *s, const struct mount_line *m)
+{
+	m = m ? m + 1 : s->mounts.at;
+	return m < s->mounts.at + s->mounts.n ? m : NULL;
+}
+
 const struct mount_line *handle_mount_of_dev(const struct handle_space *s, uint32_t dev)
 {
 	const struct place *p = table_get(&s->by_dev, 1 + (uint64_t)dev);

@@ -17,6 +17,8 @@ void handle_space_free(struct handle_space *s); /* NULL is fine */
 /* A mount by its id or by its device (kernel's form; one that shows the whole file system first). */
 const struct mount_line *handle_mount(const struct handle_space *s, int mnt_id);
 const struct mount_line *handle_mount_of_dev(const struct handle_space *s, uint32_t dev);
+/* All mounts in turn: NULL first, NULL at the end. */
+const struct mount_line *handle_next_mount(const struct handle_space *s, const struct mount_line *m);
 /*
  * An O_PATH descriptor of the file with this handle: -ESTALE if it is gone, -EOPNOTSUPP if the file
  * system has no handles, -ENODEV if it is not mounted here. Who watches the file does not notice

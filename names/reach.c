@@ -9,7 +9,10 @@
 #include "names/buildid.h"
 #include "names/deadproc.h"
 #include "names/ghost.h"
+#include "names/hidden.h"
+#include "names/linkremap.h"
 #include "names/remap.h"
+#include "options/outside.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -45,6 +48,25 @@ struct reach *reach_new(struct world *w, struct image_set *images, const struct 
 	return r;
 }
 
+void reach_complete(struct reach *r)
+{
+	struct entry_list *l = &r->world->entries[IMG_REMAP_FPATH];
+	struct table done = { 0 };
+
+	for (size_t i = 0; i < l->n; i++) {
+		const RemapFilePathEntry *e = l->at[i]->msg;
+		const FileEntry *link = world_file(r->world, e->remap_id);
+		const FileEntry *was = world_file(r->world, e->orig_id);
+
+		if (remap_type(e) != REMAP_TYPE__LINKED || !link || !link->reg || !was || !was->reg ||
+			table_get(&done, e->remap_id))
+			continue;
+		table_put(&done, e->remap_id, r);
+		linkremap_take_back(r->images, link->reg->name, was->reg->name);
+	}
+	table_done(&done);
+}
+
 void reach_free(struct reach *r)
 {
 	if (!r)
@@ -76,21 +98,13 @@ static int ghost_fd(struct reach *r, uint32_t id, const char *path, int *ret_fd,
 	return 0;
 }
 
-static int open_remapped(struct reach *r, const RegFileEntry *reg, const RemapFilePathEntry *e,
-	int flags, int *ret_fd, struct err *err)
+static int verify(const struct reach *r, const RegFileEntry *reg, int fd, struct err *err);
+
+/* What an O_PATH descriptor holds. */
+static int open_held(int fd, const RegFileEntry *reg, int flags, int *ret_fd, struct err *err)
 {
 	char self[64];
-	int fd, res;
 
-	if (remap_type(e) == REMAP_TYPE__PROCFS)
-		return deadproc_open((pid_t)(e->remap_id & INT32_MAX), reg->name, flags, ret_fd, err);
-	if (remap_type(e) != REMAP_TYPE__GHOST)
-		return err_unsupported(err, "'%s' was saved by another name (--link-remap), which this "
-			"version cannot restore", reg->name);
-	res = ghost_fd(r, e->has_remap_type ? e->remap_id : e->remap_id & 0x7fffffff, reg->name, &fd,
-		err);
-	if (res < 0)
-		return res;
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
 	/* The link must be followed to the file itself; a symbolic link is a file only for O_PATH. */
 	if ((flags & O_PATH) && (flags & O_NOFOLLOW))
@@ -100,6 +114,41 @@ static int open_remapped(struct reach *r, const RegFileEntry *reg, const RemapFi
 	if (*ret_fd < 0)
 		return err_sys(err, "cannot open the deleted file '%s'", reg->name);
 	return 0;
+}
+
+/* By the name that the dump has made. */
+static int open_linked(struct reach *r, const RegFileEntry *reg, const RemapFilePathEntry *e,
+	int flags, int *ret_fd, struct err *err)
+{
+	const FileEntry *link = world_file(r->world, e->remap_id);
+	auto_close int fd = -1;
+	int res;
+
+	if (!link || !link->reg)
+		return err_image(err, "'%s' is reached by file entry %u, which is not there", reg->name,
+			e->remap_id);
+	fd = open(link->reg->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(err, "cannot open '%s', which stands for '%s' (--link-remap; a restore "
+			"takes it away)", link->reg->name, reg->name);
+	res = verify(r, reg, fd, err);
+	return res < 0 ? res : open_held(fd, reg, flags, ret_fd, err);
+}
+
+static int open_remapped(struct reach *r, const RegFileEntry *reg, const RemapFilePathEntry *e,
+	int flags, int *ret_fd, struct err *err)
+{
+	int fd, res;
+
+	if (remap_type(e) == REMAP_TYPE__PROCFS)
+		return deadproc_open((pid_t)(e->remap_id & INT32_MAX), reg->name, flags, ret_fd, err);
+	if (remap_type(e) == REMAP_TYPE__LINKED)
+		return open_linked(r, reg, e, flags, ret_fd, err);
+	res = ghost_fd(r, e->has_remap_type ? e->remap_id : e->remap_id & 0x7fffffff, reg->name, &fd,
+		err);
+	if (res < 0)
+		return res;
+	return open_held(fd, reg, flags, ret_fd, err);
 }
 
 static const char *type_name(mode_t mode)
@@ -161,8 +210,14 @@ static int check_build_id(const RegFileEntry *reg, int fd, struct err *err)
 	return 0;
 }
 
+static uint64_t mtime_of(const struct stat *st)
+{
+	return (uint64_t)st->st_mtim.tv_sec * 1000000000 + (uint64_t)st->st_mtim.tv_nsec;
+}
+
 static int verify(const struct reach *r, const RegFileEntry *reg, int fd, struct err *err)
 {
+	const TorporFileEntry *x = world_extra(r->world, reg->id);
 	struct stat st;
 	mode_t was = reg->mode;
 
@@ -179,9 +234,45 @@ static int verify(const struct reach *r, const RegFileEntry *reg, int fd, struct
 	if (reg->has_size && S_ISREG(st.st_mode) && (uint64_t)st.st_size != reg->size)
 		return err_target(err, EINVAL, "file '%s' has %lld bytes now, %llu at the dump",
 			reg->name, (long long)st.st_size, (unsigned long long)reg->size);
+	if (x && x->has_mtime_ns && S_ISREG(st.st_mode) && mtime_of(&st) != x->mtime_ns)
+		return err_target(err, EINVAL, "file '%s' was changed since the dump (its time of "
+			"modification differs)", reg->name);
 	if (reg->n_build_id && S_ISREG(st.st_mode) && strcmp(r->options->file_validation, "filesize"))
 		return check_build_id(reg, fd, err);
 	return 0;
+}
+
+static int inherited(const struct reach *r, const RegFileEntry *reg)
+{
+	return outside_inherited(r->options, reg->name);
+}
+
+bool reach_is_given(const struct reach *r, const RegFileEntry *reg)
+{
+	return (reg->has_ext && reg->ext) || inherited(r, reg) >= 0;
+}
+
+static int open_given(struct reach *r, const RegFileEntry *reg, int *ret_fd, struct err *err)
+{
+	int fd = inherited(r, reg);
+
+	if (fd < 0)
+		return err_usage(err, "'%s' was external; restoring it needs --inherit-fd fd[N]:%s",
+			reg->name, reg->name);
+	*ret_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return *ret_fd < 0 ? err_sys(err, "cannot use descriptor %d for '%s'", fd, reg->name) : 0;
+}
+
+/* Where a mount hides it, through a copy of the mount that it lies on. */
+static int open_by_name(struct reach *r, const RegFileEntry *reg, int flags)
+{
+	const TorporFileEntry *x = world_extra(r->world, reg->id);
+	int fd;
+
+	if (x && x->mount_point)
+		return hidden_open(x->mount_point, reg->name, flags);
+	fd = open(reg->name, flags);
+	return fd < 0 ? -errno : fd;
 }
 
 int reach_open(struct reach *r, const RegFileEntry *reg, int flags, int *ret_fd, struct err *err)
@@ -195,14 +286,16 @@ int reach_open(struct reach *r, const RegFileEntry *reg, int flags, int *ret_fd,
 	flags = (flags & ~drop) | O_CLOEXEC | O_NOCTTY;
 	if (reg->has_mode && S_ISLNK(reg->mode) && (flags & O_PATH))
 		flags |= O_NOFOLLOW;
+	if (reach_is_given(r, reg))
+		return open_given(r, reg, ret_fd, err);
 	if (remap)
 		return open_remapped(r, reg, remap, flags, ret_fd, err);
 	if (reg->name[0] != '/')
 		return err_image(err, "file entry %u has the name '%s', which is no absolute path",
 			reg->id, reg->name);
-	fd = open(reg->name, flags);
+	fd = open_by_name(r, reg, flags);
 	if (fd < 0)
-		return err_sys(err, "cannot open '%s'", reg->name);
+		return err_sysn(err, -fd, "cannot open '%s'", reg->name);
 	e = verify(r, reg, fd, err);
 	if (e < 0)
 		return e;
@@ -210,9 +303,10 @@ int reach_open(struct reach *r, const RegFileEntry *reg, int flags, int *ret_fd,
 	return 0;
 }
 
-void reach_describe(struct arena *arena, int fd, const struct stat *st, const struct options *o,
+void reach_describe(struct world *w, int fd, const struct stat *st, const struct options *o,
 	RegFileEntry *reg)
 {
+	TorporFileEntry *x;
 	uint8_t id[BUILDID_MAX];
 	size_t len = 0;
 
@@ -224,11 +318,16 @@ void reach_describe(struct arena *arena, int fd, const struct stat *st, const st
 		reg->has_size = true;
 		reg->size = (uint64_t)st->st_size;
 	}
-	if (st->st_size > 64 && strcmp(o->file_validation, "filesize"))
+	if (!strcmp(o->file_validation, "mtime")) {
+		x = world_want_extra(w, reg->id);
+		x->has_mtime_ns = true;
+		x->mtime_ns = mtime_of(st);
+	}
+	if (st->st_size > 64 && !strcmp(o->file_validation, "buildid"))
 		len = build_id_of(fd, id);
 	if (len) {
 		reg->n_build_id = (len + 3) / 4;
-		reg->build_id = arena_array(arena, reg->n_build_id, sizeof(*reg->build_id));
+		reg->build_id = arena_array(w->arena, reg->n_build_id, sizeof(*reg->build_id));
 		pack_build_id(id, len, reg->build_id);
 	}
 }

@@ -12,6 +12,8 @@
 struct reach;
 
 struct reach *reach_new(struct world *w, struct image_set *images, const struct options *o);
+/* The restore has succeeded: names which only its dump made are taken away. */
+void reach_complete(struct reach *r);
 /* Closes the ghosts which it holds. NULL is fine. */
 void reach_free(struct reach *r);
 /*
@@ -20,10 +22,15 @@ void reach_free(struct reach *r);
  */
 int reach_open(struct reach *r, const RegFileEntry *reg, int flags, int *ret_fd, struct err *err)
 	must_use;
+/*
+ * Whether a descriptor stands for it (--inherit-fd); then reach_open() gives a duplicate, whose
+ * offset and flags are not ours to change.
+ */
+bool reach_is_given(const struct reach *r, const RegFileEntry *reg);
 
 /*
- * Fills name-independent checks of the file behind fd (any kind of descriptor): size, mode and
- * build id, as --file-validation wants it. reg->flags must be set: no size for O_WRONLY|O_APPEND.
+ * Fills name-independent checks of the file behind fd (any kind of descriptor): size, mode, build
+ * id or time, as --file-validation wants it. reg->flags must be set: no size for O_WRONLY|O_APPEND.
  */
-void reach_describe(struct arena *arena, int fd, const struct stat *st, const struct options *o,
+void reach_describe(struct world *w, int fd, const struct stat *st, const struct options *o,
 	RegFileEntry *reg);

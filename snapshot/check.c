@@ -5,6 +5,8 @@
  */
 #include "snapshot/check.h"
 #include "kinds/kind.h"
+#include "names/remap.h"
+#include <string.h>
 
 #define PAGE_MASK 4095ull
 #define USER_END 0x7ffffffff000ull
@@ -300,6 +302,33 @@ static void check_files(const struct world *w, struct findings *f)
 	}
 }
 
+/* ---- names ---- */
+
+/* A restore takes the name away that a link remap leads to: it must be of that form. */
+static bool is_link_name(const char *name)
+{
+	const char *slash = strrchr(name, '/');
+
+	return name[0] == '/' && slash && !strncmp(slash, "/link_remap.", 12);
+}
+
+static void check_remaps(const struct world *w, struct findings *f)
+{
+	const struct entry_list *list = &w->entries[IMG_REMAP_FPATH];
+
+	for (size_t i = 0; i < list->n; i++) {
+		const RemapFilePathEntry *e = list->at[i]->msg;
+		const FileEntry *link = world_file(w, e->remap_id);
+
+		if (remap_type(e) != REMAP_TYPE__LINKED)
+			continue;
+		if (!link || !link->reg || !is_link_name(link->reg->name))
+			finding_add(f, "remap-link", SEV_ERROR, 0,
+				"file %u is reached by file %u, which is no name made by --link-remap",
+				e->orig_id, e->remap_id);
+	}
+}
+
 void snapshot_check(const struct world *w, struct findings *f)
 {
 	check_tids(w, f);
@@ -316,5 +345,6 @@ void snapshot_check(const struct world *w, struct findings *f)
 	world_each_task(t, w)
 		if (task_is_alive(t))
 			check_facets(w, t, f);
+	check_remaps(w, f);
 	check_files(w, f);
 }

@@ -218,7 +218,7 @@ class Box:
         self.runs += 1
         out = self.dir / f"output-{self.runs}"
         begin = time.monotonic()
-        if "fds" not in how:
+        if how.get("fds") is None:
             how["out"] = out
         pid = self.start(words, session=how.pop("session", False), **how)
         status = self.wait(pid, timeout)

@@ -6,11 +6,70 @@
 #include "names/deadproc.h"
 #include "names/find.h"
 #include "names/ghost.h"
+#include "names/handle.h"
+#include "names/hidden.h"
+#include "names/linkremap.h"
 #include "names/reach.h"
 #include "names/remap.h"
+#include "options/outside.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/magic.h>
+#include <string.h>
+
+/* Neither by its name nor without one: what is left? */
+static int find_elsewhere(const struct fd_look *l, const char *path, const char *who,
+	RegFileEntry *reg, struct err *err)
+{
+	struct link_ask ask = { .world = l->world, .images = l->images, .options = l->options,
+		.seen = l->ghosts, .links = l->links, .next_id = l->next_id, .dup = l->dup,
+		.st = &l->st, .path = path, .who = who };
+	pid_t dead = deadproc_pid(path, l->fs_type);
+	struct handle_space *space;
+	const char *point;
+	int r;
+
+	if (dead) {
+		remap_add(l->world, reg->id, REMAP_TYPE__PROCFS, (uint32_t)dead);
+		return 0;
+	}
+	if (path[0] != '/')
+		return err_unsupported(err, "%s is '%s', which cannot be reached by that name", who,
+			l->link);
+	r = look_handles(l, &space, err);
+	if (r < 0)
+		return r;
+	point = hidden_find(space, path, &l->st);
+	if (point) {
+		world_want_extra(l->world, reg->id)->mount_point = arena_strdup(l->world->arena, point);
+		return 0;
+	}
+	return linkremap_save(&ask, reg->id, err);
+}
+
+/* A file that is not saved but given at the restore. */
+static bool is_external(const struct fd_look *l, RegFileEntry *reg)
+{
+	char key[64];
+
+	if (!l->options->external.n || l->mnt_id < 0)
+		return false;
+	snprintf(key, sizeof(key), "file[%x:%lx]", (unsigned)l->mnt_id, (unsigned long)l->st.st_ino);
+	if (!outside_is_external(l->options, key))
+		return false;
+	reg->has_ext = reg->ext = true;
+	reg->name = arena_strdup(l->world->arena, key);
+	return true;
+}
+
+/* NFS keeps a removed file that is open by such a name, until it is closed ("silly rename"). */
+static bool is_silly(const struct fd_look *l, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return l->fs_type == NFS_SUPER_MAGIC && slash && !strncmp(slash, "/.nfs", 5);
+}
 
 int name_collect(const struct fd_look *l, uint32_t id, uint32_t flags, RegFileEntry **ret,
 	struct err *err)
@@ -20,7 +79,6 @@ int name_collect(const struct fd_look *l, uint32_t id, uint32_t flags, RegFileEn
 	RegFileEntry *reg = arena_msg(l->world->arena, RegFileEntry, reg_file_entry);
 	struct ghost_ask ask = { .world = l->world, .images = l->images, .options = l->options,
 		.seen = l->ghosts, .dup = l->dup, .st = &l->st, .path = path, .who = who };
-	pid_t dead;
 
 	file_look_who(l, who, sizeof(who));
 	reg->id = id;
@@ -28,19 +86,14 @@ int name_collect(const struct fd_look *l, uint32_t id, uint32_t flags, RegFileEn
 	reg->fown = fown_collect(l);
 	reg->name = arena_strdup(l->world->arena, path);
 	*ret = reg;
-	dead = state == NAME_ELSEWHERE ? deadproc_pid(path, l->fs_type) : 0;
-	if (dead) {
-		remap_add(l->world, id, REMAP_TYPE__PROCFS, (uint32_t)dead);
+	if (is_external(l, reg))
 		return 0;
-	}
-	if (state == NAME_ELSEWHERE && (path[0] != '/' || S_ISDIR(l->st.st_mode)))
-		return err_unsupported(err, "%s is '%s', which cannot be reached by that name", who,
-			l->link);
+	if (state == NAME_HERE && is_silly(l, path))
+		state = NAME_ELSEWHERE;
+	if (l->fs_type != PROC_SUPER_MAGIC || state != NAME_ELSEWHERE)
+		reach_describe(l->world, l->dup, &l->st, l->options, reg);
 	if (state == NAME_ELSEWHERE)
-		return err_unsupported(err, "%s is '%s', a name that leads to another file or none now, "
-			"while the file has other names (%lu); saving that needs --link-remap, which "
-			"this version does not have", who, path, (unsigned long)l->st.st_nlink);
-	reach_describe(l->world->arena, l->dup, &l->st, l->options, reg);
+		return find_elsewhere(l, path, who, reg, err);
 	return state == NAME_GONE ? ghost_save(&ask, id, err) : 0;
 }
 

@@ -8,8 +8,10 @@
  * end nobody had shows end of file again.
  */
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "kinds/file/family.h"
 #include "kinds/file/rooms.h"
+#include "options/outside.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -35,6 +37,7 @@ struct pipe_seen {
 	bool end[2]; /* some task of the tree has it: reading, writing */
 	bool peer[2]; /* as seen from that end: does anybody have the other one */
 	char who[2][96];
+	bool told; /* that the other end is outside */
 };
 
 static uint64_t pipe_key(uint32_t pipe_id)
@@ -75,19 +78,27 @@ static int pipe_collect(const struct fd_look *l, FileEntry *fe, struct err *err)
 	return 0;
 }
 
+/* An end outside is not saved: the restore is given one. */
 static int pipe_settle(const struct settle *a, struct err *err)
 {
 	const struct entry_list *list = &a->world->entries[IMG_FILES];
 
 	for (size_t i = 0; i < list->n; i++) {
 		const PipeEntry *e = ((FileEntry *)list->at[i]->msg)->pipe;
-		const struct pipe_seen *s = e ? table_get(a->seen, pipe_key(e->pipe_id)) : NULL;
+		struct pipe_seen *s = e ? table_get(a->seen, pipe_key(e->pipe_id)) : NULL;
+		TorporFileEntry *x;
 
-		for (int end = 0; s && end < 2; end++)
-			if (s->end[end] && !s->end[!end] && s->peer[end])
-				return err_unsupported(err, "%s is the %s end of a pipe (pipe:[%u]) whose "
-					"other end a process outside of the tree has, which this version "
-					"cannot save", s->who[end], end ? "write" : "read", e->pipe_id);
+		for (int end = 0; s && end < 2; end++) {
+			if (!s->end[end] || s->end[!end] || !s->peer[end])
+				continue;
+			x = world_want_extra(a->world, e->id);
+			x->has_outer_end = x->outer_end = true;
+			if (!s->told)
+				log_warn("%s is the %s end of a pipe whose other end a process outside of "
+					"the tree has; a restore needs --inherit-fd fd[N]:pipe[%u]",
+					s->who[end], end ? "write" : "read", e->pipe_id);
+			s->told = true;
+		}
 	}
 	return 0;
 }
@@ -179,13 +190,33 @@ static int pipe_take(struct pipe_made *p, const PipeEntry *e, int *ret_fd, struc
 	return r;
 }
 
+/* 1: a descriptor of torpor's own stands for the pipe; it is given as it is. */
+static int pipe_given(struct file_maker *m, const PipeEntry *e, int *ret_fd, struct err *err)
+{
+	const TorporFileEntry *x = world_extra(m->world, e->id);
+	char key[32];
+	int fd, r;
+
+	snprintf(key, sizeof(key), "pipe[%u]", e->pipe_id);
+	fd = outside_inherited(m->options, key);
+	if (fd < 0 && x && x->outer_end)
+		return err_usage(err, "a process outside had the other end of pipe:[%u]; restoring this "
+			"one needs --inherit-fd fd[N]:%s", e->pipe_id, key);
+	if (fd < 0)
+		return 0;
+	r = pipe_dup(fd, ret_fd, err);
+	return r < 0 ? r : 1;
+}
+
 static int pipe_create(struct file_maker *m, const FileEntry *fe, int *ret_fd, struct err *err)
 {
 	const PipeEntry *e = fe->pipe;
 	struct pipe_made *p;
 	auto_close int fd = -1;
-	int r;
+	int r = pipe_given(m, e, ret_fd, err);
 
+	if (r)
+		return r < 0 ? r : 0;
 	pipes_prepare(m);
 	p = table_get(&m->made, pipe_key(e->pipe_id));
 	if (!p || (p->begun && p->fd[0] < 0 && p->fd[1] < 0))

@@ -63,13 +63,9 @@ static int reg_collect(const struct fd_look *l, FileEntry *fe, struct err *err)
 
 static void reg_check(const struct world *w, const FileEntry *fe, struct findings *f)
 {
-	if (fe->reg && fe->reg->name[0] != '/' && !(fe->reg->has_ext && fe->reg->ext))
+	if (fe->reg->name[0] != '/' && !(fe->reg->has_ext && fe->reg->ext))
 		finding_add(f, "file-name", SEV_ERROR, 0, "file %u: '%.100s' is no absolute path",
 			fe->id, fe->reg->name);
-	if (fe->reg && fe->reg->has_ext && fe->reg->ext)
-		finding_add(f, "file-external", SEV_ERROR, 0,
-			"file %u, '%.100s', is external and needs --inherit-fd, which this version "
-			"does not have", fe->id, fe->reg->name);
 }
 
 static int reg_create(struct file_maker *m, const FileEntry *fe, int *ret_fd, struct err *err)
@@ -80,7 +76,7 @@ static int reg_create(struct file_maker *m, const FileEntry *fe, int *ret_fd, st
 
 	if (r < 0)
 		return r;
-	if (e->flags & O_PATH) {
+	if (e->flags & O_PATH || reach_is_given(m->reach, e)) {
 		*ret_fd = take_fd(&fd);
 		return 0;
 	}

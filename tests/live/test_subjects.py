@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 OTHERS = {
     "busy",
     "churn",
+    "given",
     "refused",
     "storm",
     "tcp_dropped",
@@ -41,6 +42,8 @@ NET = {
     "tcp_halves": ("--tcp-established",),
     "tcp_streams": ("--tcp-established",),
 }
+# with these options
+OPTIONS = {"links": ("--link-remap",)}
 # whose connections end when they are killed after -R or -s: they cannot come back
 CONNECTED = {"inet_options", "tcp_halves", "tcp_streams"}
 STATIC = ["mem_private", "pipes", "robust_rseq", "threads", "tree"]
@@ -97,7 +100,7 @@ MODES: dict[str, Callable[[Subject], None]] = {
 
 
 def live(box: Box, name: str, mode: str) -> None:
-    s = Subject(box, name, options=NET.get(name, ()))
+    s = Subject(box, name, options=NET.get(name, OPTIONS.get(name, ())))
     s.start(stops=name == "stopped_root")
     MODES[mode](s)
     s.finish()

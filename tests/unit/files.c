@@ -293,13 +293,6 @@ static void fsopen_setup(const char *dir)
 	at((int)syscall(SYS_fsopen, "tmpfs", 0), 8);
 }
 
-static int outside[2];
-
-static void outside_setup(const char *dir)
-{
-	at(open("/proc/self/fd/0", O_RDONLY), 9);
-}
-
 static void linked_setup(const char *dir)
 {
 	char a[128], b[128];
@@ -334,20 +327,6 @@ static void test_refusal(void (*setup)(const char *), const char *word, const ch
 	ok(e < 0 && strstr(err.text, word), what, &err);
 	printf("# %s\n", err.text);
 	rig_end(&r);
-}
-
-static void test_outside(void)
-{
-	int old = dup(0);
-
-	if (pipe(outside) < 0)
-		abort();
-	dup2(outside[0], 0);
-	test_refusal(outside_setup, "other end", "pipe to the outside");
-	dup2(old, 0);
-	close(old);
-	close(outside[0]);
-	close(outside[1]);
 }
 
 /* ---- changed files ---- */
@@ -422,7 +401,6 @@ int main(void)
 	test_refusal(fsopen_setup, "descriptor 8", "what no room knows");
 	test_refusal(linked_setup, "--link-remap", "name lost, but not all");
 	test_refusal(large_setup, "--ghost-limit", "large ghost");
-	test_outside();
 	test_changed();
 	test_many();
 	printf("1..%d\n", n_tests);
