@@ -8,6 +8,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "kernel/forge.h"
+#include "kinds/sock/guard.h"
 #include "kinds/sock/inet.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -69,18 +70,22 @@ static int peek_all(const struct fd_look *l, const InetSkEntry *e, const char *w
 {
 	TorporFileEntry *extra = world_want_extra(l->world, e->id);
 	auto_free char *buf = malloc(DATAGRAM_MAX);
-	int old = -1, zero = 0, r = 1;
+	int old = -1, zero = 0, r;
 	socklen_t len = sizeof(old);
 
 	if (!buf)
 		return err_nomem(err);
-	if (getsockopt(l->dup, SOL_SOCKET, SO_PEEK_OFF, &old, &len) < 0 ||
-		setsockopt(l->dup, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof(zero)) < 0)
+	if (getsockopt(l->dup, SOL_SOCKET, SO_PEEK_OFF, &old, &len) < 0)
 		return err_sys(err, "%s: cannot look into the socket's queue (SO_PEEK_OFF)", who);
+	r = sock_guard_note(l, l->dup, SO_PEEK_OFF, old, err);
+	if (r < 0)
+		return r;
+	r = setsockopt(l->dup, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof(zero)) < 0 ? -errno : 1;
 	while (r > 0)
 		r = peek_one(l, extra, buf);
 	if (setsockopt(l->dup, SOL_SOCKET, SO_PEEK_OFF, &old, sizeof(old)) < 0 && r == 0)
 		r = -errno;
+	sock_guard_forget(l->seen);
 	return r < 0 ? err_sysn(err, -r, "%s: cannot copy what waits in the socket", who) : 0;
 }
 

@@ -16,6 +16,15 @@ struct item {
 	int domain, type, protocol;
 };
 
+/* Ping sockets are for groups which a sysctl of the network namespace names. */
+static int ping_socket(void)
+{
+	int fd = open("/proc/sys/net/ipv4/ping_group_range", O_WRONLY);
+
+	NEED(fd >= 0 && write(fd, "0 1000", 6) == 6 && close(fd) == 0);
+	return socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP);
+}
+
 static struct item items[32];
 static int n_items;
 
@@ -123,8 +132,8 @@ static void check_queue(int from, int to)
 	CHECK(recv(to, buf, sizeof(buf), MSG_DONTWAIT) < 0 && errno == EAGAIN);
 }
 
-/* Echo requests to lo come back to whoever listens for ICMP. */
-static void check_ping(int fd)
+/* Echo requests to lo come back to whoever listens for ICMP; a raw socket sees the IP header, too. */
+static void check_ping(int fd, int header)
 {
 	union name there = name_make("127.0.0.1", 0);
 	struct icmphdr h = { .type = ICMP_ECHO, .un.echo = { htons(77), htons(1) } };
@@ -137,8 +146,8 @@ static void check_ping(int fd)
 		struct pollfd w = { .fd = fd, .events = POLLIN };
 
 		CHECK(poll(&w, 1, 5000) == 1);
-		CHECK(recv(fd, buf, sizeof(buf), 0) >= 28);
-		if (buf[20] == ICMP_ECHOREPLY)
+		CHECK(recv(fd, buf, sizeof(buf), 0) >= header + 8);
+		if (buf[header] == ICMP_ECHOREPLY)
 			return;
 	}
 	fail("no answer to a ping");
@@ -146,7 +155,7 @@ static void check_ping(int fd)
 
 int main(int argc, char **argv)
 {
-	int listener, any, dual, only6, device, group[GROUP], udp, sender, talk, lite[2], six, ping, waits;
+	int listener, any, dual, only6, device, group[GROUP], udp, sender, talk, lite[2], six, ping, echo, waits;
 	union name n;
 
 	subject_init(argc, argv);
@@ -178,6 +187,9 @@ int main(int argc, char **argv)
 	for (int i = 0; i < 2; i++)
 		lite[i] = add("a UDP-Lite socket", bound("127.0.0.1", 0, SOCK_DGRAM, UDPLITE));
 	ping = add("a raw ICMP socket", socket(AF_INET, SOCK_RAW, IPPROTO_ICMP));
+	echo = add("a ping socket", ping_socket());
+	n = name_make("127.0.0.1", 0);
+	NEED(bind(echo, &n.any, name_len(&n)) == 0);
 	add("a raw socket", socket(AF_INET, SOCK_RAW, 253));
 	add("a raw IPv6 socket", socket(AF_INET6, SOCK_RAW, 253));
 	note_items();
@@ -198,6 +210,7 @@ int main(int argc, char **argv)
 	check_datagram(sender, six, "127.0.0.1", "two");
 	check_datagram(talk, udp, "127.0.0.1", "three");
 	check_datagram(lite[0], lite[1], "127.0.0.1", "lite");
-	check_ping(ping);
+	check_ping(ping, 20);
+	check_ping(echo, 0);
 	pass();
 }

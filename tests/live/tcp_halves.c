@@ -6,12 +6,13 @@
  */
 #include "net.h"
 
-enum { KINDS = 5, CHUNK = 3000, ROOM = 8 << 20 };
+enum { CHUNK = 3000, ROOM = 8 << 20 };
 
 static struct wire closed[2]; /* a has shut down: FIN_WAIT2 and CLOSE_WAIT; without and with bytes */
 static struct wire stuck; /* a has shut down behind bytes which b has no room for: FIN_WAIT1 */
 static struct wire last; /* b has shut down, then a behind bytes that do not fit: LAST_ACK */
-static size_t stuck_len, last_len;
+static struct wire both; /* a has shut down behind bytes that do not fit, then b: CLOSING */
+static size_t stuck_len, last_len, both_len;
 static char bytes[CHUNK], *room;
 
 static size_t stuff(int fd, uint64_t seed)
@@ -26,7 +27,7 @@ static size_t stuff(int fd, uint64_t seed)
 	return len;
 }
 
-static void check_clog(int fd, size_t len, uint64_t seed)
+static void check_stuffed(int fd, size_t len, uint64_t seed)
 {
 	char *in = map(ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS);
 
@@ -61,6 +62,11 @@ static void set_up(int listener)
 	NEED(shutdown(last.a, SHUT_WR) == 0);
 	SAME(tcp_state(last.a), TCP_LAST_ACK);
 	NEED(reaches_state(last.b, TCP_FIN_WAIT2));
+	both = wire_make(listener, "127.0.0.1");
+	both_len = stuff(both.a, 13);
+	NEED(shutdown(both.a, SHUT_WR) == 0 && shutdown(both.b, SHUT_WR) == 0);
+	NEED(reaches_state(both.a, TCP_CLOSING));
+	NEED(reaches_state(both.b, TCP_FIN_WAIT2));
 }
 
 int main(int argc, char **argv)
@@ -93,14 +99,19 @@ int main(int argc, char **argv)
 		recv_end(closed[i].a);
 	}
 	SAME(tcp_state(stuck.a), TCP_FIN_WAIT1);
-	check_clog(stuck.b, stuck_len, 11);
+	check_stuffed(stuck.b, stuck_len, 11);
 	CHECK(reaches_state(stuck.a, TCP_FIN_WAIT2));
 	send_all(stuck.b, bytes, CHUNK);
 	recv_all(stuck.a, in, CHUNK);
 	SAME(tcp_state(last.a), TCP_LAST_ACK);
 	SAME(tcp_state(last.b), TCP_FIN_WAIT2);
 	recv_end(last.a);
-	check_clog(last.b, last_len, 12);
+	check_stuffed(last.b, last_len, 12);
 	CHECK(reaches_state(last.a, TCP_CLOSE));
+	SAME(tcp_state(both.a), TCP_CLOSING);
+	SAME(tcp_state(both.b), TCP_FIN_WAIT2);
+	recv_end(both.a);
+	check_stuffed(both.b, both_len, 13);
+	CHECK(reaches_state(both.a, TCP_CLOSE));
 	pass();
 }
