@@ -202,11 +202,12 @@ static int packet_collect(const struct fd_look *l, FileEntry *fe, struct err *er
 }
 
 /* Mapped rings: from the socket's inode to its file id. */
-static int packet_settle(const struct world *w, const struct table *seen, struct err *err)
+static int packet_settle(const struct settle *with, struct err *err)
 {
+	const struct table *seen = with->seen;
 	const struct sock_ns *ns = table_get(seen, table_key(A_SPACE, 0));
 
-	world_each_task(t, w) {
+	world_each_task(t, with->world) {
 		for (size_t i = 0; task_is_alive(t) && t->mm && i < t->mm->n_vmas; i++) {
 			VmaEntry *v = t->mm->vmas[i];
 			const struct packet_seen *s;
