@@ -41,7 +41,8 @@ def fields(data: bytes) -> Iterator[tuple[int, int]]:
         if key & 7 == 0:
             yield key >> 3, varint()
         elif key & 7 == 2:
-            at += varint()
+            size = varint()
+            at += size
         else:
             at += 8 if key & 7 == 1 else 4
 

@@ -31,6 +31,6 @@ def test_links(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
 def test_options(torpor: Path, document: Path) -> None:
     text = subprocess.run([torpor, "help"], capture_output=True, text=True, check=True).stdout
-    known = {o.replace("[no-]", "") for o in re.findall(r"--([a-z\[][a-z\[\]-]*)", text)}
+    known = {o for o in re.findall(r"--(?:\[no-\])?([a-z][a-z-]*)", text)}
     used = set(re.findall(r"(?<![\w-])--([a-z][a-z-]*)", document.read_text(encoding="utf-8")))
     assert used - known - FOREIGN == set(), "options that torpor does not know"

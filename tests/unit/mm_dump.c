@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
-#include <linux/if_packet.h>
 #include <linux/io_uring.h>
 #include <linux/userfaultfd.h>
 #include <signal.h>
@@ -21,7 +20,6 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -699,16 +697,6 @@ static void make_uffd(struct told *t)
 	ioctl(fd, UFFDIO_REGISTER, &reg);
 }
 
-static void make_packet_ring(struct told *t)
-{
-	struct tpacket_req req = { 4096, 4, 2048, 8 };
-	int fd = socket(AF_PACKET, SOCK_RAW, 0);
-
-	setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &req, sizeof(req));
-	if (mmap(NULL, 16384, RW, MAP_SHARED, fd, 0) == MAP_FAILED)
-		map_anon(0, RW, 0);
-}
-
 static void make_io_uring(struct told *t)
 {
 	struct io_uring_params params = { 0 };
@@ -745,7 +733,6 @@ int main(int argc, char **argv)
 	test_refused(&r, make_sysv, "System V shared memory");
 	test_refused(&r, make_aio, "aio context");
 	test_refused(&r, make_uffd, "userfaultfd");
-	test_refused(&r, make_packet_ring, "socket:[");
 	test_refused(&r, make_io_uring, "anon_inode:[io_uring]");
 	return tap_done(&r.tap);
 }
