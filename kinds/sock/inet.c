@@ -25,86 +25,6 @@
 #include <poll.h>
 #include <string.h>
 
-/* ---- names ---- */
-
-socklen_t inet_name_len(const union inet_name *n)
-{
-	return n->any.sa_family == AF_INET ? sizeof(n->v4) : sizeof(n->v6);
-}
-
-bool inet_name_of(const InetSkEntry *e, bool destination, union inet_name *ret)
-{
-	const uint32_t *words = destination ? e->dst_addr : e->src_addr;
-	size_t n = destination ? e->n_dst_addr : e->n_src_addr;
-	uint16_t port = htons((uint16_t)(destination ? e->dst_port : e->src_port));
-
-	memset(ret, 0, sizeof(*ret));
-	if (n != (e->family == AF_INET ? 1 : 4))
-		return false;
-	ret->any.sa_family = (sa_family_t)e->family;
-	if (e->family == AF_INET) {
-		memcpy(&ret->v4.sin_addr, words, 4);
-		ret->v4.sin_port = port;
-		return true;
-	}
-	memcpy(&ret->v6.sin6_addr, words, 16);
-	ret->v6.sin6_port = port;
-	if (e->ifname && IN6_IS_ADDR_LINKLOCAL(&ret->v6.sin6_addr))
-		ret->v6.sin6_scope_id = if_nametoindex(e->ifname);
-	return true;
-}
-
-void inet_flow_of(const InetSkEntry *e, struct flow *ret)
-{
-	union inet_name ours, theirs;
-
-	*ret = (struct flow){ .family = (int)e->family, .our_port = (uint16_t)e->src_port,
-		.their_port = (uint16_t)e->dst_port };
-	if (!inet_name_of(e, false, &ours) || !inet_name_of(e, true, &theirs))
-		return;
-	if (e->family == AF_INET) {
-		memcpy(ret->ours, &ours.v4.sin_addr, 4);
-		memcpy(ret->theirs, &theirs.v4.sin_addr, 4);
-	} else if (IN6_IS_ADDR_V4MAPPED(&theirs.v6.sin6_addr)) {
-		ret->family = AF_INET;
-		memcpy(ret->ours, ours.v6.sin6_addr.s6_addr + 12, 4);
-		memcpy(ret->theirs, theirs.v6.sin6_addr.s6_addr + 12, 4);
-	} else {
-		memcpy(ret->ours, &ours.v6.sin6_addr, 16);
-		memcpy(ret->theirs, &theirs.v6.sin6_addr, 16);
-	}
-}
-
-static void say_end(int family, const uint8_t *address, uint16_t port, char *buf, size_t size)
-{
-	char text[INET6_ADDRSTRLEN] = "?";
-
-	inet_ntop(family, address, text, sizeof(text));
-	snprintf(buf, size, family == AF_INET ? "%s:%u" : "[%s]:%u", text, port);
-}
-
-char *inet_flow_say(const InetSkEntry *e, char *buf, size_t size)
-{
-	char ours[64], theirs[64];
-	struct flow f;
-
-	inet_flow_of(e, &f);
-	say_end(f.family, f.ours, f.our_port, ours, sizeof(ours));
-	say_end(f.family, f.theirs, f.their_port, theirs, sizeof(theirs));
-	snprintf(buf, size, "%s and %s", ours, theirs);
-	return buf;
-}
-
-bool inet_is_connection(const InetSkEntry *e)
-{
-	return e->type == SOCK_STREAM && e->dst_port && tcp_state_connected(e->state);
-}
-
-bool inet_is_dropped(const struct world *w, const InetSkEntry *e)
-{
-	return inet_is_connection(e) && w->inventory && w->inventory->tcp_close;
-}
-
 /* ---- dump ---- */
 
 static int option_of(int fd, int level, int name)
@@ -256,6 +176,19 @@ static int collect_tcp_state(const struct fd_look *l, InetSkEntry *e, struct err
 	return inet_is_connection(e) ? note_connection(l, e, err) : 0;
 }
 
+/* Firewalls and SO_REUSEPORT groups look at who made a socket. */
+static void collect_owner(const struct fd_look *l, const InetSkEntry *e)
+{
+	TorporFileEntry *extra;
+
+	if (!l->st.st_uid && !l->st.st_gid)
+		return;
+	extra = world_want_extra(l->world, e->id);
+	extra->has_uid = extra->has_gid = true;
+	extra->uid = l->st.st_uid;
+	extra->gid = l->st.st_gid;
+}
+
 static int inet_collect(const struct fd_look *l, FileEntry *fe, struct err *err)
 {
 	InetSkEntry *e = arena_msg(l->world->arena, InetSkEntry, inet_sk_entry);
@@ -281,6 +214,7 @@ static int inet_collect(const struct fd_look *l, FileEntry *fe, struct err *err)
 	if (r < 0)
 		return r;
 	collect_shutdown(l, e);
+	collect_owner(l, e);
 	return inet_opts_collect(l, e, err);
 }
 
@@ -400,6 +334,17 @@ static void note_held(struct file_maker *m)
 				table_put(&m->made, held_key(t->fds->fds[i]->id), m);
 }
 
+static int own_socket(struct file_maker *m, const InetSkEntry *e, int fd, struct err *err)
+{
+	const TorporFileEntry *extra = world_extra(m->world, e->id);
+
+	if (!extra || !extra->has_uid || !extra->has_gid)
+		return 0;
+	if (fchown(fd, extra->uid, extra->gid) < 0)
+		return err_sys(err, "cannot give a socket to uid %u, gid %u", extra->uid, extra->gid);
+	return 0;
+}
+
 static int open_socket(struct file_maker *m, const InetSkEntry *e, int *ret_fd, struct err *err)
 {
 	auto_close int fd = socket((int)e->family, (int)e->type | SOCK_CLOEXEC, (int)e->proto);
@@ -411,7 +356,9 @@ static int open_socket(struct file_maker *m, const InetSkEntry *e, int *ret_fd, 
 	if (fd < 0)
 		return err_sys(err, "cannot make a socket of family %u, type %u, protocol %u", e->family,
 			e->type, e->proto);
-	r = inet_opts_early(m, e, fd, err);
+	r = own_socket(m, e, fd, err);
+	if (r == 0)
+		r = inet_opts_early(m, e, fd, err);
 	if (r == 0 && inet_is_dropped(m->world, e))
 		r = 0; /* it stays as it is: closed */
 	else if (r == 0 && inet_is_connection(e))

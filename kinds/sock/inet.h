@@ -32,6 +32,10 @@ int inet_opts_early(struct file_maker *m, const InetSkEntry *e, int fd, struct e
 /* When it is bound and connected and its queues are filled. */
 int inet_opts_late(struct file_maker *m, const InetSkEntry *e, int fd, struct err *err) must_use;
 
+/* ---- multicast groups, of datagram and raw sockets (inet_groups.c) ---- */
+void inet_groups_collect(const struct fd_look *l, const InetSkEntry *e);
+int inet_groups_restore(struct file_maker *m, const InetSkEntry *e, int fd, struct err *err) must_use;
+
 /* TCP_RTO_MAX_MS as it was set, 0 if it was not. */
 uint32_t inet_rto_max(const struct world *w, const InetSkEntry *e);
 

@@ -312,6 +312,8 @@ int inet_opts_collect(const struct fd_look *l, InetSkEntry *e, struct err *err)
 		if (r == 0)
 			r = collect_congestion(l, e, err);
 	}
+	if (r == 0 && e->type != SOCK_STREAM)
+		inet_groups_collect(l, e);
 	for (size_t i = 0; i < n && r == 0; i++)
 		r = sockopts_collect_more(l, e->id, tables[i], lengths[i], err);
 	return r;
@@ -454,6 +456,8 @@ int inet_opts_late(struct file_maker *m, const InetSkEntry *e, int fd, struct er
 {
 	int r = sockopts_late(m, e->id, fd, e->opts, err);
 
+	if (r == 0 && e->type != SOCK_STREAM)
+		r = inet_groups_restore(m, e, fd, err);
 	return r < 0 ? r : restore_tables(m, e, fd, SOCKOPT_LATE, err);
 }
 

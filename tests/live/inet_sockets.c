@@ -25,6 +25,48 @@ static int ping_socket(void)
 	return socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP);
 }
 
+/* The group on lo, and what a member of it gets. */
+static int group_socket(const char *group, int *ret_sender)
+{
+	struct group_req join = { .gr_interface = 1 };
+	struct group_source_req block = { .gsr_interface = 1 };
+	union name n = name_make(group, 0), other = name_make("10.1.2.3", 0);
+	int fd = socket(n.any.sa_family, SOCK_DGRAM, 0);
+	struct in_addr lo = { htonl(INADDR_LOOPBACK) };
+
+	NEED(fd >= 0 && bind(fd, &n.any, name_len(&n)) == 0);
+	memcpy(&join.gr_group, &n, sizeof(n));
+	NEED(setsockopt(fd, IPPROTO_IP, MCAST_JOIN_GROUP, &join, sizeof(join)) == 0);
+	memcpy(&block.gsr_group, &n, sizeof(n));
+	memcpy(&block.gsr_source, &other, sizeof(other));
+	NEED(setsockopt(fd, IPPROTO_IP, MCAST_BLOCK_SOURCE, &block, sizeof(block)) == 0);
+	*ret_sender = socket(n.any.sa_family, SOCK_DGRAM, 0);
+	NEED(setsockopt(*ret_sender, IPPROTO_IP, IP_MULTICAST_IF, &lo, sizeof(lo)) == 0);
+	return fd;
+}
+
+static void check_group(int fd, int sender, const char *group)
+{
+	union name there = name_make(group, port_of(fd));
+	struct pollfd w = { .fd = fd, .events = POLLIN };
+	_Alignas(struct group_filter) char buf[GROUP_FILTER_SIZE(4)] = { 0 };
+	struct group_filter *f = (void *)buf;
+	socklen_t len = sizeof(buf);
+	char text[8];
+
+	SAME(sendto(sender, "all", 3, 0, &there.any, name_len(&there)), 3);
+	CHECK(poll(&w, 1, 5000) == 1);
+	SAME(recv(fd, text, sizeof(text), 0), 3);
+	f->gf_interface = 1;
+	f->gf_numsrc = 4;
+	there = name_make(group, 0);
+	memcpy(&f->gf_group, &there, sizeof(there));
+	CHECK(getsockopt(fd, IPPROTO_IP, MCAST_MSFILTER, f, &len) == 0);
+	SAME(f->gf_fmode, MCAST_EXCLUDE);
+	SAME(f->gf_numsrc, 1);
+	CHECK(((struct sockaddr_in *)&f->gf_slist[0])->sin_addr.s_addr == htonl(0x0a010203));
+}
+
 static struct item items[32];
 static int n_items;
 
@@ -156,6 +198,8 @@ static void check_ping(int fd, int header)
 int main(int argc, char **argv)
 {
 	int listener, any, dual, only6, device, group[GROUP], udp, sender, talk, lite[2], six, ping, echo, waits;
+	int member, shout;
+	struct stat st;
 	union name n;
 
 	subject_init(argc, argv);
@@ -192,6 +236,9 @@ int main(int argc, char **argv)
 	NEED(bind(echo, &n.any, name_len(&n)) == 0);
 	add("a raw socket", socket(AF_INET, SOCK_RAW, 253));
 	add("a raw IPv6 socket", socket(AF_INET6, SOCK_RAW, 253));
+	member = add("a member of a group", group_socket("239.1.2.3", &shout));
+	add("who speaks to it", shout);
+	NEED(fchown(talk, 1234, 2345) == 0);
 	note_items();
 	ready();
 	wait_term();
@@ -210,6 +257,10 @@ int main(int argc, char **argv)
 	check_datagram(sender, six, "127.0.0.1", "two");
 	check_datagram(talk, udp, "127.0.0.1", "three");
 	check_datagram(lite[0], lite[1], "127.0.0.1", "lite");
+	check_group(member, shout, "239.1.2.3");
+	CHECK(fstat(talk, &st) == 0);
+	SAME(st.st_uid, 1234);
+	SAME(st.st_gid, 2345);
 	check_ping(ping, 20);
 	check_ping(echo, 0);
 	pass();
