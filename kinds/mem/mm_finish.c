@@ -4,6 +4,7 @@
  * it from handing on (MADV_DONTFORK, WIPEONFORK), guard ranges, and at the very end seals, which
  * forbid every further change.
  */
+#include "kinds/mem/aio.h"
 #include "kinds/mem/build.h"
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -179,6 +180,8 @@ int mm_finish(struct mm_build *b, struct err *err)
 	struct finish f = { .b = b, .tape = tape_new() };
 	int r = legacy_settle(b, err);
 
+	if (r == 0)
+		r = aio_finish(b, err);
 	if (r == 0)
 		r = finish(&f, b->task, err);
 	tape_free(f.tape);

@@ -12,6 +12,7 @@
 #include "kernel/pagemap.h"
 #include "kernel/proc_stat.h"
 #include "kernel/smaps.h"
+#include "kinds/mem/aio.h"
 #include "kinds/mem/mm.h"
 #include "kinds/mem/vma.h"
 #include <errno.h>
@@ -90,8 +91,6 @@ static int refuse_states(const struct looker *l, const struct smaps_area *a, str
 		return refuse(l, a, err, "made by user space probes");
 	if (a->flags & (VMF_IO | VMF_PFNMAP) && !is_vvar(a))
 		return refuse(l, a, err, "memory of a device");
-	if (!strncmp(a->name, "/[aio]", 6))
-		return refuse(l, a, err, "the ring of an aio context (io_setup(2))");
 	if (!strncmp(a->name, "/SYSV", 5) && a->shared && strstr(a->name, " (deleted)"))
 		return refuse(l, a, err, "System V shared memory");
 	return 0;
@@ -378,7 +377,11 @@ static int look_area(const struct smaps_area *a, void *data, struct err *err)
 	v->flags = map_flags_of(a);
 	v->madv = madvice_of(a);
 	v->has_madv = v->madv != 0;
-	if (is_nameless(a) || (is_anon_hugetlb(a) && !a->shared)) {
+	if (aio_is_ring(a)) {
+		rc = aio_look(l->world, l->task, l->tid, a, v, err);
+		if (rc < 0)
+			return rc;
+	} else if (is_nameless(a) || (is_anon_hugetlb(a) && !a->shared)) {
 		v->status = anon_status(a);
 		v->flags |= VMA_MAP_ANONYMOUS;
 	} else if (!look_ring(a, v)) {

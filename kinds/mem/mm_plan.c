@@ -7,13 +7,14 @@ enum { BY_MEM_MIN = 1 << 30 };
 
 enum area_class area_class_of(const VmaEntry *v)
 {
-	if (v->status & (VMA_VSYSCALL | VMA_GUARD | VMA_UPROBES))
+	/* Rings are made after all forks (aio.h). */
+	if (v->status & (VMA_VSYSCALL | VMA_GUARD | VMA_UPROBES | VMA_AIORING))
 		return AREA_NONE;
 	if (v->status & VMA_VDSO)
 		return AREA_VDSO;
 	if (v->status & VMA_VVAR)
 		return AREA_VVAR;
-	if (v->status & (VMA_AIORING | VMA_SYSVIPC | VMA_SHSTK | VMA_EXT_PLUGIN))
+	if (v->status & (VMA_SYSVIPC | VMA_SHSTK | VMA_EXT_PLUGIN))
 		return AREA_REFUSED;
 	if (v->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED | VMA_SOCKET))
 		return AREA_FILE;
@@ -24,8 +25,7 @@ enum area_class area_class_of(const VmaEntry *v)
 
 static int refuse(const struct task *t, const VmaEntry *v, struct err *err)
 {
-	const char *what = v->status & VMA_AIORING ? "the ring of an aio context" :
-		v->status & VMA_SYSVIPC		   ? "System V shared memory" :
+	const char *what = v->status & VMA_SYSVIPC ? "System V shared memory" :
 		v->status & VMA_SHSTK		   ? "a shadow stack" :
 		v->status & VMA_EXT_PLUGIN	   ? "a device mapping of a plugin" :
 		v->status & VMA_ANON_SHARED	   ? "shared memory without a descriptor" :
@@ -106,6 +106,34 @@ static void piece_decide(struct piece *p)
 		p->prot_now |= PROT_WRITE;
 }
 
+/* The area at an address, NULL if there is none; guards, which come last, do not count. */
+static const VmaEntry *area_at(const MmEntry *mm, uint64_t at)
+{
+	size_t lo = 0, hi = mm->n_vmas;
+
+	while (hi && mm->vmas[hi - 1]->status & VMA_GUARD)
+		hi--;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (mm->vmas[mid]->end <= at)
+			lo = mid + 1;
+		else if (mm->vmas[mid]->start > at)
+			hi = mid;
+		else
+			return mm->vmas[mid];
+	}
+	return NULL;
+}
+
+/* Pages of rings are brought later. Returns where they end, or 0. */
+static uint64_t skip_ring(const struct build *b, uint64_t at)
+{
+	const VmaEntry *v = b->mm->n_aios ? area_at(b->mm, at) : NULL;
+
+	return v && v->status & VMA_AIORING ? v->end : 0;
+}
+
 /* Pages of a vdso that is not restored as memory are nobody's. Returns where they end, or 0. */
 static uint64_t skip_vdso(const struct build *b, uint64_t at)
 {
@@ -122,6 +150,8 @@ static int count_in(const struct build *b, struct piece *p, struct piece *end,
 {
 	uint64_t to = skip_vdso(b, *at);
 
+	if (!to)
+		to = skip_ring(b, *at);
 	if (to) {
 		*at = to;
 		return 0;
