@@ -91,6 +91,23 @@ class Subject:
             *(self.options + options),
         ]
 
+    def pre_dumps(self, n: int, *options: str) -> tuple[str, ...]:
+        """Saves its memory n times while it runs; returns the option for a dump onto the last."""
+        previous: tuple[str, ...] = ()
+        for i in range(n):
+            images = self.box.dir / f"pre-dump-{self.rounds}-{i}"
+            images.mkdir()
+            done = self.box.torpor(
+                *("pre-dump", "-t", str(self.pid), "-D", str(images), "-o", "dump.log", "-v4"),
+                *(self.options + options + previous),
+            )
+            if done.status != 0:
+                raise Failed("pre-dump failed")
+            if not (images / "inventory.img").exists():
+                raise Failed("pre-dump succeeded but left no inventory.img")
+            previous = ("--prev-images-dir", f"../{images.name}")
+        return previous
+
     def dump(self, *options: str, timeout: float = 60) -> Done:
         """Dumps it; images must be complete and the tasks gone, or with -R, -s be there."""
         done = self.box.torpor(*self.dump_command(*options), timeout=timeout, fds=self.fds)

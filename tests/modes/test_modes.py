@@ -31,6 +31,7 @@ class Mode:
     restore: tuple[str, ...] = ()
     plugin: bool = False  # needs the example filter, whose path is XOR
     needs: str = "torpor-filters"  # an image that shows that the mode was in effect
+    pre_dumps: int = 0  # before each dump, with the same options
 
 
 MODES = {
@@ -50,6 +51,14 @@ MODES = {
         ("--page-filter", "XOR:7", "--compress=zstd"), ("--page-filter", "XOR"), plugin=True
     ),
     "plugin": Mode(("--page-filter", "xor", "-L", "DIR"), ("-L", "DIR"), plugin=True),
+    "pre-dumps": Mode(("--tracker", "auto"), (), "parent", 3),
+    "pre-dumps-hash-zstd": Mode(("--tracker", "hash", "--compress=zstd"), (), "parent", 3),
+    "pre-dumps-encrypted": Mode(
+        ("--compress", "--encrypt", "--recipient", "KEY", "--identity", "KEY"),
+        ("--identity", "KEY"),
+        "parent",
+        2,
+    ),
 }
 
 SAMPLE = [
@@ -66,6 +75,12 @@ SAMPLE = [
     ("chacha", "tree"),
     ("plugin-zstd", "mem_private"),
     ("plugin", "mem_cow"),
+    ("pre-dumps", "mem_cow"),
+    ("pre-dumps", "mem_files"),
+    ("pre-dumps", "threads"),
+    ("pre-dumps-hash-zstd", "mem_private"),
+    ("pre-dumps-hash-zstd", "mem_shared"),
+    ("pre-dumps-encrypted", "mem_private"),
 ]
 
 
@@ -101,7 +116,8 @@ def run_mode(box: Box, mode: str, name: str) -> None:
     s.restore_options = restore
     s.start(stops=name == "stopped_root")
     for _ in range(2):
-        s.dump(*dump)
+        previous = s.pre_dumps(m.pre_dumps, *dump)
+        s.dump(*dump, *previous)
         if not (s.images / m.needs).exists():
             raise Failed(f"there is no image {m.needs}: the mode was not in effect")
         s.restore()

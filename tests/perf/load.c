@@ -5,6 +5,8 @@
  *   load WHAT N READY      memory: holds N MiB of random memory; threads, tasks, areas, files,
  *                          sockets, connections: has N of them (connections: ends of them on lo);
  *                          makes the file READY when all is there
+ *   load writes N READY    N MiB of random memory; SIGUSR1 makes it write to one page of a hundred,
+ *                          SIGUSR2 to one of ten; then READY has the microseconds it took
  *   load copy MIB FILE     the yardstick: writes that much random memory into a new file and
  *                          reads it into new memory; prints microseconds of both
  */
@@ -155,6 +157,32 @@ static uint64_t now_us(void)
 	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
+/* One byte of every `step`th page, a prime number of pages apart so that none follows another. */
+static void writes(long mib, const char *ready)
+{
+	size_t pages = (size_t)mib * MIB / PAGE;
+	uint8_t *p = random_memory(pages * PAGE);
+	sigset_t set;
+	int sig;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	sigaddset(&set, SIGUSR2);
+	need(sigprocmask(SIG_BLOCK, &set, NULL) == 0, "block signals");
+	need(close(open(ready, O_WRONLY | O_CREAT, 0600)) == 0, "say that it is ready");
+	while (sigwait(&set, &sig) == 0) {
+		size_t n = pages / (sig == SIGUSR1 ? 100 : 10);
+		uint64_t begin = now_us();
+		FILE *f;
+
+		for (size_t i = 0; i < n; i++)
+			p[i * 7919 % pages * PAGE]++;
+		begin = now_us() - begin;
+		f = fopen(ready, "w");
+		need(f && fprintf(f, "%lu", (unsigned long)begin) > 0 && fclose(f) == 0, "tell");
+	}
+}
+
 static void copy(long mib, const char *path)
 {
 	size_t len = (size_t)mib * MIB;
@@ -190,6 +218,8 @@ int main(int argc, char **argv)
 		copy(n, argv[3]);
 		return 0;
 	}
+	if (!strcmp(argv[1], "writes"))
+		writes(n, argv[3]);
 	if (!strcmp(argv[1], "memory"))
 		random_memory((size_t)n * MIB);
 	for (size_t i = 0; i < sizeof(loads) / sizeof(loads[0]); i++)
