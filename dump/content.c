@@ -75,9 +75,13 @@ static int train_filters(struct dump *d, struct filter_chain *chain, struct err 
 	return r;
 }
 
-/* Which filters there are, and what they have learnt, is on record before the first page. */
-static int prepare_filters(struct dump *d, struct err *err)
+/*
+ * Which filters there are, and what they have learnt, is on record before the first page, or deleted
+ * file, goes through them.
+ */
+int dump_filters(void *ctx, struct err *err)
 {
+	struct dump *d = ctx;
 	struct filter_chain *chain;
 	int r = filter_chain_of(d->images, &chain, err);
 
@@ -116,10 +120,8 @@ int dump_save_pages(struct dump *d, bool runs_on, struct err *err)
 {
 	const struct digest_plan shared = track_digests(d, true);
 	const struct digest_plan own = track_digests(d, false);
-	int r = prepare_filters(d, err);
+	int r;
 
-	if (r < 0)
-		return r;
 	vec_each(s, &d->subjects) {
 		if (s->zombie)
 			continue;

@@ -73,6 +73,7 @@ int dump_identity(void *ctx, struct err *err);
 int dump_survey(void *ctx, struct err *err);
 int dump_look(void *ctx, struct err *err);
 int dump_interview(void *ctx, struct err *err);
+int dump_filters(void *ctx, struct err *err);
 int dump_descriptors(void *ctx, struct err *err);
 void dump_forget_descriptors(void *ctx);
 int dump_memory(void *ctx, struct err *err);

@@ -80,6 +80,7 @@ static const struct stage pre_dump_stages[] = {
 	{ .name = "track", .run = track_tasks },
 	{ .name = "pick", .run = dump_pick },
 	{ .name = "resume", .run = pre_dump_resume },
+	{ .name = "filters", .run = dump_filters },
 	{ .name = "pages", .run = pre_dump_pages },
 	{ .name = "keep", .run = track_keep, .undo = track_unkeep },
 	{ .name = "commit", .run = dump_commit_set },

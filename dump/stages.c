@@ -89,6 +89,7 @@ static const struct stage dump_stages[] = {
 	{ .name = "track", .run = track_tasks },
 	{ .name = "look", .run = dump_look },
 	{ .name = "interview", .run = dump_interview },
+	{ .name = "filters", .run = dump_filters },
 	{ .name = "files", .run = dump_descriptors, .undo = dump_forget_descriptors },
 	{ .name = "netlock", .run = dump_lock_network, .undo = dump_unlock_network },
 	{ .name = "streams", .run = dump_connections, .undo = dump_forget_connections },

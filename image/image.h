@@ -16,6 +16,7 @@
 #include <protobuf-c/protobuf-c.h>
 #include <sched.h>
 #include <sys/types.h>
+#include <torpor/page_filter.h>
 
 struct image_set;
 struct journal;
@@ -81,6 +82,24 @@ enum { IMAGE_DUMP_ID = 16 };
  */
 int image_set_key(const struct image_set *set, const char *purpose, uint8_t *key, struct err *err)
 	must_use;
+
+/*
+ * How the page filters of the set are reached from layers that do not know them, for contents of
+ * files: encode sets applied of *x, writes at most x->length + expansion bytes and returns how many
+ * in *ret_bytes; decode fails if they are not what was encoded for this *x.
+ */
+struct image_codec {
+	void *chain;
+	size_t expansion;
+	int (*encode)(void *chain, struct torpor_extent *x, const uint8_t *in, uint8_t *out,
+		uint32_t *ret_bytes, struct err *err);
+	int (*decode)(void *chain, const struct torpor_extent *x, const uint8_t *in, uint32_t bytes,
+		uint8_t *out, struct err *err);
+};
+
+void image_set_use_codec(struct image_set *set, const struct image_codec *codec);
+/* NULL: contents are not filtered. Known once the filters of the set are open. */
+const struct image_codec *image_set_codec(const struct image_set *set);
 
 /* One thing a layer above keeps with the set; released when the set is closed. */
 void image_set_keep(struct image_set *set, void *thing, void (*release)(void *thing));

@@ -26,6 +26,7 @@ struct image_set {
 	uint32_t generation;
 	uint8_t parent_id[IMAGE_DUMP_ID]; /* zeros: none that has an id */
 	struct sealed *sealed; /* NULL: not encrypted */
+	struct image_codec codec; /* without encode: none */
 	void *kept;
 	void (*release)(void *kept);
 	struct vec_of(char *) created;

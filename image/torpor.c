@@ -123,6 +123,16 @@ bool image_set_is_sealed(const struct image_set *set)
 	return set->sealed;
 }
 
+void image_set_use_codec(struct image_set *set, const struct image_codec *codec)
+{
+	set->codec = *codec;
+}
+
+const struct image_codec *image_set_codec(const struct image_set *set)
+{
+	return set->codec.encode ? &set->codec : NULL;
+}
+
 void image_set_keep(struct image_set *set, void *thing, void (*release)(void *thing))
 {
 	if (set->kept)

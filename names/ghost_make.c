@@ -7,6 +7,7 @@
 #include "names/ghost.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "names/ghost_coded.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -37,9 +38,12 @@ static int fill_piece(struct image_reader *r, int fd, uint64_t at, uint64_t len,
 	return 0;
 }
 
-static int fill_chunks(struct image_reader *r, const GhostFileEntry *g, int fd, struct err *err)
+static int fill_chunks(struct image_set *images, uint32_t id, struct image_reader *r,
+	const GhostFileEntry *g, int fd, struct err *err)
 {
+	bool coded = image_set_codec(images);
 	struct arena *scratch = arena_new();
+	uint32_t serial = 0;
 	int e = 0;
 
 	if (!g->has_size || g->size > INT64_MAX)
@@ -50,8 +54,11 @@ static int fill_chunks(struct image_reader *r, const GhostFileEntry *g, int fd, 
 		e = image_next_as(r, &ghost_chunk_entry__descriptor, scratch, &c, err);
 		if (e <= 0)
 			break;
-		if (c->off > g->size || c->len > g->size - c->off || c->len > image_left(r))
+		if (c->off > g->size || c->len > g->size - c->off ||
+			(!coded && c->len > image_left(r)))
 			e = err_image(err, "'%s' has a chunk beyond its end", image_reader_name(r));
+		else if (coded)
+			e = ghost_get_coded(images, r, id, c, serial++, fd, err);
 		else
 			e = fill_piece(r, fd, c->off, c->len, err);
 	}
@@ -177,8 +184,11 @@ static int make_from(struct image_set *images, struct image_reader *r, struct ar
 	fd = make_somewhere(images, g, id, path, err);
 	if (fd < 0)
 		return fd;
+	if (S_ISREG(g->mode) && !g->chunks && image_set_codec(images))
+		return err_image(err, "'%s' did not go through the page filters of its set",
+			image_reader_name(r));
 	if (S_ISREG(g->mode))
-		e = g->chunks ? fill_chunks(r, g, fd, err) :
+		e = g->chunks ? fill_chunks(images, id, r, g, fd, err) :
 			       fill_piece(r, fd, 0, image_left(r), err);
 	if (e < 0)
 		return e;

@@ -9,6 +9,7 @@
 #include "names/ghost.h"
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "names/ghost_coded.h"
 #include "names/remap.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -50,7 +51,7 @@ static GhostFileEntry *entry_of(const struct ghost_ask *a)
 	}
 	g->atim = time_of(arena, &st->st_atim);
 	g->mtim = time_of(arena, &st->st_mtim);
-	if (S_ISREG(st->st_mode) && st->st_size >= CHUNKED_FROM) {
+	if (S_ISREG(st->st_mode) && (st->st_size >= CHUNKED_FROM || image_set_codec(a->images))) {
 		g->has_chunks = g->has_size = true;
 		g->chunks = true;
 		g->size = (uint64_t)st->st_size;
@@ -82,12 +83,25 @@ static int copy_range(struct image_writer *w, int fd, off_t at, off_t end, const
 	return 0;
 }
 
-static int copy_chunks(struct image_writer *w, int fd, off_t size, const char *who, struct err *err)
+static int copy_chunk(struct image_writer *w, int fd, off_t data, off_t hole, const char *who,
+	struct err *err)
 {
-	off_t at = 0;
+	GhostChunkEntry chunk = GHOST_CHUNK_ENTRY__INIT;
+	int r;
+
+	chunk.off = (uint64_t)data;
+	chunk.len = (uint64_t)(hole - data);
+	r = image_put(w, &chunk, err);
+	return r < 0 ? r : copy_range(w, fd, data, hole, who, err);
+}
+
+static int copy_chunks(const struct ghost_ask *a, uint32_t id, struct image_writer *w, int fd,
+	struct err *err)
+{
+	off_t at = 0, size = a->st->st_size;
+	uint32_t serial = 0;
 
 	while (at < size) {
-		GhostChunkEntry chunk = GHOST_CHUNK_ENTRY__INIT;
 		off_t data = lseek(fd, at, SEEK_DATA), hole;
 		int r;
 
@@ -100,11 +114,11 @@ static int copy_chunks(struct image_writer *w, int fd, off_t size, const char *w
 			hole = size;
 		if (data >= hole)
 			break;
-		chunk.off = (uint64_t)data;
-		chunk.len = (uint64_t)(hole - data);
-		r = image_put(w, &chunk, err);
-		if (r == 0)
-			r = copy_range(w, fd, data, hole, who, err);
+		if (image_set_codec(a->images))
+			r = ghost_put_coded(a->images, w, id, fd, (uint64_t)data, (uint64_t)hole,
+				&serial, a->who, err);
+		else
+			r = copy_chunk(w, fd, data, hole, a->who, err);
 		if (r < 0)
 			return r;
 		at = hole;
@@ -112,8 +126,8 @@ static int copy_chunks(struct image_writer *w, int fd, off_t size, const char *w
 	return 0;
 }
 
-static int put_content(const struct ghost_ask *a, const GhostFileEntry *g, struct image_writer *w,
-	struct err *err)
+static int put_content(const struct ghost_ask *a, const GhostFileEntry *g, uint32_t id,
+	struct image_writer *w, struct err *err)
 {
 	char self[64];
 	auto_close int fd = -1;
@@ -125,7 +139,7 @@ static int put_content(const struct ghost_ask *a, const GhostFileEntry *g, struc
 	if (fd < 0)
 		return err_sys(err, "%s: cannot open its deleted file '%s'", a->who, a->path);
 	if (g->chunks)
-		return copy_chunks(w, fd, a->st->st_size, a->who, err);
+		return copy_chunks(a, id, w, fd, err);
 	return copy_range(w, fd, 0, a->st->st_size, a->who, err);
 }
 
@@ -170,7 +184,7 @@ static int ghost_write(const struct ghost_ask *a, uint32_t id, struct err *err)
 		return r;
 	r = image_put(w, g, err);
 	if (r == 0 && S_ISREG(a->st->st_mode))
-		r = put_content(a, g, w, err);
+		r = put_content(a, g, id, w, err);
 	end = image_finish(w, err);
 	if (r < 0 || end < 0)
 		return r < 0 ? r : end;

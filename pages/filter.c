@@ -125,6 +125,37 @@ static void chain_release(void *chain)
 	filter_chain_drop(chain);
 }
 
+/* Contents of files are few: they are coded where they are met. */
+static int codec_encode(void *chain, struct torpor_extent *x, const uint8_t *in, uint8_t *out,
+	uint32_t *ret_bytes, struct err *err)
+{
+	struct extent got;
+	int r = filter_encode(chain, 0, x, in, out, &got, err);
+
+	if (r < 0)
+		return r;
+	if (!got.applied)
+		memcpy(out, in, got.bytes);
+	x->applied = got.applied;
+	*ret_bytes = got.bytes;
+	return 0;
+}
+
+static int codec_decode(void *chain, const struct torpor_extent *x, const uint8_t *in,
+	uint32_t bytes, uint8_t *out, struct err *err)
+{
+	return filter_decode(chain, 0, x, in, bytes, out, err);
+}
+
+static void chain_give(struct filter_chain *c, struct image_set *set)
+{
+	const struct image_codec codec = { .chain = c, .expansion = c->expansion,
+		.encode = codec_encode, .decode = codec_decode };
+
+	image_set_keep(set, c, chain_release);
+	image_set_use_codec(set, &codec);
+}
+
 /* Pages of an encrypted set must not be the one thing that is not. */
 static int check_sealed(const struct filter_chain *c, const struct image_set *set, struct err *err)
 {
@@ -154,7 +185,7 @@ int filter_chain_create(struct image_set *set, const struct filter_wish *wishes,
 		return r;
 	}
 	image_set_need(set, IMAGE_NEEDS_FILTERS);
-	image_set_keep(set, c, chain_release);
+	chain_give(c, set);
 	return 0;
 }
 
@@ -190,19 +221,16 @@ static int chain_load(struct image_set *set, struct filter_chain **ret, struct e
 	struct image_reader *r;
 	int e = image_open(set, IMG_TORPOR_FILTERS, 0, &r, err);
 
-	if (e == 0 && !r)
-		e = err_image(err, "image 'torpor-filters' is missing: nobody knows how to read the "
-			"pages");
-	if (e == 0)
+	/* a set may need filters for its parent's pages only */
+	if (e == 0 && r)
 		e = read_filters(c, set, r, a, err);
 	if (e == 0)
 		e = check_sealed(c, set, err);
 	image_reader_close(r);
 	arena_free(a);
-	if (e < 0)
+	*ret = e == 0 && c->n ? c : NULL;
+	if (!*ret)
 		filter_chain_drop(c);
-	else
-		*ret = c;
 	return e;
 }
 
@@ -215,7 +243,8 @@ int filter_chain_of(struct image_set *set, struct filter_chain **ret, struct err
 		r = chain_load(set, &c, err);
 		if (r < 0)
 			return r;
-		image_set_keep(set, c, chain_release);
+		if (c)
+			chain_give(c, set);
 	}
 	*ret = c;
 	return 0;

@@ -34,8 +34,12 @@
 static int restore_load(void *ctx, struct err *err)
 {
 	struct restore *rs = ctx;
+	struct filter_chain *chain;
 	int r = image_set_open_with(rs->images_dirfd, false, &rs->access, &rs->images, err);
 
+	/* a filter that cannot be had is named before anything else is looked at */
+	if (r == 0)
+		r = filter_chain_of(rs->images, &chain, err);
 	if (r == 0)
 		r = snapshot_load(rs->images, rs->world, err);
 	return r;

@@ -70,6 +70,7 @@ SAMPLE = [
     ("zstd", "mem_args"),
     ("zstd-dict", "mem_private"),
     ("digest-lz4", "vdso"),
+    ("digest-lz4", "deleted"),
     ("lz4-aes-gcm", "mem_cow"),
     ("lz4-aes-gcm", "deleted"),
     ("chacha", "tree"),
