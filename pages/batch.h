@@ -10,6 +10,12 @@ static inline void batch_reset(struct batch *b)
 	b->n_runs = 0;
 }
 
+/* Too little room is left for a reading that is worth it. */
+static inline bool batch_is_full(const struct batch *b)
+{
+	return b->len > BATCH_BYTES - 16 * PAGE;
+}
+
 static inline bool page_is_zero(const uint8_t *page)
 {
 	uint64_t first;

@@ -49,17 +49,17 @@ static int object_next(struct page_feed *base, struct batch *b, struct err *err)
 	int rc = 1;
 
 	batch_reset(b);
-	while (filled < BATCH_BYTES) {
-		size_t len = BATCH_BYTES - filled;
+	while (!batch_is_full(b)) {
+		size_t len = BATCH_BYTES - b->len;
 
 		if (s->at >= s->data_end && (rc = find_data(s, err)) <= 0)
 			break;
 		if (s->data_end - s->at < len)
 			len = s->data_end - s->at;
-		rc = read_pages(s, b->bytes + filled, len, err);
+		rc = read_pages(s, b->bytes + b->len, len, err);
 		if (rc < 0)
 			break;
-		batch_take(b, b->bytes + filled, s->at, len, RUN_PRESENT, true);
+		batch_take(b, b->bytes + b->len, s->at, len, RUN_PRESENT, true);
 		s->at += len;
 		s->scanned += len / PAGE;
 		filled += len;

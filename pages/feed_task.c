@@ -128,29 +128,26 @@ static int task_next(struct page_feed *base, struct batch *b, struct err *err)
 {
 	struct task_feed *s = (struct task_feed *)base;
 	struct piece pieces[PIECES];
-	size_t filled = 0; /* bytes read, of which the first b->len are kept */
-
 	batch_reset(b);
 	if (s->at == s->n)
 		return 0;
 	for (;;) {
-		uint8_t *from = b->bytes + filled;
+		uint8_t *from = b->bytes + b->len; /* what was read and not kept is read over */
 		size_t total, n;
 		int rc;
 
 		tell_spans(s, b);
 		/* every page may need a run of its own */
-		if (s->at == s->n || filled == BATCH_BYTES ||
+		if (s->at == s->n || batch_is_full(b) ||
 			b->n_runs >= BATCH_RUNS - BATCH_PAGES)
 			return 1;
-		n = take_pieces(s, pieces, BATCH_BYTES - filled, &total);
+		n = take_pieces(s, pieces, BATCH_BYTES - b->len, &total);
 		rc = read_pieces(s, from, pieces, n, total, err);
 		if (rc < 0)
 			return rc;
 		for (size_t i = 0; i < n; from += pieces[i++].len)
 			batch_take(b, from, pieces[i].addr, pieces[i].got, pieces[i].span->flags,
 				pieces[i].span->drop_zero);
-		filled += total;
 	}
 }
 

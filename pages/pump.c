@@ -14,6 +14,7 @@
 #include "base/cleanup.h"
 #include "base/crew.h"
 #include "base/io.h"
+#include "pages/batch.h"
 #include "pages/filter.h"
 #include <errno.h>
 #include <pthread.h>
@@ -267,7 +268,7 @@ static int pump_run(struct pump *p, struct page_feed *feed, struct page_stats *s
 
 		more = feed->next(feed, &s->batch, err);
 		stats->memdump_us += clock_us() - start;
-		if (more > 0 && s->batch.len == BATCH_BYTES)
+		if (more > 0 && batch_is_full(&s->batch))
 			return pump_overlapped(p, feed, stats, err);
 		if (more > 0)
 			slot_encode(p, s);
