@@ -11,6 +11,7 @@
  *   track      what is known of each task's memory since the previous images
  *   look       what /proc and ptrace tell of each thread
  *   interview  what only the tasks themselves can tell: tapes
+ *   filters    what pages go through, before the first of them is saved
  *   files      descriptors, directories
  *   netlock    no packet of a connection that is kept passes any more
  *   streams    what these connections hold
