@@ -101,14 +101,19 @@ static void on_usr1(int sig, siginfo_t *si, void *uc)
 static void middle(void *arg)
 {
 	pid_t pid = fork();
+	sigset_t set;
 
 	(void)arg;
 	NEED(pid >= 0);
 	if (pid == 0) {
+		block(SIGUSR1); /* comes at any time, and must not come before sigsuspend() */
 		handle(SIGUSR1, on_usr1, 0);
 		NEED(prctl(PR_SET_PDEATHSIG, SIGUSR1) == 0);
+		sigprocmask(SIG_BLOCK, NULL, &set);
+		sigdelset(&set, SIGUSR1);
 		child_up();
-		wait_term();
+		while (!subject_term)
+			sigsuspend(&set);
 		_exit(0);
 	}
 	*orphan = pid;

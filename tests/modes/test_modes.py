@@ -29,8 +29,8 @@ class Mode:
 
     dump: tuple[str, ...] = ()
     restore: tuple[str, ...] = ()
-    plugin: bool = False  # needs the example filter, whose path is XOR
     needs: str = "torpor-filters"  # an image that shows that the mode was in effect
+    plugin: bool = False  # needs the example filter, whose path is XOR
     pre_dumps: int = 0  # before each dump, with the same options
 
 
@@ -51,13 +51,13 @@ MODES = {
         ("--page-filter", "XOR:7", "--compress=zstd"), ("--page-filter", "XOR"), plugin=True
     ),
     "plugin": Mode(("--page-filter", "xor", "-L", "DIR"), ("-L", "DIR"), plugin=True),
-    "pre-dumps": Mode(("--tracker", "auto"), (), "parent", 3),
-    "pre-dumps-hash-zstd": Mode(("--tracker", "hash", "--compress=zstd"), (), "parent", 3),
+    "pre-dumps": Mode(("--tracker", "auto"), (), "parent", pre_dumps=3),
+    "pre-dumps-hash-zstd": Mode(("--tracker", "hash", "--compress=zstd"), (), "parent", pre_dumps=3),
     "pre-dumps-encrypted": Mode(
         ("--compress", "--encrypt", "--recipient", "KEY", "--identity", "KEY"),
         ("--identity", "KEY"),
         "parent",
-        2,
+        pre_dumps=2,
     ),
 }
 

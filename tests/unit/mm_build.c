@@ -281,8 +281,8 @@ static void test_wrong(void)
 	ok(build_once(&s, t, &err) < 0 && err.class == ERR_IMAGE, "areas that overlap", &err);
 	err_clear(&err);
 	t->mm->n_vmas = 1;
-	v->status = VMA_AIORING;
-	ok(build_once(&s, t, &err) < 0 && err.class == ERR_UNSUPPORTED, "an aio ring", &err);
+	v->status = VMA_SYSVIPC;
+	ok(build_once(&s, t, &err) < 0 && err.class == ERR_UNSUPPORTED, "System V memory", &err);
 	err_clear(&err);
 	v->status = VMA_REGULAR | VMA_FILE_PRIVATE;
 	v->shmid = 77;

@@ -11,7 +11,6 @@
 #include "tests/unit/tap.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/aio_abi.h>
 #include <linux/io_uring.h>
 #include <linux/userfaultfd.h>
 #include <signal.h>
@@ -678,13 +677,6 @@ static void make_sysv(struct told *t)
 	shmctl(id, IPC_RMID, NULL);
 }
 
-static void make_aio(struct told *t)
-{
-	aio_context_t ctx = 0;
-
-	syscall(SYS_io_setup, 8, &ctx);
-}
-
 static void make_uffd(struct told *t)
 {
 	struct uffdio_api api = { .api = UFFD_API };
@@ -731,7 +723,6 @@ int main(int argc, char **argv)
 	timed(&r, make_areas, "/tmp", "60,000 areas");
 	test_gib(&r, argc > 1 ? atoi(argv[1]) : 3);
 	test_refused(&r, make_sysv, "System V shared memory");
-	test_refused(&r, make_aio, "aio context");
 	test_refused(&r, make_uffd, "userfaultfd");
 	test_refused(&r, make_io_uring, "anon_inode:[io_uring]");
 	return tap_done(&r.tap);
