@@ -23,6 +23,7 @@ HERE = Path(__file__).parent
 OTHERS = {
     "busy",
     "churn",
+    "leaver",
     "given",
     "refused",
     "storm",
