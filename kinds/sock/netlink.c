@@ -129,8 +129,11 @@ static int netlink_collect(const struct fd_look *l, FileEntry *fe, struct err *e
 		e->portid = s->d.portid;
 		e->dst_portid = s->d.dst_portid;
 		e->dst_group = s->d.dst_group;
-		e->n_groups = s->d.n_groups;
 		e->groups = (uint32_t *)s->groups;
+		e->n_groups = s->d.n_groups;
+		/* Readers before 4.0 know one word only. */
+		while (e->n_groups > 1 && !e->groups[e->n_groups - 1])
+			e->n_groups--;
 	}
 	e->has_ns_id = true;
 	e->ns_id = ns->id;
