@@ -318,10 +318,12 @@ static bool parse_lock_line(struct cursor c, struct fdinfo_lock *ret)
 		return false;
 	l.kind = parse_lock_kind(&c);
 	parse_blanks(&c);
-	if (!parse_word(&c, &w, &len)) /* ADVISORY, MANDATORY, ACTIVE, BREAKING ... */
+	l.breaking = parse_word_is(&c, "BREAKING");
+	if (!l.breaking && !parse_word(&c, &w, &len)) /* ADVISORY, MANDATORY, ACTIVE ... */
 		return false;
 	l.write = parse_word_is(&c, "WRITE");
-	if (!l.write && !parse_word_is(&c, "READ"))
+	l.none = !l.write && l.kind == FDINFO_LEASE && parse_word_is(&c, "UNLCK");
+	if (!l.write && !l.none && !parse_word_is(&c, "READ"))
 		l.kind = FDINFO_OTHER;
 	parse_blanks(&c);
 	if (!parse_i64(&c, &l.pid))

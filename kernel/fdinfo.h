@@ -83,6 +83,7 @@ enum fdinfo_lock_kind { FDINFO_POSIX, FDINFO_FLOCK, FDINFO_OFD, FDINFO_LEASE, FD
 struct fdinfo_lock {
 	enum fdinfo_lock_kind kind;
 	bool write;
+	bool breaking, none; /* a lease that is being broken; nothing is to be left of it */
 	int64_t pid; /* -1 for locks of descriptions */
 	uint64_t start, end; /* end UINT64_MAX: to the end of the file */
 };

@@ -277,15 +277,12 @@ static int tell_rooms(struct teller *tell, struct err *err)
 
 static int take_locks(struct teller *tell, struct err *err)
 {
-	const struct world *w = tell->s->maker.world;
-	size_t at = 0;
-	bool wanted;
-	int r = locks_wanted(w, tell->s->maker.options, tell->t, &wanted, err);
+	struct lock_item *at;
+	int r = locks_of(&tell->s->maker, tell->t->fds, &at, err);
 
-	while (r == 0 && wanted && at < w->entries[IMG_FILE_LOCKS].n) {
-		r = locks_tell(w, tell->t, tell->tape, &at, err);
-		if (r == 0)
-			r = tell_play(tell, err);
+	while (r == 0 && at) {
+		locks_tell(tell->tape, &at);
+		r = tell_play(tell, err);
 	}
 	return r;
 }

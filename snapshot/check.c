@@ -5,6 +5,7 @@
  */
 #include "snapshot/check.h"
 #include "kinds/kind.h"
+#include "kinds/lock/locks.h"
 #include "names/remap.h"
 #include <string.h>
 
@@ -346,5 +347,6 @@ void snapshot_check(const struct world *w, struct findings *f)
 		if (task_is_alive(t))
 			check_facets(w, t, f);
 	check_remaps(w, f);
+	locks_check(w, f);
 	check_files(w, f);
 }

@@ -1,25 +1,34 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * File locks: POSIX (owned by a descriptor table), flock and OFD (owned by a description). All are
- * seen in fdinfo of the descriptor they were taken by, and taken again by tape in the task.
+ * File locks and leases: POSIX locks are owned by a descriptor table; flock, OFD locks and leases by
+ * a description. All are seen in fdinfo of the descriptor they were taken by, and taken again by
+ * tape in a task that has it.
  */
 #pragma once
 #include "inject/tape.h"
 #include "kinds/kind.h"
 
 /*
- * Notes the locks of one descriptor, each once; text is its fdinfo, file_id its file entry.
- * Refuses leases, and every lock without --file-locks.
+ * Notes the locks of one descriptor, each once; text is its fdinfo, file_id its file entry. Refuses
+ * every lock without --file-locks.
  */
 int locks_collect(struct world *w, const struct options *o, struct table *seen, struct task *t, int fd,
 	uint32_t file_id, const char *text, struct err *err) must_use;
 
-/* Whether the task has locks to take; a saved lock without --file-locks is refused. */
-int locks_wanted(const struct world *w, const struct options *o, const struct task *t, bool *ret,
-	struct err *err) must_use;
+/* Locks of unknown kinds, of tasks and descriptors that are not there. */
+void locks_check(const struct world *w, struct findings *f);
+
+/* The next lock of one table that is to be taken. */
+struct lock_item {
+	struct lock_item *next;
+	const FileLockEntry *lock;
+};
+
 /*
- * Appends the calls for the locks [*at ...) of task t; *at goes on. The tape is full when *at is
- * not yet the number of locks of the world (IMG_FILE_LOCKS).
+ * The locks of the table, by whichever task that shares it; *ret is NULL if there are none. A saved
+ * lock without --file-locks is refused.
  */
-int locks_tell(const struct world *w, const struct task *t, struct tape *tape, size_t *at,
+int locks_of(struct file_maker *m, const struct fdtable *table, struct lock_item **ret,
 	struct err *err) must_use;
+/* Appends calls for as many as a tape takes; *at goes on, NULL at the end. */
+void locks_tell(struct tape *tape, struct lock_item **at);

@@ -44,7 +44,7 @@ NET = {
     "tcp_streams": ("--tcp-established",),
 }
 # with these options
-OPTIONS = {"links": ("--link-remap",)}
+OPTIONS = {"filelocks": ("--file-locks",), "links": ("--link-remap",)}
 # whose connections end when they are killed after -R or -s: they cannot come back
 CONNECTED = {"inet_options", "tcp_halves", "tcp_streams"}
 STATIC = ["mem_private", "pipes", "robust_rseq", "threads", "tree"]
