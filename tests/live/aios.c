@@ -118,7 +118,7 @@ int main(int argc, char **argv)
 	direct = open("direct", O_RDWR | O_CREAT | O_DIRECT, 0644);
 	if (direct < 0)
 		direct = open("direct", O_RDWR | O_CREAT, 0644);
-	NEED(direct >= 0);
+	NEED(direct >= 0 && ftruncate(direct, WRITES * BLOCK) == 0);
 	ready();
 	for (int i = 0; i < WRITES; i++)
 		submit(busy, IOCB_CMD_PWRITE, direct, blocks + i * BLOCK, BLOCK, i * BLOCK, 1);
