@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * What each task and thread is like: first from outside (survey, look), then by asking it
- * (interview). Facets do the work; this file only walks them.
+ * (interview), then once more from outside (review). Facets do the work; this file only walks them.
  */
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -134,6 +134,7 @@ struct interview {
 	struct hold holds[TOGETHER];
 	struct tape *tapes[TOGETHER];
 	struct cue cues[TOGETHER][MAX_FACETS];
+	uint64_t asked_us;
 };
 
 static struct look look_inside(const struct interview *iv, size_t who, size_t thread)
@@ -142,7 +143,7 @@ static struct look look_inside(const struct interview *iv, size_t who, size_t th
 
 	return (struct look){ .world = iv->d->world, .thread = thread_of(s, thread), .proc = -1,
 		.tid = s->tracees[thread].tid, .tgid = s->pid, .options = iv->d->o, .status = "",
-		.stat = "" };
+		.stat = "", .asked_us = iv->asked_us };
 }
 
 static int ask(struct interview *iv, size_t who, size_t thread, struct err *err)
@@ -195,6 +196,23 @@ static int ask_round(struct interview *iv, size_t thread, struct err *err)
 	return r < 0 ? r : n > 0;
 }
 
+static int review_process(struct interview *iv, size_t who, struct err *err)
+{
+	const struct subject *s = iv->subjects[who];
+	int r = 0;
+
+	for (size_t f = 0; facets[f] && r == 0; f++) {
+		for (size_t i = 0; facets[f]->review && i < s->n_tracees && r == 0; i++) {
+			struct look look = look_inside(iv, who, i);
+
+			if (facet_wanted(facets[f], i))
+				r = facets[f]->review(&look, err);
+		}
+	}
+	return r < 0 ? err_while(err, "looking again at task %d (%s)", s->pid, task_comm(s->task)) :
+		       0;
+}
+
 static int ask_together(struct interview *iv, struct err *err)
 {
 	int r = hold_begin(iv->holds, iv->voices, iv->n, err);
@@ -202,9 +220,12 @@ static int ask_together(struct interview *iv, struct err *err)
 	if (r < 0)
 		return r;
 	r = 1;
+	iv->asked_us = clock_us();
 	for (size_t thread = 0; r > 0; thread++)
 		r = ask_round(iv, thread, err);
 	hold_end(iv->holds, iv->n);
+	for (size_t i = 0; i < iv->n && r == 0; i++)
+		r = review_process(iv, i, err);
 	iv->n = 0;
 	return r;
 }

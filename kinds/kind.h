@@ -50,6 +50,7 @@ struct look {
 	const char *status; /* text of its "status" file */
 	const char *stat; /* text of its "stat" file */
 	const struct options *options;
+	uint64_t asked_us; /* clock_us() shortly before the process was asked; 0 before that */
 };
 
 /* A created, stopped thread of a tree that is being restored. */
@@ -69,6 +70,12 @@ struct facet {
 	/* Dump, from inside: appends calls, then reads their results. */
 	int (*ask)(struct tape *t, struct look *l, struct cue *cue, struct err *err);
 	int (*learn)(const struct tape *t, struct look *l, const struct cue *cue, struct err *err);
+	/*
+	 * Dump, from outside, after all threads of the process were asked: what time brings about
+	 * even while everything is stopped. All threads' reviews of one facet come before those of
+	 * the next facet.
+	 */
+	int (*review)(struct look *l, struct err *err);
 	/* Pure; the same before save and after load. */
 	void (*check)(const struct world *w, const struct thread *th, struct findings *f);
 	/* Restore, from inside: appends calls (TAPE_MUST where failure is an error). */

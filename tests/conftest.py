@@ -2,8 +2,9 @@
 """pytest: finds what was built, and runs tests in boxes (box.py).
 
 Environment: TORPOR_BUILD build directory (build), TORPOR tool (BUILD/torpor), TORPOR_FIXTURES
-folder with image sets of CRIU, KILLS number of kills, CHURN number of dumps of churn, ROUNDS rounds
-of each real program, FUZZ_SECONDS time for each fuzzer. `-m "not slow"` leaves out what takes long.
+folder with image sets of CRIU, KILLS number of kills, DUMPS number of dumps of churn and expiries,
+ROUNDS rounds of each real program, FUZZ_SECONDS time for each fuzzer. `-m "not slow"` leaves out
+what takes long.
 """
 
 from __future__ import annotations

@@ -37,6 +37,13 @@ bool have_cap(unsigned cap);
 /* sigmask.c, pending.c, xsave_x86.c: used by regs_x86.c */
 int sigmask_set(const struct arise *a, struct err *err) must_use;
 int pending_set_late(const struct arise *a, struct err *err) must_use;
+/*
+ * In a review, after that of the pending signals: did a timer expire between its answer (so much
+ * was left then) and the look at the signals, so that its signal is among them? `to` is the thread
+ * it notifies, NULL for the process; `timer` the id of a POSIX timer or -1. Where this cannot be
+ * told exactly there is a signal which the expiry would not add to.
+ */
+bool pending_expired(struct look *l, const struct thread *to, int signo, int timer, uint64_t left_ns);
 int rseq_set_late(const struct arise *a, struct err *err) must_use;
 /*
  * Area as ptrace gave it -> message. An error names a component that is in use and that the

@@ -4,6 +4,7 @@
  * set, so that is late.
  */
 #include "kinds/task/family.h"
+#include <signal.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 
@@ -37,6 +38,22 @@ static int itimers_learn(
 		to[i]->iusec = (uint64_t)v[i].it_interval.tv_usec;
 		to[i]->vsec = (uint64_t)v[i].it_value.tv_sec;
 		to[i]->vusec = (uint64_t)v[i].it_value.tv_usec;
+	}
+	return 0;
+}
+
+static int itimers_review(struct look *l, struct err *err)
+{
+	static const int signals[N_TIMERS] = { SIGALRM, SIGVTALRM, SIGPROF };
+	TaskTimersEntry *e = own_timers(l);
+	ItimerEntry *timers[N_TIMERS] = { e->real, e->virt, e->prof };
+
+	for (size_t i = 0; i < N_TIMERS; i++) {
+		ItimerEntry *it = timers[i];
+		uint64_t left_ns = it->vsec * 1000000000 + it->vusec * 1000;
+
+		if (pending_expired(l, NULL, signals[i], -1, left_ns))
+			it->vsec = it->vusec = 0;
 	}
 	return 0;
 }
@@ -96,6 +113,7 @@ const struct facet facet_itimers = {
 	.phase = PHASE_LAST,
 	.ask = itimers_ask,
 	.learn = itimers_learn,
+	.review = itimers_review,
 	.check = itimers_check,
 	.tell = itimers_tell,
 };

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Room of pending signals: each thread's own queue and the one of the whole process, with their
- * siginfo and in their order.
+ * siginfo and in their order. They are read after the task was asked about its timers, which run on
+ * while it is stopped: the signal of an expiry would be missed otherwise. That it may be counted
+ * twice then, as a signal and as a timer that has yet to expire, is seen to in the rooms of timers.
  *
  * They come back by calls of the thread itself, which may claim any siginfo about itself
  * (do_rt_tgsigqueueinfo() in kernel/signal.c). Three kinds come from outside instead:
@@ -10,6 +12,7 @@
  * - SIGURG, which ends a tape (inject/husk.h) and so cannot wait in the queue meanwhile.
  * The last two are sent when no tape will be played any more.
  */
+#include "base/io.h"
 #include "base/log.h"
 #include "kernel/ptrace.h"
 #include "kernel/thread_calls.h"
@@ -60,7 +63,7 @@ static SignalQueueEntry *read_queue(struct look *l, bool shared, struct err *err
 	return q;
 }
 
-static int pending_look(struct look *l, struct err *err)
+static int pending_review(struct look *l, struct err *err)
 {
 	ThreadCoreEntry *core = own_core(l);
 
@@ -68,12 +71,33 @@ static int pending_look(struct look *l, struct err *err)
 	return core->signals_p ? 0 : -EIO;
 }
 
-static int shared_look(struct look *l, struct err *err)
+static int shared_review(struct look *l, struct err *err)
 {
 	TaskCoreEntry *tc = own_tc(l);
 
 	tc->signals_s = read_queue(l, true, err);
 	return tc->signals_s ? 0 : -EIO;
+}
+
+static bool queue_has(const SignalQueueEntry *q, int signo, int timer)
+{
+	for (size_t i = 0; q && i < q->n_signals; i++) {
+		siginfo_t info;
+
+		memcpy(&info, q->signals[i]->siginfo.data, sizeof(info));
+		if (info.si_signo == signo &&
+			(timer < 0 || (info.si_code == SI_TIMER && info.si_timerid == timer)))
+			return true;
+	}
+	return false;
+}
+
+bool pending_expired(struct look *l, const struct thread *to, int signo, int timer,
+	uint64_t left_ns)
+{
+	const SignalQueueEntry *q = to ? to->core->thread_core->signals_p : own_tc(l)->signals_s;
+
+	return left_ns && left_ns <= 1000 * (clock_us() - l->asked_us) && queue_has(q, signo, timer);
 }
 
 /* ---- check ---- */
@@ -248,7 +272,7 @@ const struct facet facet_pending = {
 	.name = "pending",
 	.scope = PER_THREAD,
 	.phase = PHASE_THREAD,
-	.look = pending_look,
+	.review = pending_review,
 	.check = pending_check,
 	.tell = pending_tell,
 	.set = pending_set,
@@ -258,7 +282,7 @@ const struct facet facet_pending_shared = {
 	.name = "pending-shared",
 	.scope = PER_TASK,
 	.phase = PHASE_THREAD,
-	.look = shared_look,
+	.review = shared_review,
 	.check = shared_check,
 	.tell = shared_tell,
 	.set = shared_set,

@@ -140,6 +140,35 @@ static int timers_learn(
 	return 0;
 }
 
+static const struct thread *notified(const struct look *l, const PosixTimerEntry *p)
+{
+	task_each_thread(th, l->thread->task)
+		if (p->it_sigev_notify & NOTIFY_THREAD_ID && th->tid == p->notify_thread_id)
+			return th;
+	return NULL;
+}
+
+/* A one-shot timer that has expired is done; another one expires again by its interval. */
+static int timers_review(struct look *l, struct err *err)
+{
+	const uint64_t second = 1000000000;
+	TaskTimersEntry *e = own_timers(l);
+	uint64_t passed = 1000 * (clock_us() - l->asked_us);
+
+	for (size_t i = 0; i < e->n_posix; i++) {
+		PosixTimerEntry *p = e->posix[i];
+		uint64_t left = p->vsec * second + p->vnsec;
+		uint64_t interval = p->isec * second + p->insec;
+
+		if (!pending_expired(l, notified(l, p), (int)p->si_signo, (int)p->it_id, left))
+			continue;
+		left = interval ? interval - (passed > left ? passed - left : 0) % interval : 0;
+		p->vsec = left / second;
+		p->vnsec = left % second;
+	}
+	return 0;
+}
+
 /* ---- check ---- */
 
 static void check_timer(const PosixTimerEntry *p, const struct thread *th, struct findings *f)
@@ -278,6 +307,7 @@ const struct facet facet_timers_make = {
 	.look = timers_look,
 	.ask = timers_ask,
 	.learn = timers_learn,
+	.review = timers_review,
 	.check = timers_check,
 	.tell = timers_make,
 };

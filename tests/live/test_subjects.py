@@ -25,6 +25,7 @@ OTHERS = {
     "churn",
     "leaver",
     "given",
+    "expiries",
     "refused",
     "storm",
     "tcp_dropped",

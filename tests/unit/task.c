@@ -335,6 +335,9 @@ static int ask_all(struct view *v, struct look *l, struct err *err)
 			if (facets[f]->learn && is_ours(facets[f]))
 				r = facets[f]->learn(t, l, &cues[f], err);
 		hold_end(&h, 1);
+		for (size_t f = 0; facets[f] && r == 0; f++)
+			if (facets[f]->review && is_ours(facets[f]))
+				r = facets[f]->review(l, err);
 	}
 	tape_free(t);
 	return r;
@@ -373,6 +376,7 @@ static int view_fill(struct view *v, struct err *err)
 	l = (struct look){ .world = v->world, .thread = v->thread, .tid = v->pid, .tgid = v->pid,
 		.proc = proc, .status = status, .stat = stat };
 	r = look_all(v, &l, err);
+	l.asked_us = clock_us();
 	return r < 0 ? r : ask_all(v, &l, err);
 }
 
