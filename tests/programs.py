@@ -100,7 +100,7 @@ class Job(Subject):
             env=dict(self.entry.env) or None,
         )
 
-    def expect_tasks(self) -> None:
+    def expect_tasks(self, but: str = "") -> None:
         """The root lives, or has done its work already."""
         if self.box.statuses.get(self.pid, 0) != 0:
             raise Failed(f"it ended with {self.box.statuses[self.pid]} after {self.rounds} rounds")

@@ -30,7 +30,7 @@ class Beating(Subject):
         data = (self.box.dir / "work/beats").read_bytes()
         return struct.unpack_from(f"{SUBJECTS[self.name][0]}Q", data)
 
-    def expect_tasks(self) -> None:
+    def expect_tasks(self, but: str = "") -> None:
         start = self.read_beats()
 
         def moved() -> bool:
