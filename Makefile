@@ -50,6 +50,7 @@ check-increments: deps all
 
 bench: deps all
 	$(PYTHON) tests/perf/bench.py
+	$(PYTHON) tests/perf/filters.py
 
 install: all
 	meson configure $(BUILD) --prefix=$(PREFIX)

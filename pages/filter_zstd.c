@@ -18,7 +18,7 @@ enum {
 	LEVEL = 1,
 	LEVEL_LEAST = -50,
 	DICT_BYTES = 64 * 1024,
-	SAMPLE_BYTES = 8 * 1024 * 1024,
+	SAMPLE_BYTES = 2 * 1024 * 1024, /* a third of a second */
 	SAMPLES_LEAST = 16, /* fewer teach nothing */
 };
 
