@@ -49,6 +49,7 @@ struct dump {
 	struct table seen; /* threads and processes met while seizing */
 	size_t n_threads;
 	struct tracking track;
+	struct page_client *client; /* pages go there; NULL: into the set */
 	struct page_stats pages;
 	uint32_t next_pages_id;
 	uint64_t start_us, seized_us, frozen_us; /* clock_us() when it began, all stopped; length */
@@ -86,6 +87,13 @@ void dump_forget_connections(void *ctx);
 void dump_silence_connections(struct dump *d);
 int dump_commit_set(void *ctx, struct err *err);
 int dump_release(struct dump *d);
+
+/* ---- server.c ---- */
+bool dump_uses_server(const void *ctx);
+int dump_connect(void *ctx, struct err *err);
+void dump_disconnect(void *ctx);
+/* All pages are sent: the server has to say that it has them. */
+int dump_confirm(void *ctx, struct err *err);
 
 /* ---- content.c ---- */
 int dump_pick(void *ctx, struct err *err);

@@ -4,6 +4,7 @@
  *
  *   open      an empty image set
  *   parent    previous images, tracker, tracker process
+ *   server    the connection for pages, where they do not go into the set
  *   seize     every thread of the tree is stopped by ptrace
  *   areas     who is who; which areas have pages
  *   track     what is known of each task's memory since the previous images
@@ -75,6 +76,8 @@ static int pre_dump_pages(void *ctx, struct err *err)
 static const struct stage pre_dump_stages[] = {
 	{ .name = "open", .run = dump_open, .undo = dump_discard },
 	{ .name = "parent", .run = track_prepare, .undo = track_unprepare },
+	{ .name = "server", .run = dump_connect, .undo = dump_disconnect,
+		.wanted = dump_uses_server },
 	{ .name = "seize", .run = dump_seize, .undo = dump_unseize },
 	{ .name = "areas", .run = pre_dump_areas },
 	{ .name = "track", .run = track_tasks },
@@ -82,6 +85,7 @@ static const struct stage pre_dump_stages[] = {
 	{ .name = "resume", .run = pre_dump_resume },
 	{ .name = "filters", .run = dump_filters },
 	{ .name = "pages", .run = pre_dump_pages },
+	{ .name = "confirm", .run = dump_confirm, .wanted = dump_uses_server },
 	{ .name = "keep", .run = track_keep, .undo = track_unkeep },
 	{ .name = "commit", .run = dump_commit_set },
 	{ .name = NULL },

@@ -5,6 +5,7 @@
  *
  *   open       an empty image set (a stale inventory disappears first)
  *   parent     previous images and tracker, where changes are to be saved or tracked
+ *   server     the connection for pages, where they do not go into the set
  *   seize      every thread of the tree is stopped by ptrace
  *   identity   who is who: sessions, sharing, namespaces
  *   survey     address spaces, before anything is mapped into them
@@ -84,6 +85,8 @@ static const struct stage dump_stages[] = {
 	{ .name = "open", .run = dump_open, .undo = dump_discard },
 	{ .name = "parent", .run = track_prepare, .undo = track_unprepare,
 		.wanted = track_is_wanted },
+	{ .name = "server", .run = dump_connect, .undo = dump_disconnect,
+		.wanted = dump_uses_server },
 	{ .name = "seize", .run = dump_seize, .undo = dump_unseize },
 	{ .name = "identity", .run = dump_identity },
 	{ .name = "survey", .run = dump_survey },
@@ -95,6 +98,7 @@ static const struct stage dump_stages[] = {
 	{ .name = "netlock", .run = dump_lock_network, .undo = dump_unlock_network },
 	{ .name = "streams", .run = dump_connections, .undo = dump_forget_connections },
 	{ .name = "memory", .run = dump_memory },
+	{ .name = "confirm", .run = dump_confirm, .wanted = dump_uses_server },
 	{ .name = "check", .run = dump_check_world },
 	{ .name = "save", .run = dump_save_world },
 	{ .name = "keep", .run = track_keep, .undo = track_unkeep, .wanted = track_is_wanted },

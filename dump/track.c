@@ -162,7 +162,7 @@ static int learn_parent(struct dump *d, struct subject *s, struct err *err)
 {
 	struct page_parent *p = d->track.parent;
 	struct pagemap *map = arena_new_of(p->arena, struct pagemap);
-	int r = pagemap_load(p->set, IMG_PAGEMAP, (unsigned long)s->task->pid, p->arena, map, err);
+	int r = pagemap_load_told(p->set, IMG_PAGEMAP, (unsigned long)s->task->pid, p->arena, map, err);
 
 	s->before.parent = map;
 	return r < 0 ? r : learn_known(d, s, err);

@@ -33,6 +33,7 @@ struct image_access {
 	size_t n_filter_files;
 	struct keyring *keys; /* for encrypted sets (image/keys.h), or NULL */
 	const cpu_set_t *cpus; /* processors for threads that decode; NULL: the caller's */
+	bool pages_only; /* sets of a page server, which have no inventory */
 };
 
 /* dirfd stays the caller's. Reading: looks at the inventory for the layout (version 1 or 1.1). */
@@ -49,6 +50,14 @@ int image_set_dirfd(const struct image_set *set);
 int image_set_journal(struct image_set *set, struct journal **ret, struct err *err) must_use;
 /* Never NULL. */
 const struct image_access *image_set_access(const struct image_set *set);
+
+/*
+ * Writing: pages go to a page server instead of into this directory (pages/client.h); it belongs to
+ * the caller. NULL: they do not.
+ */
+struct page_client;
+void image_set_send_pages(struct image_set *set, struct page_client *client);
+struct page_client *image_set_page_client(const struct image_set *set);
 
 /* What only torpor understands of a set (torpor_set_entry.needs). */
 enum image_needs { IMAGE_NEEDS_FILTERS = 1, IMAGE_NEEDS_KEY = 2 };

@@ -32,6 +32,7 @@ struct image_set {
 	struct vec_of(char *) created;
 	struct table made; /* table_key(type, id) of what was created */
 	struct journal *journal; /* NULL until asked for */
+	struct page_client *client;
 };
 
 /* The magic that stands in front of the type's own one. */

@@ -86,7 +86,7 @@ int image_set_open_with(int dirfd, bool write, const struct image_access *access
 	set->write = write;
 	set->version = 2;
 	set->access = access ? access : &nothing;
-	r = write ? check_writable(set, err) : learn_version(set, err);
+	r = write ? check_writable(set, err) : set->access->pages_only ? 0 : learn_version(set, err);
 	if (r == 0 && write)
 		r = random_bytes(set->dump_id, sizeof(set->dump_id), err);
 	if (r < 0) {
@@ -126,6 +126,16 @@ int image_set_journal(struct image_set *set, struct journal **ret, struct err *e
 	if (r == 0)
 		*ret = set->journal;
 	return r;
+}
+
+void image_set_send_pages(struct image_set *set, struct page_client *client)
+{
+	set->client = client;
+}
+
+struct page_client *image_set_page_client(const struct image_set *set)
+{
+	return set->client;
 }
 
 int image_set_dirfd(const struct image_set *set)

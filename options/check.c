@@ -59,8 +59,23 @@ static int check_keys(const struct options *o, struct err *err)
 	return 0;
 }
 
+static int check_server(const struct options *o, struct err *err)
+{
+	if (o->page_server && o->port == 0 && o->ps_socket < 0)
+		return err_usage(err, "--page-server needs --port, or --ps-socket");
+	if (o->port > 65535)
+		return err_usage(err, "there is no port %ld", (long)o->port);
+	if (o->page_header != 32 && o->page_header != 24)
+		return err_usage(err, "--page-header is 32 or 24");
+	return 0;
+}
+
 static int check_command(const struct options *o, struct err *err)
 {
+	int r = check_server(o, err);
+
+	if (r < 0)
+		return r;
 	switch (o->command) {
 	case CMD_DUMP:
 	case CMD_PRE_DUMP:

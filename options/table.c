@@ -85,7 +85,7 @@ const struct command_spec command_specs[] = {
 	{ "lazy-pages", "[options]", "bring memory to restored tasks when they touch it",
 		CMD_LAZY_PAGES, STATE_LATER, true, 0 },
 	{ "page-server", "[options]", "receive pages over the network", CMD_PAGE_SERVER,
-		STATE_LATER, true, 0 },
+		STATE_READY, true, 0 },
 	{ "service", "[options]", "serve requests on a socket", CMD_SERVICE, STATE_LATER, true, 0 },
 	{ "swrk", "FD", "serve requests of one connection", CMD_SWRK, STATE_LATER, true, 1 },
 	{ "dedup", "[options]", "free pages in older images that newer ones replace", CMD_DEDUP,

@@ -57,7 +57,7 @@ int digest_reader_open(struct image_set *set, enum image_id type, unsigned long 
 	if (!r)
 		return err_nomem(err);
 	r->arena = arena_new();
-	got = pagemap_load(set, type, id, r->arena, &r->map, err);
+	got = pagemap_load_told(set, type, id, r->arena, &r->map, err);
 	if (got == 0 && run_id)
 		got = image_open(set, digest_type(type), id, &r->image, err);
 	if (got == 0 && r->image)

@@ -172,6 +172,12 @@ static int check_pages_file(struct image_set *set, const char *pagemap, uint32_t
 	return 0;
 }
 
+/* What a page server was told; it has the pages. */
+static bool is_told(enum image_id type)
+{
+	return type == IMG_TORPOR_PAGEMAP || type == IMG_TORPOR_PAGEMAP_SHMEM;
+}
+
 static void to_pagemap(const struct loading *l, struct arena *a, struct pagemap *ret)
 {
 	*ret = (struct pagemap){ .pages_id = l->head.pages_id, .n = l->runs.n,
@@ -202,7 +208,7 @@ int pagemap_load(struct image_set *set, enum image_id type, unsigned long id, st
 	rc = read_runs(&l, scratch, err);
 	arena_free(scratch);
 	image_reader_close(l.r);
-	if (!rc)
+	if (!rc && !is_told(type))
 		rc = check_pages_file(set, image_name(type, id, name, sizeof(name)), l.head.pages_id,
 			l.head.has_extent_object ? l.stored : l.bytes, err);
 	if (!rc)
@@ -210,4 +216,15 @@ int pagemap_load(struct image_set *set, enum image_id type, unsigned long id, st
 	vec_done(&l.runs);
 	vec_done(&l.extents);
 	return rc;
+}
+
+int pagemap_load_told(struct image_set *set, enum image_id type, unsigned long id, struct arena *a,
+	struct pagemap *ret, struct err *err)
+{
+	int rc = pagemap_load(set, type, id, a, ret, err);
+
+	if (rc < 0 || ret->n)
+		return rc;
+	return pagemap_load(set, type == IMG_PAGEMAP ? IMG_TORPOR_PAGEMAP : IMG_TORPOR_PAGEMAP_SHMEM,
+		id, a, ret, err);
 }

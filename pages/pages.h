@@ -132,6 +132,9 @@ struct page_stats {
  */
 int pagemap_load(struct image_set *set, enum image_id type, unsigned long id, struct arena *a,
 	struct pagemap *ret, struct err *err) must_use;
+/* The same; if there is none, what was sent to a page server instead ("torpor-pagemap-ID"). */
+int pagemap_load_told(struct image_set *set, enum image_id type, unsigned long id,
+	struct arena *a, struct pagemap *ret, struct err *err) must_use;
 
 /*
  * Moves everything from feed to sink. What is more than one batch is written by a thread of its

@@ -157,7 +157,7 @@ int parent_open(struct image_set *child, struct page_parent **ret, struct err *e
 		return err_nomem(err);
 	p->arena = arena_new();
 	r = parent_set_open(child, p->arena, &p->set, &name, err);
-	if (r == 0 && p->set)
+	if (r == 0 && p->set && !image_set_access(child)->pages_only)
 		r = read_messages(p, err);
 	if (r == 0 && p->set)
 		r = check_ancestors(p, child, err);

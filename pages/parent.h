@@ -10,7 +10,7 @@
 struct page_parent {
 	struct image_set *set;
 	struct arena *arena;
-	const InventoryEntry *inventory;
+	const InventoryEntry *inventory; /* NULL for sets of a page server, which have none */
 	const TorporTrackerEntry *tracker; /* NULL: none that is known to belong to this set */
 };
 

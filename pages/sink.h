@@ -7,7 +7,7 @@
 struct image_sink {
 	struct page_sink base;
 	struct image_writer *pagemap;
-	int fd; /* the pages file */
+	int fd; /* the pages file, -1: there is none, only the map is written */
 	struct run pending; /* may still grow */
 	uint64_t written; /* pages */
 	uint64_t stored; /* bytes of the pages file */
@@ -21,6 +21,11 @@ struct image_sink {
  */
 int image_sink_open(struct image_sink *s, struct image_set *set, enum image_id type,
 	unsigned long id, uint32_t pages_id, struct err *err) must_use;
+/*
+ * Only the map, of pages whose bytes go elsewhere; type is one of IMG_TORPOR_PAGEMAP(_SHMEM).
+ */
+int image_sink_open_map(struct image_sink *s, struct image_set *set, enum image_id type,
+	unsigned long id, struct err *err) must_use;
 /* Finishes both files; the sink is gone in any case. */
 int image_sink_close(struct image_sink *s, struct err *err) must_use;
 /* After a failure: lets go of the files, which the set removes. */

@@ -55,7 +55,7 @@ static int put_run(struct image_sink *s, const struct run *run, struct err *err)
 
 static int put_plain(struct image_sink *s, const struct batch *b, struct err *err)
 {
-	int rc = io_write_all(s->fd, b->bytes, b->len);
+	int rc = s->fd < 0 ? 0 : io_write_all(s->fd, b->bytes, b->len);
 
 	if (rc < 0)
 		return err_sysn(err, -rc, "cannot write memory pages");
@@ -152,6 +152,21 @@ int image_sink_open(struct image_sink *s, struct image_set *set, enum image_id t
 	return rc;
 }
 
+int image_sink_open_map(struct image_sink *s, struct image_set *set, enum image_id type,
+	unsigned long id, struct err *err)
+{
+	PagemapHead head = PAGEMAP_HEAD__INIT;
+	int rc;
+
+	*s = (struct image_sink){ .base = { image_sink_put }, .fd = -1 };
+	rc = image_create(set, type, id, &s->pagemap, err);
+	if (rc == 0)
+		rc = image_put(s->pagemap, &head, err);
+	if (rc < 0)
+		image_sink_drop(s);
+	return rc;
+}
+
 static void sink_done(struct image_sink *s)
 {
 	vec_done(&s->extent_pages);
@@ -166,7 +181,7 @@ int image_sink_close(struct image_sink *s, struct err *err)
 	int rc = flush_pending(s, err);
 	int rc2 = image_finish(s->pagemap, err);
 
-	if (close(s->fd) < 0 && rc == 0 && rc2 == 0)
+	if (s->fd >= 0 && close(s->fd) < 0 && rc == 0 && rc2 == 0)
 		rc = err_sys(err, "cannot write memory pages");
 	sink_done(s);
 	return rc < 0 ? rc : rc2;

@@ -13,7 +13,7 @@
 #include "kinds/mem/changes.h"
 #include "kinds/mem/vma.h"
 #include "pages/feed.h"
-#include "pages/sink.h"
+#include "pages/out.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -415,18 +415,20 @@ struct target {
 static int pump_feed(struct page_feed *feed, const struct target *to, struct page_stats *stats,
 	uint64_t *ret_written, struct err *err)
 {
-	struct image_sink sink;
-	int rc = image_sink_open(&sink, to->images, to->type, to->id, to->pages_id, err);
+	struct page_out out;
+	uint64_t written;
+	int rc = page_out_open(&out, to->images, to->type, to->id, to->pages_id, err);
 
 	if (rc < 0)
 		return rc;
-	rc = pages_pump(feed, &sink.base, stats, err);
+	rc = pages_pump(feed, out.sink, stats, err);
 	if (rc < 0) {
-		image_sink_drop(&sink);
+		page_out_drop(&out);
 		return rc;
 	}
-	*ret_written += sink.written;
-	return image_sink_close(&sink, err);
+	rc = page_out_close(&out, &written, err);
+	*ret_written += written;
+	return rc;
 }
 
 /* Counts pages that went into the images, and those the parent images have already. */

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * `page-server`: listens, goes to the background if asked to, takes the pages of one dump and ends.
+ * With --ps-socket the connection is there already.
+ */
+#include "pages/server.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "cmd/command.h"
+#include "cmd/daemon.h"
+#include "cmd/figures.h"
+#include "pages/parent.h"
+#include "pages/tls.h"
+#include <errno.h>
+
+/* Where it listens, for people and programs: with port 0 nobody could know. */
+static void say_port(const struct call *call, uint16_t port)
+{
+	log_info("listening on port %u", port);
+	if (call->o->json)
+		printf("{\"ok\": true, \"port\": %u}\n", port);
+	else if (!call->o->as_criu || !call->o->port)
+		printf("listening on port %u\n", port);
+	fflush(stdout);
+}
+
+static int begin_tls(const struct options *o, struct conn *c, struct err *err)
+{
+	const struct tls_files files = { o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key };
+
+	return o->tls ? tls_begin(c->fd, true, &files, NULL, &c->tls, err) : 0;
+}
+
+static int receive(const struct call *call, struct conn *c, struct err *err)
+{
+	struct page_server_figures f;
+	int r = begin_tls(call->o, c, err);
+
+	if (r == 0)
+		r = page_server_receive(c, call->images_fd, call->o->auto_dedup, &f, err);
+	if (r == 0)
+		log_info("received %lu pages of %lu tasks and shared objects; %lu are in the parent "
+			"images", (unsigned long)f.pages, (unsigned long)f.objects,
+			(unsigned long)f.parent_pages);
+	conn_close(c);
+	return r;
+}
+
+static int link_parent(const struct call *call, struct err *err)
+{
+	bool made;
+
+	return call->o->prev_images_dir ?
+		parent_link_make(call->images_fd, call->o->prev_images_dir, &made, err) : 0;
+}
+
+int cmd_page_server(const struct call *call, struct err *err)
+{
+	const struct options *o = call->o;
+	auto_close int listening = -1;
+	struct conn c = { .fd = -1 };
+	uint16_t port = 0;
+	bool parent;
+	int r = link_parent(call, err);
+
+	if (r < 0)
+		return r;
+	if (o->ps_socket >= 0) {
+		r = daemon_ready(call, &parent, err);
+		conn_of_fd((int)o->ps_socket, &c);
+	} else {
+		r = conn_listen(o->address, (uint16_t)o->port, &listening, &port, err);
+		if (r == 0) {
+			say_port(call, port);
+			r = daemon_ready(call, &parent, err);
+		}
+		if (r == 0 && !parent)
+			r = conn_accept(listening, &c, err);
+	}
+	return r < 0 || parent ? r : receive(call, &c, err);
+}

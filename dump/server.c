@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Pages that go to a page server: connected before anything is stopped, confirmed before the set is
+ * made valid. Whatever fails there fails the dump, and the tasks run on.
+ */
+#include "dump/ctx.h"
+#include "pages/client.h"
+#include "pages/filter.h"
+#include "pages/wire.h"
+
+bool dump_uses_server(const void *ctx)
+{
+	const struct dump *d = ctx;
+
+	return d->o->page_server;
+}
+
+int dump_connect(void *ctx, struct err *err)
+{
+	struct dump *d = ctx;
+	const struct options *o = d->o;
+	const struct page_client_setup setup = {
+		.address = o->address, .port = (uint16_t)o->port, .fd = (int)o->ps_socket,
+		.head_size = o->page_header == WIRE_HEAD_OLD ? WIRE_HEAD_OLD : WIRE_HEAD,
+		.tls = o->tls,
+		.files = { o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key },
+		.tls_name = o->tls_no_cn_verify ? NULL : o->address ? o->address : "localhost",
+	};
+	struct filter_chain *chain;
+	int r = filter_chain_of(d->images, &chain, err);
+
+	if (r < 0)
+		return r;
+	if (chain || image_set_is_sealed(d->images))
+		return err_unsupported(err, "pages that are compressed or encrypted cannot be sent to a "
+			"page server by this version; use --tls to protect the connection");
+	r = page_client_open(&setup, &d->client, err);
+	if (r == 0)
+		image_set_send_pages(d->images, d->client);
+	return r;
+}
+
+void dump_disconnect(void *ctx)
+{
+	struct dump *d = ctx;
+
+	image_set_send_pages(d->images, NULL);
+	page_client_drop(d->client);
+	d->client = NULL;
+}
+
+int dump_confirm(void *ctx, struct err *err)
+{
+	struct dump *d = ctx;
+	struct page_client *client = d->client;
+
+	image_set_send_pages(d->images, NULL);
+	d->client = NULL;
+	return page_client_close(client, err);
+}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "pages/client.h"
+#include "pages/wire.h"
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct page_client {
+	struct conn conn;
+	size_t head_size;
+};
+
+int page_client_open(const struct page_client_setup *setup, struct page_client **ret,
+	struct err *err)
+{
+	struct page_client *c = calloc(1, sizeof(*c));
+	int r = 0;
+
+	if (!c)
+		return err_nomem(err);
+	c->head_size = setup->head_size;
+	if (setup->fd >= 0)
+		conn_of_fd(setup->fd, &c->conn);
+	else
+		r = conn_open(setup->address, setup->port, &c->conn, err);
+	if (r == 0 && setup->tls)
+		r = tls_begin(c->conn.fd, false, &setup->files, setup->tls_name, &c->conn.tls, err);
+	if (r < 0) {
+		page_client_drop(c);
+		return err_while(err, "connecting to the page server");
+	}
+	*ret = c;
+	return 0;
+}
+
+void page_client_drop(struct page_client *c)
+{
+	if (!c)
+		return;
+	conn_close(&c->conn);
+	free(c);
+}
+
+static int send_head(struct page_client *c, const struct wire_head *h, const void *body, size_t len,
+	struct err *err)
+{
+	uint8_t buf[WIRE_HEAD];
+	int r = conn_write2(&c->conn, buf, wire_pack(h, c->head_size, buf), body, len, err);
+
+	return r < 0 ? err_while(err, "sending pages to the page server") : 0;
+}
+
+static int get_answer(struct page_client *c, void *buf, size_t len, struct err *err)
+{
+	int r = conn_read(&c->conn, buf, len, err);
+
+	if (r == 0)
+		r = err_set(err, ERR_RESOURCE, ECONNRESET,
+			"the page server at %s has closed the connection; its log tells why",
+			c->conn.peer);
+	return r < 0 ? r : 0;
+}
+
+int page_client_close(struct page_client *c, struct err *err)
+{
+	const struct wire_head h = { .cmd = WIRE_CLOSE };
+	uint32_t answer = 0;
+	int r = send_head(c, &h, NULL, 0, err);
+
+	if (r == 0)
+		r = get_answer(c, &answer, sizeof(answer), err);
+	answer = le32toh(answer);
+	if (r == 0 && answer)
+		r = err_set(err, ERR_RESOURCE, EIO, "the page server at %s could not keep the pages: "
+			"%s; its log tells more", c->conn.peer,
+			strerror((int32_t)answer < 0 ? -(int32_t)answer : (int32_t)answer));
+	page_client_drop(c);
+	return r;
+}
+
+/* ---- the sink ---- */
+
+static int put_run(struct client_sink *s, const struct run *run, const uint8_t **bytes,
+	struct err *err)
+{
+	const struct wire_head h = { .cmd = WIRE_ADD, .flags = run->flags, .pages = run->pages,
+		.vaddr = run->vaddr, .object = s->object };
+	size_t len = run->flags & RUN_PRESENT ? run->pages * PAGE : 0;
+	int r;
+
+	if (!len && run->flags & RUN_PARENT && !s->server_has_parent)
+		return err_set(err, ERR_IMAGE, ENOENT, "page 0x%lx is as in the previous images, but "
+			"the page server at %s has none; give it their directory as "
+			"--prev-images-dir", run->vaddr, s->client->conn.peer);
+	r = send_head(s->client, &h, *bytes, len, err);
+	*bytes += len;
+	return r;
+}
+
+static int client_sink_put(struct page_sink *base, const struct batch *b, struct err *err)
+{
+	struct client_sink *s = (struct client_sink *)base;
+	const uint8_t *bytes = b->bytes;
+	int r = 0;
+
+	for (size_t i = 0; i < b->n_runs && r == 0; i++)
+		r = put_run(s, &b->runs[i], &bytes, err);
+	return r < 0 ? r : s->note.base.put(&s->note.base, b, err);
+}
+
+int client_sink_open(struct client_sink *s, struct page_client *c, struct image_set *set,
+	enum image_id type, unsigned long id, struct err *err)
+{
+	const enum image_id note = type == IMG_PAGEMAP ? IMG_TORPOR_PAGEMAP :
+							 IMG_TORPOR_PAGEMAP_SHMEM;
+	const struct wire_head h = { .cmd = WIRE_OPEN, .object = wire_object(type, id) };
+	uint8_t answer = 0;
+	int r;
+
+	*s = (struct client_sink){ .base = { client_sink_put }, .client = c, .object = h.object };
+	r = image_sink_open_map(&s->note, set, note, id, err);
+	if (r < 0)
+		return r;
+	r = send_head(c, &h, NULL, 0, err);
+	if (r == 0)
+		r = get_answer(c, &answer, sizeof(answer), err);
+	s->server_has_parent = answer;
+	if (r < 0)
+		client_sink_drop(s);
+	return r;
+}
+
+int client_sink_close(struct client_sink *s, struct err *err)
+{
+	return image_sink_close(&s->note, err);
+}
+
+void client_sink_drop(struct client_sink *s)
+{
+	image_sink_drop(&s->note);
+}

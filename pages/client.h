@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The side of a dump that sends its pages to a page server (pages/server.h). The server writes
+ * pagemaps and pages; what was sent is noted beside the images ("torpor-pagemap-ID"), so that the next
+ * dump can be an increment.
+ */
+#pragma once
+#include "pages/conn.h"
+#include "pages/sink.h"
+#include "pages/tls.h"
+
+struct page_client_setup {
+	const char *address; /* NULL: this computer */
+	uint16_t port;
+	int fd; /* a connection that is there already, or -1 */
+	unsigned head_size; /* WIRE_HEAD or WIRE_HEAD_OLD */
+	bool tls;
+	struct tls_files files;
+	const char *tls_name; /* whose certificate it must be; NULL: anybody's */
+};
+
+struct page_client;
+
+int page_client_open(const struct page_client_setup *setup, struct page_client **ret,
+	struct err *err) must_use;
+/* Tells the server that this was all, and asks whether all is well there. Closes in any case. */
+int page_client_close(struct page_client *c, struct err *err) must_use;
+/* Just closes: the server then throws everything away. NULL is fine. */
+void page_client_drop(struct page_client *c);
+
+struct client_sink {
+	struct page_sink base;
+	struct page_client *client;
+	uint64_t object;
+	bool server_has_parent;
+	struct image_sink note; /* what was sent */
+};
+
+/* Begins a task or shared object; set is where what is sent is noted. */
+int client_sink_open(struct client_sink *s, struct page_client *c, struct image_set *set,
+	enum image_id type, unsigned long id, struct err *err) must_use;
+int client_sink_close(struct client_sink *s, struct err *err) must_use;
+void client_sink_drop(struct client_sink *s);

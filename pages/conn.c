@@ -1,0 +1,242 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "pages/conn.h"
+#include "pages/tls.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { CONNECT_MS = 20000, BACKLOG = 16 };
+
+/* ---- opening ---- */
+
+static void name_peer(struct conn *c)
+{
+	struct sockaddr_storage a;
+	socklen_t len = sizeof(a);
+	char host[48] = "?", port[8] = "?";
+
+	if (getpeername(c->fd, (struct sockaddr *)&a, &len) == 0 &&
+		getnameinfo((struct sockaddr *)&a, len, host, sizeof(host), port, sizeof(port),
+			NI_NUMERICHOST | NI_NUMERICSERV) == 0)
+		snprintf(c->peer, sizeof(c->peer), "%s port %s", host, port);
+	else
+		snprintf(c->peer, sizeof(c->peer), "the given socket");
+}
+
+void conn_of_fd(int take_fd, struct conn *ret)
+{
+	int one = 1;
+
+	*ret = (struct conn){ .fd = take_fd };
+	/* not TCP: no harm */
+	setsockopt(take_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	name_peer(ret);
+}
+
+/* Connects within the time; the socket blocks afterwards. */
+static int connect_in_time(int fd, const struct addrinfo *a)
+{
+	struct pollfd p = { .fd = fd, .events = POLLOUT };
+	int failure = 0;
+	socklen_t len = sizeof(failure);
+
+	if (connect(fd, a->ai_addr, a->ai_addrlen) < 0) {
+		if (errno != EINPROGRESS)
+			return -errno;
+		if (poll(&p, 1, CONNECT_MS) <= 0)
+			return -ETIMEDOUT;
+		if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &failure, &len) < 0 || failure)
+			return failure ? -failure : -errno;
+	}
+	return fcntl(fd, F_SETFL, O_RDWR) < 0 ? -errno : 0;
+}
+
+static int look_up(const char *address, uint16_t port, bool listens, struct addrinfo **ret,
+	struct err *err)
+{
+	struct addrinfo hints = { .ai_socktype = SOCK_STREAM,
+		.ai_flags = AI_NUMERICSERV | (listens ? AI_PASSIVE : 0) };
+	char service[8];
+	int r;
+
+	snprintf(service, sizeof(service), "%u", port);
+	r = getaddrinfo(address, service, &hints, ret);
+	if (r != 0)
+		return err_set(err, ERR_USAGE, EINVAL, "the address '%s' cannot be found: %s",
+			address ? address : "", gai_strerror(r));
+	return 0;
+}
+
+int conn_open(const char *address, uint16_t port, struct conn *ret, struct err *err)
+{
+	struct addrinfo *list;
+	int failure = -EADDRNOTAVAIL, r = look_up(address, port, false, &list, err);
+
+	*ret = (struct conn){ .fd = -1 };
+	if (r < 0)
+		return r;
+	for (struct addrinfo *a = list; a && failure < 0; a = a->ai_next) {
+		int fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+		failure = fd < 0 ? -errno : connect_in_time(fd, a);
+		if (failure == 0)
+			conn_of_fd(fd, ret);
+		else if (fd >= 0)
+			close(fd);
+	}
+	freeaddrinfo(list);
+	if (failure < 0)
+		return err_sysn(err, -failure, "cannot connect to %s port %u",
+			address ? address : "this computer", port);
+	return 0;
+}
+
+static int listen_at(const struct addrinfo *a)
+{
+	int one = 1, fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int failure;
+
+	if (fd < 0)
+		return -errno;
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+	if (bind(fd, a->ai_addr, a->ai_addrlen) == 0 && listen(fd, BACKLOG) == 0)
+		return fd;
+	failure = -errno;
+	close(fd);
+	return failure;
+}
+
+int conn_listen(const char *address, uint16_t port, int *ret_fd, uint16_t *ret_port,
+	struct err *err)
+{
+	union {
+		struct sockaddr any;
+		struct sockaddr_in v4;
+		struct sockaddr_in6 v6;
+	} bound = { 0 };
+	socklen_t len = sizeof(bound);
+	struct addrinfo *list;
+	int fd = -EADDRNOTAVAIL, r = look_up(address, port, true, &list, err);
+
+	if (r < 0)
+		return r;
+	for (struct addrinfo *a = list; a && fd < 0; a = a->ai_next)
+		fd = listen_at(a);
+	freeaddrinfo(list);
+	if (fd < 0)
+		return err_sysn(err, -fd, "cannot listen at %s port %u",
+			address ? address : "all addresses", port);
+	if (getsockname(fd, &bound.any, &len) == 0)
+		*ret_port = ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port :
+								   bound.v4.sin_port);
+	*ret_fd = fd;
+	return 0;
+}
+
+int conn_accept(int listening, struct conn *ret, struct err *err)
+{
+	int fd;
+
+	do
+		fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+	while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
+	if (fd < 0)
+		return err_sys(err, "cannot accept a connection");
+	conn_of_fd(fd, ret);
+	return 0;
+}
+
+void conn_close(struct conn *c)
+{
+	if (c->tls)
+		tls_end(c->tls);
+	if (c->fd >= 0)
+		close(c->fd);
+	*c = (struct conn){ .fd = -1 };
+}
+
+/* ---- bytes ---- */
+
+static ssize_t read_some(struct conn *c, void *buf, size_t len, struct err *err)
+{
+	ssize_t n;
+
+	if (c->tls)
+		return tls_read(c->tls, buf, len, err);
+	do
+		n = recv(c->fd, buf, len, MSG_WAITALL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? err_sys(err, "the connection to %s is broken", c->peer) : n;
+}
+
+int conn_read(struct conn *c, void *buf, size_t len, struct err *err)
+{
+	size_t done = 0;
+
+	while (done < len) {
+		ssize_t n = read_some(c, (char *)buf + done, len - done, err);
+
+		if (n < 0)
+			return (int)n;
+		if (n == 0)
+			return done == 0 ? 0 : err_set(err, ERR_RESOURCE, ECONNRESET,
+				"the connection to %s ended in the middle of something", c->peer);
+		done += (size_t)n;
+	}
+	return 1;
+}
+
+int conn_write(struct conn *c, const void *buf, size_t len, struct err *err)
+{
+	return conn_write2(c, buf, len, NULL, 0, err);
+}
+
+static int write_tls(struct conn *c, const uint8_t *buf, size_t len, struct err *err)
+{
+	while (len) {
+		ssize_t n = tls_write(c->tls, buf, len, err);
+
+		if (n < 0)
+			return (int)n;
+		buf += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int conn_write2(struct conn *c, const void *head, size_t head_len, const void *body,
+	size_t body_len, struct err *err)
+{
+	struct iovec iov[2] = { { (void *)(uintptr_t)head, head_len },
+		{ (void *)(uintptr_t)body, body_len } };
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
+	int r;
+
+	if (c->tls) {
+		r = write_tls(c, head, head_len, err);
+		return r < 0 ? r : write_tls(c, body, body_len, err);
+	}
+	while (iov[0].iov_len + iov[1].iov_len) {
+		ssize_t n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return err_sys(err, "the connection to %s is broken", c->peer);
+		for (int i = 0; i < 2; i++) {
+			size_t part = (size_t)n < iov[i].iov_len ? (size_t)n : iov[i].iov_len;
+
+			iov[i].iov_base = (char *)iov[i].iov_base + part;
+			iov[i].iov_len -= part;
+			n -= (ssize_t)part;
+		}
+	}
+	return 0;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* Where a dump's pages go: into files of its set, or to the page server the set sends them to. */
+#pragma once
+#include "pages/client.h"
+#include "pages/sink.h"
+
+struct page_out {
+	struct page_sink *sink; /* for pages_pump() */
+	bool remote;
+	struct image_sink image;
+	struct client_sink client;
+};
+
+/* As image_sink_open(), image_sink_close() and image_sink_drop(). */
+int page_out_open(struct page_out *o, struct image_set *set, enum image_id type, unsigned long id,
+	uint32_t pages_id, struct err *err) must_use;
+/* *ret_written: pages whose bytes were kept. */
+int page_out_close(struct page_out *o, uint64_t *ret_written, struct err *err) must_use;
+void page_out_drop(struct page_out *o);

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The page server: takes the pages of one dump from a connection (pages/wire.h) and writes pagemaps
+ * and pages files into a directory, which has neither an inventory nor other images.
+ *
+ *   waiting --open--> receiving --close--> answered 0 --> done
+ *        \                \--failure--> draining --close--> answered with the failure
+ *         \---------------- end of the stream before close: everything is removed
+ *
+ * While draining, pages are read and thrown away, so that the sender gets the answer.
+ */
+#pragma once
+#include "pages/conn.h"
+
+struct page_server_figures {
+	uint64_t objects, pages, parent_pages;
+};
+
+/*
+ * Serves one dump. A parent of the directory is behind its link "parent". auto_dedup: frees replaced
+ * pages of the parents afterwards. Returns when the sender has closed the connection.
+ */
+int page_server_receive(struct conn *c, int images_dirfd, bool auto_dedup,
+	struct page_server_figures *ret, struct err *err) must_use;

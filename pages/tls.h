@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * TLS on a connection that carries pages, with certificates on both sides, as --tls says. One room
+ * for the library: pages/tls_openssl.c.
+ */
+#pragma once
+#include "base/err.h"
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct tls;
+
+/* Files; NULL: the default place. A list of revoked certificates is only used if it is there. */
+struct tls_files {
+	const char *ca, *revoked, *cert, *key;
+};
+
+/*
+ * The handshake on a connected socket, which stays the caller's. Each side shows its certificate and
+ * verifies that of the other one against the authority; a client also that it is `name`'s (NULL: not).
+ */
+int tls_begin(int fd, bool server, const struct tls_files *files, const char *name,
+	struct tls **ret, struct err *err) must_use;
+/* Like read(2) and write(2), but errors are told. */
+ssize_t tls_read(struct tls *t, void *buf, size_t len, struct err *err) must_use;
+ssize_t tls_write(struct tls *t, const void *buf, size_t len, struct err *err) must_use;
+/* Tells the peer that this was all. */
+void tls_end(struct tls *t);

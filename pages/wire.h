@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The page server's protocol, as CRIU speaks it: a head, behind "add" with RUN_PRESENT the bytes of
+ * the pages, sometimes an answer. All numbers are little-endian. Two releases differ in the head:
+ *
+ *   24 bytes (before 4.2)   cmd, pages (32 bits each), vaddr, object (64 bits each)
+ *   32 bytes (since 4.2)    cmd, nothing (32 bits each), pages, vaddr, object (64 bits each)
+ */
+#pragma once
+#include "image/types.h"
+#include "pages/conn.h"
+
+enum wire_cmd {
+	WIRE_ADD_OLD = 1, /* add, RUN_PRESENT */
+	WIRE_HOLE_OLD = 2, /* add, RUN_PARENT */
+	WIRE_OPEN_OLD = 3, /* begins an object */
+	WIRE_OPEN = 4, /* the same; answer: one byte, 1 if its parent images exist */
+	WIRE_PARENT = 5, /* answer: 32 bits, 1 if parent images of the object exist */
+	WIRE_ADD = 6, /* pages of the object that was opened last */
+	WIRE_GET = 7, /* lazy: asks for pages; object is a pid. Answer: add with the pages */
+	WIRE_CLOSE = 0x1023, /* that was all; answer: 32 bits, 0 or a failure */
+	WIRE_FORCE_CLOSE = 0x1024,
+};
+
+enum { WIRE_HEAD_OLD = 24, WIRE_HEAD = 32 };
+
+struct wire_head {
+	uint32_t cmd; /* enum wire_cmd */
+	uint32_t flags; /* enum run_flags */
+	uint64_t pages, vaddr, object;
+};
+
+/* The number of a task or shared object on the wire. */
+uint64_t wire_object(enum image_id type, unsigned long id);
+/* The reverse, also of the numbers of older releases. -EPROTO if it is none. */
+int wire_object_parse(uint64_t object, enum image_id *ret_type, unsigned long *ret_id) must_use;
+
+/* Into buf, which has room for WIRE_HEAD; returns `size`. */
+size_t wire_pack(const struct wire_head *h, size_t size, uint8_t *buf);
+void wire_parse(const uint8_t *buf, size_t size, struct wire_head *ret);
+/*
+ * Reads a head of *size bytes; *size 0: finds out, which the first command that names an object
+ * allows. 1, or 0 at the end of the stream.
+ */
+int wire_read(struct conn *c, size_t *size, struct wire_head *ret, struct err *err) must_use;

@@ -1,0 +1,469 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Pages over a connection: both forms of the protocol, increments, TLS, and failures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pagemaps
+import pytest
+from box import TORPOR, Box, Failed, mount
+from pagemaps import PAGE, PARENT, PRESENT, Entry
+from subjects import Subject
+
+ADD_OLD, HOLE_OLD, OPEN, PARENT_ASKED, ADD, CLOSE = 1, 2, 4, 5, 6, 0x1023
+
+
+class Server:
+    """A page server into a directory."""
+
+    def __init__(self, box: Box, images: Path, *options: str | Path) -> None:
+        self.box = box
+        self.images = images
+        images.mkdir(exist_ok=True)
+        self.out = box.dir / f"server-{box.runs}-{images.name}.out"
+        words = ["page-server", "-D", images, "-o", "server.log", "-v4"]
+        words += ["--address", "127.0.0.1", *options]
+        self.pid = box.start([TORPOR, *words], out=self.out)
+        self.port = box.until(f"no server: {self.out}", 10, self.listening)
+
+    def listening(self) -> int:
+        if self.pid in self.box.statuses:
+            raise Failed(f"the server ended: {self.out.read_text()}")
+        text = self.out.read_text()
+        return int(text.split("port ")[1].split()[0]) if text.endswith("\n") else 0
+
+    def end(self, good: bool = True) -> str:
+        """Its exit and output."""
+        status = self.box.wait(self.pid, 20)
+        text = self.out.read_text()
+        if (status == 0) != good:
+            raise Failed(f"the server ended with {status}: {text}")
+        return text
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return ("--page-server", "--address", "127.0.0.1", "--port", str(self.port))
+
+
+def merge(server: Path, images: Path) -> None:
+    """What a user does before a restore: all files in one place."""
+    for path in server.iterdir():
+        if path.suffix == ".img":
+            shutil.copy(path, images)
+
+
+# ------------------------------------------------------------------------------ dump and restore
+
+
+def through_server(box: Box, name: str, header: str) -> None:
+    s = Subject(box, name)
+    s.start()
+    server = Server(box, box.dir / "pages")
+    s.dump(*server.options, "--page-header", header)
+    server.end()
+    if list(s.images.glob("pages-*")) or list(s.images.glob("pagemap-*")):
+        raise Failed("there are pages in the images directory")
+    merge(server.images, s.images)
+    s.restore()
+    s.finish()
+
+
+@pytest.mark.parametrize(
+    ("name", "header"), [("mem_private", "32"), ("mem_shared", "24"), ("tree", "32")]
+)
+def test_dump(boxed: Callable[..., Any], name: str, header: str) -> None:
+    boxed(through_server, name=name, header=header)
+
+
+def increments(box: Box, tracker: str) -> None:
+    """Three pre-dumps and a dump, each to a server of its own beside the one before."""
+    s = Subject(box, "mem_private")
+    s.start()
+    sets: list[tuple[Path, Path]] = []
+    for i in range(4):
+        last = i == 3
+        far = ["--prev-images-dir", f"../far-{i - 1}"] if i else []
+        near = ["--prev-images-dir", f"../near-{i - 1}"] if i else []
+        server = Server(box, box.dir / f"far-{i}", *far)
+        images = box.dir / f"near-{i}"
+        images.mkdir()
+        command = "dump" if last else "pre-dump"
+        words = [command, "-t", str(s.pid), "-D", images, "-o", "dump.log", "-v4"]
+        done = box.torpor(*words, "--tracker", tracker, *near, *server.options)
+        if done.status != 0:
+            raise Failed(f"{command} failed")
+        server.end()
+        sets.append((images, server.images))
+    own, parents = pagemaps.counts(sets[-1][1])
+    if parents < 12000 or own > 100:
+        raise Failed(f"the last step sent {own} pages, {parents} were known")
+    for near, far in sets:
+        merge(far, near)
+    s.box.until("still there", 5, lambda: not box.tasks())
+    s.forget()
+    if box.torpor("restore", "-d", "-D", sets[-1][0], "-o", "restore.log").status != 0:
+        raise Failed("restore failed")
+    s.finish()
+
+
+@pytest.mark.parametrize("tracker", ["auto", "hash"])
+def test_increments(boxed: Callable[..., Any], tracker: str) -> None:
+    boxed(increments, tracker=tracker)
+
+
+def server_without_parent(box: Box) -> None:
+    """The server lacks the previous images: the dump says so, and the tasks run on."""
+    s = Subject(box, "mem_private")
+    s.start()
+    first = box.dir / "first"
+    first.mkdir()
+    if box.torpor("pre-dump", "-t", str(s.pid), "-D", first, "-o", "dump.log").status != 0:
+        raise Failed("pre-dump failed")
+    server = Server(box, box.dir / "pages")
+    done = box.torpor(*s.dump_command(*server.options, "--prev-images-dir", "../first"))
+    if done.status == 0 or "--prev-images-dir" not in done.output:
+        raise Failed("the error does not say what to do")
+    server.end(good=False)
+    s.expect_tasks()
+    s.finish()
+
+
+def test_server_without_parent(boxed: Callable[..., Any]) -> None:
+    boxed(server_without_parent)
+
+
+# ------------------------------------------------------------------------------ the protocol itself
+
+
+def head(size: int, cmd: int, pages: int = 0, vaddr: int = 0, obj: int = 0, flags: int = 0) -> bytes:
+    word = cmd | flags << 16
+    if size == 24:
+        return struct.pack("<IIQQ", word, pages, vaddr, obj)
+    return struct.pack("<IIQQQ", word, 0xDEADBEEF if cmd == ADD else 0, pages, vaddr, obj)
+
+
+def speak(box: Box, size: int) -> None:
+    """What CRIU sends, old commands as well, and what it gets."""
+    base = box.dir / "base"
+    base.mkdir()
+    pagemaps.write(base / "pagemap-7.img", 1, [Entry(0x5000, 4, PRESENT)])
+    (base / "pages-1.img").write_bytes(b"p" * 4 * PAGE)
+    server = Server(box, box.dir / "pages", "--prev-images-dir", "../base")
+    c = socket.create_connection(("127.0.0.1", server.port))
+    c.settimeout(10)
+    task, other, shared = 7 << 8 | 1, 8 << 8 | 1, 99 << 8 | 2
+
+    def send(*args: int, body: bytes = b"", **kw: int) -> None:
+        c.sendall(head(size, *args, **kw) + body)
+
+    def expect(what: bytes) -> None:
+        got = c.recv(len(what), socket.MSG_WAITALL)
+        if got != what:
+            raise Failed(f"the server answers {got!r}, not {what!r}")
+
+    send(PARENT_ASKED, obj=task)
+    expect(struct.pack("<i", 1))
+    send(PARENT_ASKED, obj=other)
+    expect(struct.pack("<i", 0))
+    send(OPEN, obj=task)
+    expect(b"\1")
+    send(ADD, 2, 0x1000, task, flags=PRESENT, body=b"a" * 2 * PAGE)
+    send(HOLE_OLD, 1, 0x5000, task)
+    send(ADD, 2, 0x6000, task, flags=PARENT)
+    send(ADD_OLD, 1, 0x9000, task, body=b"b" * PAGE)
+    send(OPEN, obj=shared)
+    expect(b"\0")
+    big = os.urandom(700 * PAGE)
+    send(ADD, 700, 0, shared, flags=PRESENT, body=big)
+    send(CLOSE)
+    expect(struct.pack("<i", 0))
+    c.close()
+    server.end()
+    number, runs = pagemaps.entries(server.images / "pagemap-7.img")
+    wanted = [
+        *(Entry(0x1000, 2, PRESENT), Entry(0x5000, 3, PARENT), Entry(0x9000, 1, PRESENT)),
+    ]
+    if number != 0x10001 or runs != wanted:
+        raise Failed(f"pagemap-7 is {number:#x} {runs}")
+    if (server.images / f"pages-{number}.img").read_bytes() != b"a" * 2 * PAGE + b"b" * PAGE:
+        raise Failed("pages are not those that were sent")
+    number, runs = pagemaps.entries(server.images / "pagemap-shmem-99.img")
+    if (server.images / f"pages-{number}.img").read_bytes() != big:
+        raise Failed("shared pages are not those that were sent")
+
+
+@pytest.mark.parametrize("size", [24, 32])
+def test_protocol(boxed: Callable[..., Any], size: int) -> None:
+    boxed(speak, size=size)
+
+
+TASK = 7 << 8 | 1
+BAD = {
+    "unknown command": head(32, 77, obj=TASK),
+    "unknown object": head(32, OPEN, obj=7 << 8 | 200),
+    "not begun": head(32, OPEN, obj=TASK)
+    + head(32, ADD, 1, 0x1000, TASK + 256, PRESENT)
+    + b"x" * PAGE,
+    "odd address": head(32, OPEN, obj=TASK) + head(32, ADD, 1, 0x1001, TASK, PARENT),
+    "no pages": head(32, OPEN, obj=TASK) + head(32, ADD, 0, 0x1000, TASK, PARENT),
+    "too many": head(32, OPEN, obj=TASK) + head(32, ADD, 1 << 60, 0x1000, TASK, PARENT),
+    "disorder": head(32, OPEN, obj=TASK)
+    + head(32, ADD, 1, 0x5000, TASK, PRESENT)
+    + b"x" * PAGE
+    + head(32, ADD, 1, 0x4000, TASK, PRESENT)
+    + b"x" * PAGE,
+    "no parent": head(32, OPEN, obj=TASK) + head(32, ADD, 1, 0x5000, TASK, PARENT),
+    "odd flags": head(32, OPEN, obj=TASK) + head(32, ADD, 1, 0x5000, TASK, 64),
+    "half a head": head(32, OPEN, obj=TASK)[:20],
+    "half a page": head(32, OPEN, obj=TASK) + head(32, ADD, 1, 0, TASK, PRESENT) + b"x" * 99,
+    "no close": head(32, OPEN, obj=TASK) + head(32, ADD, 1, 0, TASK, PRESENT) + b"x" * PAGE,
+}
+
+
+def hostile(box: Box) -> None:
+    """Whatever is sent, the server says what was wrong and keeps nothing."""
+    for name, data in BAD.items():
+        server = Server(box, box.dir / name.replace(" ", "-"))
+        c = socket.create_connection(("127.0.0.1", server.port))
+        c.settimeout(10)
+        c.sendall(data)
+        answer = b""
+        if not name.startswith(("half", "no close", "unknown command")):
+            c.sendall(head(32, CLOSE))
+            # one byte answers "open"
+            answer = c.recv(5, socket.MSG_WAITALL)[-4:]
+        c.close()
+        text = server.end(good=False)
+        left = [p.name for p in server.images.iterdir() if p.name != "server.log"]
+        if left or not text.strip():
+            raise Failed(f"{name}: left {left}, said '{text}'")
+        if answer and struct.unpack("<i", answer)[0] >= 0:
+            raise Failed(f"{name}: the server answers {answer!r}")
+
+
+def test_hostile(boxed: Callable[..., Any]) -> None:
+    boxed(hostile)
+
+
+# ----------------------------------------------------------------------------------------- failure
+
+
+def server_dies(box: Box) -> None:
+    """At any moment: the dump fails with a sentence, nothing is left, the tasks run on."""
+    s = Subject(box, "mem_private")
+    s.start()
+    for delay in (0, 0.002, 0.005, 0.01, 0.02, 0.03):
+        server = Server(box, box.dir / f"pages-{delay}")
+        images = box.dir / f"images-{delay}"
+        images.mkdir()
+        words = ["dump", "-t", str(s.pid), "-D", images, "-o", "dump.log", *server.options]
+        if delay == 0:
+            os.kill(server.pid, signal.SIGKILL)
+            box.wait(server.pid, 5)
+        dump = box.start([TORPOR, *words], out=box.dir / "dump.out")
+        if delay:
+            time.sleep(delay)
+            os.kill(server.pid, signal.SIGKILL)
+        status = box.wait(dump, 30)
+        text = (images / "dump.log").read_text()
+        if status != 1 or "server" not in text:
+            raise Failed(f"after {delay} s the dump ended with {status}: {text}")
+        left = [p.name for p in images.iterdir() if p.name != "dump.log"]
+        if left:
+            raise Failed(f"left behind: {left}")
+        s.expect_tasks()
+    s.finish()
+
+
+def test_server_dies(boxed: Callable[..., Any]) -> None:
+    boxed(server_dies)
+
+
+def server_is_full(box: Box) -> None:
+    """No room there: the sender is told why."""
+    s = Subject(box, "mem_private")
+    s.start()
+    images = box.dir / "pages"
+    images.mkdir()
+    mount("none", str(images), "tmpfs", 0, "size=4m")
+    server = Server(box, images)
+    done = box.torpor(*s.dump_command(*server.options))
+    if done.status == 0 or "No space left" not in done.output:
+        raise Failed("the sender does not say why")
+    server.end(good=False)
+    s.expect_tasks()
+    s.finish()
+
+
+def test_server_is_full(boxed: Callable[..., Any]) -> None:
+    boxed(server_is_full)
+
+
+def sender_dies(box: Box) -> None:
+    """The server keeps nothing of a dump that was not finished."""
+    s = Subject(box, "mem_private")
+    s.start()
+    server = Server(box, box.dir / "pages")
+    done = box.torpor(
+        *s.dump_command(*server.options), env={"TORPOR_FAULT": "dump:memory=kill"}
+    )
+    if done.status != -9:
+        raise Failed("the fault had no effect")
+    server.end(good=False)
+    if [p.name for p in server.images.iterdir()] != ["server.log"]:
+        raise Failed("the server has kept something")
+    s.expect_tasks()
+    s.finish()
+
+
+def test_sender_dies(boxed: Callable[..., Any]) -> None:
+    boxed(sender_dies)
+
+
+def background(box: Box) -> None:
+    """--daemon, --pidfile, --status-fd, --ps-socket."""
+    s = Subject(box, "mem_stack_brk")
+    s.start()
+    images = box.dir / "pages"
+    images.mkdir()
+    words = ["page-server", "-D", images, "-o", "server.log", "--daemon", "--pidfile", "pid"]
+    done = box.torpor(*words, "--address", "127.0.0.1", "--json")
+    port = done.output.split('"port": ')[1].split("}")[0]
+    pid = int((images / "pid").read_text())
+    if done.status != 0 or box.wait(pid, 0.05) is not None:
+        raise Failed(f"the server {pid} does not run in the background")
+    s.dump("--page-server", "--address", "127.0.0.1", "--port", port)
+    box.until("the server does not end", 10, lambda: box.wait(pid, 0) == 0)
+    merge(images, s.images)
+    s.restore()
+    ours, theirs = socket.socketpair()
+    read_end, write_end = os.pipe()
+    for fd in (theirs.fileno(), write_end):
+        os.set_inheritable(fd, True)
+    images = box.dir / "pages-2"
+    images.mkdir()
+    words = ["page-server", "-D", images, "-o", "server.log"]
+    words += ["--ps-socket", str(theirs.fileno()), "--status-fd", str(write_end)]
+    server = box.start([TORPOR, *words])
+    os.close(write_end)
+    theirs.close()
+    if os.read(read_end, 2) != b"\0" or os.read(read_end, 1) != b"":
+        raise Failed("--status-fd does not get its byte")
+    os.set_inheritable(ours.fileno(), True)
+    words = s.dump_command("--page-server", "--ps-socket", str(ours.fileno()))
+    if box.torpor(*words).status != 0:
+        raise Failed("dump failed")
+    ours.close()
+    if box.wait(server, 10) != 0:
+        raise Failed("the server with a given socket failed")
+    merge(images, s.images)
+    s.restore()
+    s.finish()
+
+
+def test_background(boxed: Callable[..., Any]) -> None:
+    boxed(background)
+
+
+# --------------------------------------------------------------------------------------------- TLS
+
+
+def openssl(*words: str | Path) -> None:
+    done = subprocess.run(["openssl", *words], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Failed(f"openssl {words[0]}: {done.stderr}")
+
+
+def make_certificates(where: Path) -> None:
+    """An authority with two children, one of them revoked; another authority with one."""
+    where.mkdir()
+    for authority in ("ca", "other"):
+        openssl(
+            *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *("-keyout", where / f"{authority}.key", "-out", where / f"{authority}.pem"),
+            *("-subj", f"/CN={authority}", "-days", "2"),
+        )
+    children = [("good", "ca", "IP:127.0.0.1"), ("revoked", "ca", "IP:127.0.0.1")]
+    children += [("elsewhere", "ca", "DNS:elsewhere.example"), ("foreign", "other", "IP:127.0.0.1")]
+    for name, authority, alias in children:
+        request = where / f"{name}.csr"
+        openssl(
+            *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
+            *("-keyout", where / f"{name}.key", "-out", request, "-subj", f"/CN={name}"),
+        )
+        extra = where / "extra"
+        extra.write_text(f"subjectAltName={alias}\n")
+        openssl(
+            *("x509", "-req", "-in", request, "-CA", where / f"{authority}.pem"),
+            *("-CAkey", where / f"{authority}.key", "-CAcreateserial", "-days", "2"),
+            *("-extfile", extra, "-out", where / f"{name}.pem"),
+        )
+    (where / "index").write_text("")
+    (where / "number").write_text("01\n")
+    (where / "config").write_text(
+        f"[ca]\ndefault_ca=x\n[x]\ndatabase={where}/index\ncrlnumber={where}/number\n"
+        "default_md=sha256\ndefault_crl_days=2\n"
+    )
+    same = ("-config", where / "config", "-cert", where / "ca.pem", "-keyfile", where / "ca.key")
+    openssl("ca", *same, "-revoke", where / "revoked.pem")
+    openssl("ca", *same, "-gencrl", "-out", where / "crl.pem")
+
+
+def tls_options(where: Path, name: str, crl: bool = False) -> list[str]:
+    words = ["--tls", "--tls-cacert", str(where / "ca.pem")]
+    words += ["--tls-cert", str(where / f"{name}.pem"), "--tls-key", str(where / f"{name}.key")]
+    return words + (["--tls-cacrl", str(where / "crl.pem")] if crl else [])
+
+
+def with_tls(box: Box) -> None:
+    where = box.dir / "tls"
+    make_certificates(where)
+    s = Subject(box, "mem_private")
+    s.start()
+    good = tls_options(where, "good")
+    knows_revoked = tls_options(where, "good", crl=True)
+    # server, client, whether it works
+    cases = {
+        "client is foreign": (good, tls_options(where, "foreign"), False),
+        "server is foreign": (tls_options(where, "foreign"), good, False),
+        "client is revoked": (knows_revoked, tls_options(where, "revoked"), False),
+        "server is revoked": (tls_options(where, "revoked"), knows_revoked, False),
+        "server has another name": (tls_options(where, "elsewhere"), good, False),
+        "client does not speak TLS": (good, [], False),
+        "server does not speak TLS": ([], good, False),
+        "name does not matter": (
+            tls_options(where, "elsewhere"),
+            [*good, "--tls-no-cn-verify"],
+            True,
+        ),
+        "good": (good, good, True),
+    }
+    for name, (server_options, client_options, works) in cases.items():
+        server = Server(box, box.dir / name.replace(" ", "-"), *server_options)
+        command = s.dump_command(*server.options, *client_options, "-R")
+        done = box.torpor(*command)
+        if (done.status == 0) != works:
+            raise Failed(f"{name}: the dump ended with {done.status}: {done.output}")
+        if not works and len(done.output.strip()) < 20:
+            raise Failed(f"{name}: '{done.output}'")
+        server.end(good=works)
+        if works:
+            merge(server.images, s.images)
+        s.expect_tasks()
+    s.kill()
+    s.restore()
+    s.finish()
+
+
+def test_tls(boxed: Callable[..., Any]) -> None:
+    boxed(with_tls)
