@@ -247,7 +247,8 @@ class Box:
 
     def kill_all(self) -> None:
         """Ends every task in the box and waits until none is left."""
-        for _ in range(400):
+        # an idle-priority thread (SCHED_IDLE) needs long to end where others are busy
+        for _ in range(6000):
             tasks = self.tasks()
             if not tasks:
                 return
