@@ -11,6 +11,8 @@
 
 #define MARGIN 0x10000ul
 #define GROWTH 0x40000000ul /* 1 GiB */
+/* Where exec puts the stack and the vdso of a new program, at random: 16 GiB and their sizes. */
+#define RANDOM_TOP 0x800000000ul
 
 struct span {
 	uint64_t start, end;
@@ -85,21 +87,32 @@ static void spans_invert(struct spans *s)
 	*s = gaps;
 }
 
+/* The highest place in the gaps that ends at or below `top`. */
+static bool highest_place(const struct spans *gaps, size_t len, uint64_t top, uint64_t *ret)
+{
+	for (size_t i = gaps->n; i-- > 0;) {
+		uint64_t end = gaps->at[i].end < top ? gaps->at[i].end : top;
+
+		if (end < gaps->at[i].start || end - gaps->at[i].start < len)
+			continue;
+		*ret = end - len;
+		return true;
+	}
+	return false;
+}
+
 int mm_find_hole(const struct world *w, size_t len, uint64_t *ret_addr, struct err *err)
 {
 	struct spans s = { 0 };
-	bool found = false;
+	bool found;
 
 	len = (len + PAGE - 1) & ~(size_t)(PAGE - 1);
 	world_each_task(t, w)
 		spans_add_task(&s, t);
 	spans_invert(&s);
-	for (size_t i = s.n; i-- > 0 && !found;) {
-		if (s.at[i].end - s.at[i].start < len)
-			continue;
-		*ret_addr = s.at[i].end - len;
-		found = true;
-	}
+	/* a husk that has just been started must have the place free, too */
+	found = highest_place(&s, len, USER_END - RANDOM_TOP, ret_addr) ||
+		highest_place(&s, len, USER_END, ret_addr);
 	vec_done(&s);
 	if (!found)
 		return err_unsupported(err, "no range of %zu bytes is free in the address spaces of "
