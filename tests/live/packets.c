@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * packets: packet sockets on the loopback device, with an experimental protocol number nobody uses:
+ * packets: packet sockets on the loopback device, with a protocol number of the run's own:
  * types, options, memberships, a filter, a fanout group, receive rings of versions 2 and 3 which are
  * mapped, one of them in a child too.
  */
@@ -12,12 +12,12 @@
 #include <linux/if_packet.h>
 
 enum { RAW, COOKED, QUIET, FILTERED, FAN_A, FAN_B, RING2, RING3, N };
-enum { PROTO = 0x88b5, LO = 1, BLOCK = 4096, BLOCKS = 4, FRAME = 2048 };
+enum { LO = 1, BLOCK = 4096, BLOCKS = 4, FRAME = 2048 };
 
 static int s[N];
 static struct fd_note notes[N];
 static char *ring2, *ring3;
-static int port; /* distinguishes runs */
+static int port, protocol; /* distinguish runs, which share the device */
 
 static const int options[] = { PACKET_AUXDATA, PACKET_ORIGDEV, PACKET_VERSION, PACKET_RESERVE,
 	PACKET_LOSS, PACKET_VNET_HDR, PACKET_TIMESTAMP, PACKET_FANOUT, PACKET_QDISC_BYPASS,
@@ -40,7 +40,7 @@ static void set(int fd, int option, int value)
 		fail("cannot set option %d of a packet socket: %s", option, strerror(errno));
 }
 
-static void bind_to(int fd, int protocol)
+static void bind_to(int fd)
 {
 	struct sockaddr_ll a = { .sll_family = AF_PACKET, .sll_protocol = htons(protocol),
 		.sll_ifindex = LO };
@@ -51,7 +51,7 @@ static void bind_to(int fd, int protocol)
 /* A frame with our protocol over the loopback device. */
 static void transmit(const char *text)
 {
-	struct sockaddr_ll a = { .sll_family = AF_PACKET, .sll_protocol = htons(PROTO),
+	struct sockaddr_ll a = { .sll_family = AF_PACKET, .sll_protocol = htons(protocol),
 		.sll_ifindex = LO, .sll_halen = 6 };
 	char payload[64];
 	int fd = socket(AF_PACKET, SOCK_DGRAM, 0);
@@ -116,7 +116,7 @@ static void set_up(void)
 	/* frames whose 2nd word is not as expected are dropped */
 	struct sock_filter none[] = { BPF_STMT(BPF_RET | BPF_K, 0) };
 	struct sock_fprog prog = { 1, none };
-	int group = getpid() & 0xffff;
+	int group = port & 0xffff;
 
 	for (int i = 0; i < N; i++) {
 		s[i] = socket(AF_PACKET, i == RAW ? SOCK_RAW | SOCK_NONBLOCK : SOCK_DGRAM, 0);
@@ -136,7 +136,7 @@ static void set_up(void)
 	make_ring(s[RING3], TPACKET_V3, &ring3);
 	for (int i = 0; i < N; i++)
 		if (i != QUIET)
-			bind_to(s[i], PROTO);
+			bind_to(s[i]);
 	set(s[FAN_A], PACKET_FANOUT, group | PACKET_FANOUT_LB << 16);
 	set(s[FAN_B], PACKET_FANOUT, group | PACKET_FANOUT_LB << 16);
 }
@@ -184,6 +184,7 @@ int main(int argc, char **argv)
 
 	subject_init(argc, argv);
 	port = (int)((long)(now() * 1e6) % 1000000000);
+	protocol = 0xa000 | port % 0x1000;
 	set_up();
 	pid = child(kid, NULL);
 	note();
