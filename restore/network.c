@@ -85,7 +85,14 @@ int restore_lock_network(void *ctx, struct err *err)
 		"keeps connections quiet while they are restored", err);
 	if (r == 0)
 		rs->lock = wanted;
-	return r;
+	if (r != -EROFS && r != -EACCES)
+		return r;
+	/* Nothing is made that cannot be noted before. */
+	log_warn("%s; the network is not locked: a packet that comes in meanwhile ends its connection",
+		err->text);
+	err_clear(err);
+	rs->lock.method = NETLOCK_SKIP;
+	return 0;
 }
 
 static void break_lock(struct restore *rs)

@@ -22,7 +22,9 @@ from box import Box, Failed, Skipped, mount, umount
 from subjects import Subject
 
 SECONDS = float(os.environ.get("HOSTILE_SECONDS", "30"))
-SUBJECTS = ["deleted", "mem_shared", "pipes", "posix_timers", "seccomp_filter", "threads", "unix_pairs", "zombies"]
+# in a network of their own, with these options; when they were killed they cannot come back
+CONNECTED = {"tcp_streams": ("--tcp-established",)}
+SUBJECTS = ["deleted", "inet_sockets", "mem_shared", "pipes", "posix_timers", "seccomp_filter", "threads", "unix_pairs", "zombies"]
 
 
 # ----------------------------------------------------------------------------------- the disk
@@ -126,7 +128,8 @@ def load_all(box: Box, name: str, program: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_load(boxed: Callable[..., Any], build: Path, name: str) -> None:
-    boxed(load_all, name=name, program=str(build / "tests/faults/load_set"), timeout=400)
+    program = str(build / "tests/faults/load_set")
+    boxed(load_all, net=True, name=name, program=program, timeout=400)
 
 
 def damage(rng: random.Random, good: bytes) -> tuple[bytes, str]:
@@ -168,7 +171,7 @@ def sockets_of(folder: str, names: list[str]) -> set[str]:
 
 def restore_damaged(box: Box, name: str, tool: str, seconds: float, seed: int) -> dict[str, Any]:
     rng = random.Random(seed)
-    s = Subject(box, name)
+    s = Subject(box, name, options=CONNECTED.get(name, ()))
     s.start()
     s.dump()
     images = [*sorted(s.images.glob("*.img")), *s.images.glob("torpor-files")]
@@ -186,14 +189,15 @@ def restore_damaged(box: Box, name: str, tool: str, seconds: float, seed: int) -
         tried += 1
     shutil.rmtree(work)
     shutil.copytree(box.dir / "kept", work, symlinks=True)
-    s.restore()
-    s.finish()
+    if name not in CONNECTED:
+        s.restore()
+        s.finish()
     return {"tried": tried, "accepted": accepted}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["tree", "pipes", "threads", "unix_named"])
+@pytest.mark.parametrize("name", ["tree", "pipes", "threads", "unix_named", *CONNECTED])
 def test_restore_damaged(boxed: Callable[..., Any], build: Path, name: str) -> None:
     seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
-    tool = str(build / "torpor")
-    boxed(restore_damaged, name=name, tool=tool, seconds=SECONDS / 3, seed=seed, timeout=300)
+    how = {"tool": str(build / "torpor"), "seconds": SECONDS / 3, "seed": seed, "timeout": 300}
+    boxed(restore_damaged, net=name in CONNECTED, name=name, **how)
