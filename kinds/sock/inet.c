@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "kernel/tcp_repair.h"
 #include "kinds/owner.h"
+#include "kinds/sock/family.h"
 #include "kinds/sock/inet.h"
 #include "kinds/sock/rooms.h"
 #include "kinds/sock/sockopts.h"
@@ -192,8 +193,11 @@ static void collect_owner(const struct fd_look *l, const InetSkEntry *e)
 static int inet_collect(const struct fd_look *l, FileEntry *fe, struct err *err)
 {
 	InetSkEntry *e = arena_msg(l->world->arena, InetSkEntry, inet_sk_entry);
-	int r;
+	struct sock_ns *ns;
+	int r = sock_ns_of(l, &ns, err);
 
+	if (r < 0)
+		return r;
 	e->id = fe->id;
 	e->ino = (uint32_t)l->st.st_ino;
 	e->family = (uint32_t)option_of(l->dup, SOL_SOCKET, SO_DOMAIN);
@@ -201,8 +205,8 @@ static int inet_collect(const struct fd_look *l, FileEntry *fe, struct err *err)
 	e->proto = (uint32_t)option_of(l->dup, SOL_SOCKET, SO_PROTOCOL);
 	e->flags = flags_collect(l);
 	e->fown = fown_collect(l);
-	e->has_ns_id = l->task->ids && l->task->ids->has_net_ns_id;
-	e->ns_id = e->has_ns_id ? l->task->ids->net_ns_id : 0;
+	e->has_ns_id = true;
+	e->ns_id = ns->id;
 	fe->isk = e;
 	r = collect_names(l, e, err);
 	if (r < 0)

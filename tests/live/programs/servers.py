@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Servers and their clients: the servers are saved, killed and restored while clients stay connected.
+"""Servers that are saved, killed and restored while their clients stay connected.
 
 A client lives outside of the tree that is saved; its connection must go on as if nothing had
 happened, and what the server remembers is checked through it.
@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -208,6 +209,11 @@ class Http(Server):
             raise Failed(self.failure)
 
 
+@cache
+def page(size: int) -> bytes:
+    return bytes(i * 7 % 251 for i in range(size))
+
+
 class Nginx(Http):
     """Files of different sizes, two workers."""
 
@@ -216,7 +222,7 @@ class Nginx(Http):
 
     def argv(self) -> list[str]:
         for size in self.sizes:
-            (self.work / f"{size}.txt").write_bytes(bytes(i * 7 % 251 for i in range(size)))
+            (self.work / f"{size}.txt").write_bytes(page(size))
         config = self.work / "nginx.conf"
         config.write_text(f"""
 daemon off; worker_processes 2; pid {self.work}/pid; error_log {self.work}/error.log; user root;
@@ -232,8 +238,7 @@ http {{
 
     def request(self, number: int, turn: int) -> tuple[str, Callable[[bytes], bool]]:
         size = self.sizes[turn % len(self.sizes)]
-        wanted = bytes(i * 7 % 251 for i in range(size))
-        return f"/{size}.txt", lambda body: body == wanted
+        return f"/{size}.txt", lambda body: body == page(size)
 
 
 class Counting(Http):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """Real servers, saved, killed and restored many times while clients stay connected (servers.py).
 
-ROUNDS (10) says how often, SEED when.
+ROUNDS (10) says how often, SEED when, PROGRAMS=all that more than one of them runs.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import pytest
 from servers import SERVERS, run_server
 
 ROUNDS = int(os.environ.get("ROUNDS", "10"))
+WANTED = list(SERVERS) if os.environ.get("PROGRAMS") == "all" else ["redis"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize("name", WANTED)
 def test_server(boxed: Callable[..., Any], name: str) -> None:
     seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
-    print(boxed(run_server, net=True, name=name, rounds=ROUNDS, seed=seed, timeout=90 + 20 * ROUNDS))
+    how = {"rounds": ROUNDS, "seed": seed, "timeout": 90 + 20 * ROUNDS}
+    print(boxed(run_server, net=True, name=name, **how))
