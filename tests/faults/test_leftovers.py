@@ -67,7 +67,8 @@ def compare(box: Box, s: Subject, what: str, images: Path) -> None:
     """Reality, and the list with and without a directory."""
     real = tables() | links(box.dir / "work")
     repairs = repaired(s.pid)
-    for words in ((), ("-D", images)):
+    choices: list[list[str | Path]] = [[], ["-D", images]]
+    for words in choices:
         found = listed(box, *words)
         names = {(f["kind"], f["what"]) for f in found if f["kind"] != "tcp-repair"}
         count = sum(f["kind"] == "tcp-repair" for f in found)

@@ -81,7 +81,7 @@ class End:
     def start(self) -> None:
         beats = self.box.dir / f"beats-{self.role}"
         program = BUILD / "tests/live/tcp_pump"
-        words = [program, self.result, self.role, str(PORT), beats, SERVER]
+        words = [str(w) for w in (program, self.result, self.role, PORT, beats, SERVER)]
         self.pid = self.box.start([*self.enter, *words])
 
     def bytes(self) -> tuple[int, int]:
@@ -147,8 +147,8 @@ def ends(box: Box, options: tuple[str, ...] = ()) -> tuple[End, End]:
     server.start()
     box.until("the server does not listen", 10, lambda: "listening" in server.lines())
     client.start()
-    for end in (server, client):
-        box.until(f"the {end.role} is not ready", 10, lambda end=end: "ready" in end.lines())
+    both = (server, client)
+    box.until("they are not ready", 10, lambda: all("ready" in e.lines() for e in both))
     return server, client
 
 

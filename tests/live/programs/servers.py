@@ -276,16 +276,13 @@ def run_server(box: Box, name: str, rounds: int, seed: int) -> dict[str, Any]:
         images = box.dir / f"images-{turn}"
         images.mkdir()
         begin = time.monotonic()
-        done = box.torpor(
-            *("dump", "-t", str(pid), "-D", images, "-o", "dump.log", "-v4", *server.options)
-        )
+        words = ["-D", str(images), "-v4", *server.options]
+        done = box.torpor("dump", "-t", str(pid), "-o", "dump.log", *words)
         if done.status != 0:
             raise Failed(f"dump {turn} failed: {done}")
         box.reap()
         box.statuses.clear()
-        done = box.torpor(
-            *("restore", "-d", "-D", images, "-o", "restore.log", "-v4", *server.options)
-        )
+        done = box.torpor("restore", "-d", "-o", "restore.log", *words)
         if done.status != 0:
             raise Failed(f"restore {turn} failed: {done}")
         times.append(time.monotonic() - begin)
