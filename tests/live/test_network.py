@@ -266,6 +266,53 @@ def test_failed_restore(boxed: Callable[..., Any]) -> None:
     boxed(failed_restore, net=True)
 
 
+def elsewhere(box: Box) -> None:
+    """Where the dump's lock does not stand the restore locks by itself and takes that away again.
+
+    Another host is made of this one: the cable is out while the address has no sockets.
+    """
+    server, client = ends(box)
+    server.dump()
+    ip("link", "set", "right", "down", network=client.network)
+    for name in tables():
+        subprocess.run(["nft", "delete", "table", "inet", name], check=True)
+    server.restore()
+    if tables():
+        raise Failed(f"the restore left {tables()}")
+    ip("link", "set", "right", "up", network=client.network)
+    server.goes_on("after the cable is in again")
+    client.goes_on("after the cable is in again")
+    no_resets(client)
+    done = box.torpor("leftovers", "-D", server.images)
+    if "nothing is left behind" not in done.output:
+        raise Failed("the journal was not brought up to date")
+
+
+def test_elsewhere(boxed: Callable[..., Any]) -> None:
+    boxed(elsewhere, net=True)
+
+
+def dies_at_the_end(box: Box) -> None:
+    """SIGKILL when all is made but the lock stands: no task is left, the peer was told nothing."""
+    server, client = ends(box)
+    server.dump()
+    done = box.run(
+        [TORPOR, "restore", "-d", "-D", server.images, "--tcp-established"],
+        env={"TORPOR_FAULT": "restore:arm=kill"},
+    )
+    if done.status != -signal.SIGKILL or not tables():
+        raise Failed(f"the restore ended with {done.status}, tables are {tables()}")
+    box.until("the task lives on", 5, lambda: not os.path.exists(f"/proc/{server.pid}/exe"))
+    client.check()
+    server.restore()
+    client.goes_on("after the second try")
+    no_resets(client)
+
+
+def test_dies_at_the_end(boxed: Callable[..., Any]) -> None:
+    boxed(dies_at_the_end, net=True)
+
+
 # ------------------------------------------------------------------------------- refusals
 
 
