@@ -129,6 +129,13 @@ static int look_at_backlog(const struct fd_look *l, InetSkEntry *e, const struct
 		info->tcpi_unacked == 1 ? "" : "s");
 }
 
+/* linux/tcp.h: struct tcp_info goes on behind what the C library's header knows. */
+struct info {
+	struct tcp_info common;
+	uint64_t rates[2], bytes[2];
+	uint32_t segments_out, segments_in;
+};
+
 static int look_at_connecting(const struct fd_look *l, InetSkEntry *e, struct err *err)
 {
 	char who[96], ends[160];
@@ -138,9 +145,7 @@ static int look_at_connecting(const struct fd_look *l, InetSkEntry *e, struct er
 			"--skip-in-flight drops such connections", file_look_who(l, who, sizeof(who)),
 			inet_flow_say(e, ends, sizeof(ends)));
 	e->state = TCP_STATE_CLOSE;
-	e->src_port = e->dst_port = 0;
-	memset(e->src_addr, 0, 4 * e->n_src_addr);
-	memset(e->dst_addr, 0, 4 * e->n_dst_addr);
+	inet_forget_names(e);
 	return 0;
 }
 
@@ -160,18 +165,22 @@ static int note_connection(const struct fd_look *l, InetSkEntry *e, struct err *
 	return 0;
 }
 
-static int collect_tcp_state(const struct fd_look *l, InetSkEntry *e, struct err *err)
+static int collect_tcp_state(const struct fd_look *l, InetSkEntry *e, bool *ret_dead, struct err *err)
 {
-	struct tcp_info info = { 0 };
+	struct info info = { 0 };
 	socklen_t len = sizeof(info);
 	char who[96];
 
 	if (getsockopt(l->dup, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
 		return err_sys(err, "%s: cannot read the state of the socket",
 			file_look_who(l, who, sizeof(who)));
-	e->state = info.tcpi_state;
+	e->state = info.common.tcpi_state;
 	if (e->state == TCP_STATE_LISTEN)
-		return look_at_backlog(l, e, &info, err);
+		return look_at_backlog(l, e, &info.common, err);
+	/* The rest of a connection: it tells the old name, but has given the port back. */
+	*ret_dead = e->state == TCP_STATE_CLOSE && (info.segments_out || info.segments_in);
+	if (*ret_dead)
+		inet_forget_names(e);
 	if (e->state == TCP_STATE_SYN_SENT || e->state == TCP_STATE_SYN_RECV)
 		return look_at_connecting(l, e, err);
 	return inet_is_connection(e) ? note_connection(l, e, err) : 0;
@@ -194,6 +203,7 @@ static int inet_collect(const struct fd_look *l, FileEntry *fe, struct err *err)
 {
 	InetSkEntry *e = arena_msg(l->world->arena, InetSkEntry, inet_sk_entry);
 	struct sock_ns *ns;
+	bool dead = false;
 	int r = sock_ns_of(l, &ns, err);
 
 	if (r < 0)
@@ -212,14 +222,14 @@ static int inet_collect(const struct fd_look *l, FileEntry *fe, struct err *err)
 	if (r < 0)
 		return r;
 	if (e->type == SOCK_STREAM)
-		r = collect_tcp_state(l, e, err);
+		r = collect_tcp_state(l, e, &dead, err);
 	else
 		e->state = e->dst_port ? TCP_STATE_ESTABLISHED : TCP_STATE_CLOSE;
 	if (r < 0)
 		return r;
 	collect_shutdown(l, e);
 	collect_owner(l, e);
-	return inet_opts_collect(l, e, err);
+	return inet_opts_collect(l, e, dead, err);
 }
 
 static int inet_bulk(const struct fd_look *l, FileEntry *fe, struct err *err)

@@ -18,6 +18,8 @@ socklen_t inet_name_len(const union inet_name *n);
 bool inet_name_of(const InetSkEntry *e, bool destination, union inet_name *ret);
 /* Source and destination as packets on the wire have them: mapped addresses become IPv4. */
 void inet_flow_of(const InetSkEntry *e, struct flow *ret);
+/* Neither source nor destination: what has lost its connection. */
+void inet_forget_names(InetSkEntry *e);
 /* "10.0.0.1:80 and 10.0.0.2:4711" */
 char *inet_flow_say(const InetSkEntry *e, char *buf, size_t size);
 /* A TCP socket with a peer, whose stream is saved and restored. */
@@ -26,7 +28,8 @@ bool inet_is_connection(const InetSkEntry *e);
 bool inet_is_dropped(const struct world *w, const InetSkEntry *e);
 
 /* ---- options of the levels IP, IPv6, TCP and UDP (inet_opts.c) ---- */
-int inet_opts_collect(const struct fd_look *l, InetSkEntry *e, struct err *err) must_use;
+/* dead: what is left of a TCP connection. */
+int inet_opts_collect(const struct fd_look *l, InetSkEntry *e, bool dead, struct err *err) must_use;
 /* Before the socket is bound. */
 int inet_opts_early(struct file_maker *m, const InetSkEntry *e, int fd, struct err *err) must_use;
 /* When it is bound and connected and its queues are filled. */

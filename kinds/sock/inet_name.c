@@ -83,3 +83,10 @@ bool inet_is_dropped(const struct world *w, const InetSkEntry *e)
 {
 	return inet_is_connection(e) && w->inventory && w->inventory->tcp_close;
 }
+
+void inet_forget_names(InetSkEntry *e)
+{
+	e->src_port = e->dst_port = 0;
+	memset(e->src_addr, 0, 4 * e->n_src_addr);
+	memset(e->dst_addr, 0, 4 * e->n_dst_addr);
+}

@@ -139,7 +139,7 @@ static const struct sockopt udplite_table[] = {
 };
 
 /* Which tables a socket has. */
-static size_t tables_of(const InetSkEntry *e, const struct sockopt *ret[TABLES], size_t lengths[TABLES])
+static size_t tables_of(const InetSkEntry *e, bool idle, const struct sockopt *ret[TABLES], size_t lengths[TABLES])
 {
 	size_t n = 0;
 
@@ -153,7 +153,7 @@ static size_t tables_of(const InetSkEntry *e, const struct sockopt *ret[TABLES],
 		TAKE(ipv6_group_table);
 	if (e->proto == IPPROTO_TCP) {
 		TAKE(tcp_table);
-		if (!inet_is_connection(e))
+		if (idle)
 			TAKE(tcp_idle_table);
 	} else if (e->type == SOCK_DGRAM && e->proto == IPPROTO_UDP) {
 		TAKE(udp_table);
@@ -295,10 +295,11 @@ static int collect_congestion(const struct fd_look *l, const InetSkEntry *e, str
 	return 0;
 }
 
-int inet_opts_collect(const struct fd_look *l, InetSkEntry *e, struct err *err)
+int inet_opts_collect(const struct fd_look *l, InetSkEntry *e, bool dead, struct err *err)
 {
 	const struct sockopt *tables[TABLES];
-	size_t lengths[TABLES], n = tables_of(e, tables, lengths);
+	bool idle = !dead && !inet_is_connection(e);
+	size_t lengths[TABLES], n = tables_of(e, idle, tables, lengths);
 	int r = sockopts_collect(l, e->id, &e->opts, err);
 
 	if (r < 0)
@@ -429,7 +430,7 @@ static int restore_tables(struct file_maker *m, const InetSkEntry *e, int fd,
 	enum sockopt_when when, struct err *err)
 {
 	const struct sockopt *tables[TABLES];
-	size_t lengths[TABLES], n = tables_of(e, tables, lengths);
+	size_t lengths[TABLES], n = tables_of(e, !inet_is_connection(e), tables, lengths);
 	int r = 0;
 
 	for (size_t i = 0; i < n && r == 0; i++)

@@ -164,7 +164,9 @@ static int save_in_repair(int fd, const struct connection *c, struct world *w,
 	InetSkEntry *isk = c->isk;
 	int r = tcp_get_state(fd, &isk->state, err);
 
-	if (r < 0 || !inet_is_connection(isk))
+	if (r == 0 && !inet_is_connection(isk))
+		inet_forget_names(isk);
+	if (r < 0 || !isk->dst_port)
 		return r;
 	isk->shutdown = (SkShutdown)(isk->shutdown |
 		(tcp_state_got_fin(isk->state) ? SK_SHUTDOWN__READ : 0) |

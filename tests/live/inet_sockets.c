@@ -195,10 +195,23 @@ static void check_ping(int fd, int header)
 	fail("no answer to a ping");
 }
 
+/* What a reset leaves of an accepted connection. */
+static int dead_socket(int listener)
+{
+	struct wire w = wire_make(listener, "127.0.0.1");
+	struct linger now = { 1, 0 };
+	char c;
+
+	NEED(setsockopt(w.a, SOL_SOCKET, SO_LINGER, &now, sizeof(now)) == 0 && close(w.a) == 0);
+	NEED(reaches_state(w.b, TCP_CLOSE));
+	NEED(recv(w.b, &c, 1, 0) < 0 && errno == ECONNRESET);
+	return w.b;
+}
+
 int main(int argc, char **argv)
 {
 	int listener, any, dual, only6, device, group[GROUP], udp, sender, talk, lite[2], six, ping, echo, waits;
-	int member, shout;
+	int member, shout, dead;
 	struct stat st;
 	union name n;
 
@@ -240,11 +253,14 @@ int main(int argc, char **argv)
 	add("who speaks to it", shout);
 	NEED(fchown(talk, 1234, 2345) == 0);
 	note_items();
+	dead = dead_socket(listener);
 	ready();
 	wait_term();
 
 	check_items();
 	SAME(backlog_of(listener), 17);
+	SAME(tcp_state(dead), TCP_CLOSE);
+	CHECK(send(dead, "x", 1, MSG_NOSIGNAL) < 0 && errno == EPIPE);
 	SAME(backlog_of(group[1]), 9);
 	wire_works(wire_make(listener, "127.0.0.1"), 1);
 	wire_works(wire_make(any, "127.0.0.2"), 2);
