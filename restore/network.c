@@ -77,10 +77,9 @@ int restore_lock_network(void *ctx, struct err *err)
 		r = image_set_journal(rs->images, &journal, err);
 	if (r < 0 || rs->lock_found || rs->lock.method == NETLOCK_SKIP)
 		return r;
-	/* Not locked here: any way to lock will do. */
+	/* Not locked here: any way to lock will do. The dump's name, so that the next try finds it. */
 	wanted = rs->lock;
 	wanted.method = nft_usable() == 0 ? NETLOCK_NFTABLES : NETLOCK_IPTABLES;
-	netlock_table(journal_run_id(journal), 0, wanted.table);
 	r = netlock_make(&wanted, rs->flows.at, rs->flows.n, journal,
 		"keeps connections quiet while they are restored", err);
 	if (r == 0)

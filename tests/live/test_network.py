@@ -107,8 +107,8 @@ class End:
 
         self.box.until(f"{what}: the {self.role} stands still at {self.bytes()}", 30, moved)
 
-    def tool(self, *words: str | Path) -> Done:
-        done = self.box.run([*self.enter, TORPOR, *words])
+    def tool(self, *words: str | Path, **how: Any) -> Done:
+        done = self.box.run([*self.enter, TORPOR, *words], **how)
         self.box.notes.append(str(done))
         return done
 
@@ -267,7 +267,8 @@ def test_failed_restore(boxed: Callable[..., Any]) -> None:
 
 
 def elsewhere(box: Box) -> None:
-    """Where the dump's lock does not stand the restore locks by itself and takes that away again.
+    """Where the dump's lock does not stand the restore locks by itself and takes that away again,
+    the next one also what one that was killed has left.
 
     Another host is made of this one: the cable is out while the address has no sockets.
     """
@@ -276,6 +277,13 @@ def elsewhere(box: Box) -> None:
     ip("link", "set", "right", "down", network=client.network)
     for name in tables():
         subprocess.run(["nft", "delete", "table", "inet", name], check=True)
+    done = server.tool(
+        *("restore", "-d", "-D", server.images, "--tcp-established"),
+        env={"TORPOR_FAULT": "restore:arm=kill"},
+    )
+    if done.status != -signal.SIGKILL or len(tables()) != 1:
+        raise Failed(f"the restore ended with {done.status}, tables are {tables()}")
+    box.until("the task lives on", 5, lambda: not os.path.exists(f"/proc/{server.pid}/exe"))
     server.restore()
     if tables():
         raise Failed(f"the restore left {tables()}")
