@@ -12,6 +12,7 @@
 #include "base/arena.h"
 #include "base/err.h"
 #include "base/vec.h"
+#include "image/stream_plan.h"
 #include "image/types.h"
 #include <protobuf-c/protobuf-c.h>
 #include <sched.h>
@@ -32,6 +33,8 @@ struct image_access {
 	char *const *filter_files; /* shared objects with page filters */
 	size_t n_filter_files;
 	struct keyring *keys; /* for encrypted sets (image/keys.h), or NULL */
+	bool streamed; /* the set travels by `stream` (image/stream.h), not in the directory */
+	struct stream_plan stream;
 	const cpu_set_t *cpus; /* processors for threads that decode; NULL: the caller's */
 	bool pages_only; /* sets of a page server, which have no inventory */
 };
@@ -167,6 +170,8 @@ int image_put_payload(struct image_writer *w, const void *bytes, size_t len, str
 int image_finish(struct image_writer *w, struct err *err) must_use;
 int image_create_raw(struct image_set *set, enum image_id type, unsigned long id, int *ret_fd,
 	struct err *err) must_use;
+/* How long a pages file became: a set that travels or is encrypted cannot ask the directory. */
+void image_note_pages(struct image_set *set, unsigned long id, uint64_t bytes);
 /*
  * Everything but the inventory must be finished. Removes what an older set left behind, syncs,
  * writes the inventory, syncs again.

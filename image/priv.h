@@ -4,6 +4,7 @@
 #include "base/table.h"
 #include "base/vec.h"
 #include "image/image.h"
+#include "image/stream.h"
 #include "proto/messages.h"
 
 #define IMAGE_MAGIC_COMMON 0x54564319u
@@ -17,7 +18,10 @@ enum {
 };
 
 struct image_set {
-	int dirfd; /* the caller's */
+	int dirfd; /* where the files are: home, or a directory in memory of ours */
+	int home; /* the caller's */
+	struct image_stream *stream; /* writing: the files go there; NULL: into the directory */
+	_Atomic uint64_t streamed; /* bytes that were written */
 	bool write;
 	uint32_t version; /* layout: 1 or 2 */
 	const struct image_access *access;

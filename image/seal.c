@@ -26,7 +26,7 @@ struct seal {
 
 struct seal_writer {
 	struct seal s;
-	uint64_t pieces;
+	uint64_t pieces, size;
 	size_t used;
 	uint8_t plain[SEAL_PIECE], sealed[SEAL_PIECE + AEAD_TAG];
 };
@@ -104,6 +104,7 @@ static int put_piece(struct seal_writer *w, bool last)
 		w->sealed);
 	if (r == 0)
 		r = io_write_all(w->s.fd, w->sealed, w->used + AEAD_TAG);
+	w->size += w->used + AEAD_TAG;
 	w->used = 0;
 	return r;
 }
@@ -135,6 +136,11 @@ int seal_write(struct seal_writer *w, const void *bytes, size_t len)
 int seal_finish(struct seal_writer *w)
 {
 	return put_piece(w, true);
+}
+
+uint64_t seal_size(const struct seal_writer *w)
+{
+	return sizeof(w->s.header) + w->size;
 }
 
 void seal_writer_free(struct seal_writer *w)

@@ -32,6 +32,7 @@ int seal_writer_new(const struct seal_key *k, const char *name, int fd, uint8_t 
 int seal_write(struct seal_writer *w, const void *bytes, size_t len) must_use;
 /* Writes the last piece. */
 int seal_finish(struct seal_writer *w) must_use;
+uint64_t seal_size(const struct seal_writer *w); /* bytes of the file so far */
 void seal_writer_free(struct seal_writer *w); /* NULL is fine */
 
 /* ---- reading ---- */

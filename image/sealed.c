@@ -105,7 +105,7 @@ int image_set_seal(struct image_set *set, unsigned cipher, struct err *err)
 		keyring_wrap(set->access->keys, set->dump_id, s->key.key, s->arena, s->envelope, err);
 }
 
-void sealed_note(struct sealed *s, const char *name, const uint8_t *salt)
+size_t sealed_note(struct sealed *s, const char *name, const uint8_t *salt)
 {
 	struct sealed_file f = { .name = strdup(name), .has_salt = salt };
 
@@ -114,6 +114,7 @@ void sealed_note(struct sealed *s, const char *name, const uint8_t *salt)
 	if (salt)
 		memcpy(f.salt, salt, sizeof(f.salt));
 	vec_push(&s->files, f);
+	return s->files.n - 1;
 }
 
 int sealed_create_memory(struct sealed *s, const char *name, int *ret_fd, struct err *err)
@@ -152,31 +153,31 @@ static int write_raw(struct image_set *set, const struct sealed_raw *raw, struct
 	struct seal_writer *w;
 	uint8_t salt[SEAL_SALT];
 	auto_close int fd = -1;
+	size_t index;
 	int r = image_create_fd(set, raw->name, &fd, err);
 
 	if (r == 0)
 		r = seal_writer_new(&set->sealed->key, raw->name, fd, salt, &w, err);
 	if (r < 0)
 		return r;
-	sealed_note(set->sealed, raw->name, salt);
+	index = sealed_note(set->sealed, raw->name, salt);
 	r = copy_raw(w, raw, err);
+	set->sealed->files.at[index].size = seal_size(w);
+	set->streamed += seal_size(w);
 	seal_writer_free(w);
 	return r;
 }
 
 static int put_files(struct image_set *set, struct image_writer *w, size_t n, struct err *err)
 {
-	struct stat st;
 	int r = 0;
 
 	for (size_t i = 0; i < n && r == 0; i++) {
 		const struct sealed_file *f = &set->sealed->files.at[i];
 		TorporManifestEntry e = TORPOR_MANIFEST_ENTRY__INIT;
 
-		if (fstatat(set->dirfd, f->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-			return err_sys(err, "cannot look at image '%s' again", f->name);
 		e.name = f->name;
-		e.size = (uint64_t)st.st_size;
+		e.size = f->size;
 		e.has_salt = f->has_salt;
 		e.salt = (ProtobufCBinaryData){ sizeof(f->salt), (uint8_t *)f->salt };
 		r = image_put(w, &e, err);

@@ -41,8 +41,8 @@ int sealed_open_memory(struct image_set *set, const char *name, int *ret_fd, str
 /* The real inventory as a file. */
 int sealed_open_inventory(const struct sealed *s, int *ret_fd, struct err *err) must_use;
 
-/* Writing. Notes a file; salt is NULL for pages. */
-void sealed_note(struct sealed *s, const char *name, const uint8_t *salt);
+/* Writing. Notes a file, whose size comes later; salt is NULL for pages. Returns its index. */
+size_t sealed_note(struct sealed *s, const char *name, const uint8_t *salt);
 /* A descriptor whose content becomes the file at the commit. */
 int sealed_create_memory(struct sealed *s, const char *name, int *ret_fd, struct err *err) must_use;
 /* Everything but the inventory is finished: raw images, then the manifest. */

@@ -68,6 +68,14 @@ static int check_writable(struct image_set *set, struct err *err)
 	return 0;
 }
 
+static int open_stream(struct image_set *set, struct err *err)
+{
+	const struct stream_plan *plan = &set->access->stream;
+
+	return set->write ? image_stream_open(plan, set->home, &set->stream, err) :
+			    image_stream_gather(plan, set->home, &set->dirfd, err);
+}
+
 int image_set_open(int dirfd, bool write, struct image_set **ret, struct err *err)
 {
 	return image_set_open_with(dirfd, write, NULL, ret, err);
@@ -82,11 +90,13 @@ int image_set_open_with(int dirfd, bool write, const struct image_access *access
 
 	if (!set)
 		return err_nomem(err);
-	set->dirfd = dirfd;
+	set->dirfd = set->home = dirfd;
 	set->write = write;
 	set->version = 2;
 	set->access = access ? access : &nothing;
-	r = write ? check_writable(set, err) : set->access->pages_only ? 0 : learn_version(set, err);
+	r = set->access->streamed ? open_stream(set, err) : write ? check_writable(set, err) : 0;
+	if (r == 0 && !write && !set->access->pages_only)
+		r = learn_version(set, err);
 	if (r == 0 && write)
 		r = random_bytes(set->dump_id, sizeof(set->dump_id), err);
 	if (r < 0) {
@@ -105,6 +115,9 @@ void image_set_close(struct image_set *set)
 	image_set_forget(set);
 	journal_close(set->journal);
 	sealed_free(set->sealed);
+	image_stream_free(set->stream);
+	if (set->dirfd != set->home)
+		close(set->dirfd);
 	free(set);
 }
 
@@ -122,7 +135,7 @@ int image_set_journal(struct image_set *set, struct journal **ret, struct err *e
 	int r = 0;
 
 	if (!set->journal)
-		r = journal_open(set->dirfd, set->write ? "dump" : "restore", &set->journal, err);
+		r = journal_open(set->home, set->write ? "dump" : "restore", &set->journal, err);
 	if (r == 0)
 		*ret = set->journal;
 	return r;
@@ -145,9 +158,11 @@ int image_set_dirfd(const struct image_set *set)
 
 uint64_t image_set_bytes(const struct image_set *set)
 {
-	uint64_t sum = 0;
+	uint64_t sum = set->streamed;
 	struct stat st;
 
+	if (set->stream)
+		return sum;
 	vec_each(name, &set->created)
 		if (fstatat(set->dirfd, *name, &st, 0) == 0)
 			sum += (uint64_t)st.st_size;
@@ -156,6 +171,8 @@ uint64_t image_set_bytes(const struct image_set *set)
 
 void image_set_discard(struct image_set *set)
 {
+	image_stream_free(set->stream);
+	set->stream = NULL;
 	vec_each(name, &set->created)
 		unlinkat(set->dirfd, *name, 0);
 	image_set_forget(set);
@@ -165,9 +182,12 @@ void image_set_discard(struct image_set *set)
 int image_create_fd(struct image_set *set, const char *name, int *ret, struct err *err)
 {
 	const int flags = O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW;
-	int fd = openat(set->dirfd, name, flags, 0644);
+	int fd;
 	char *copy;
 
+	if (set->stream)
+		return image_stream_create(set->stream, name, ret, err);
+	fd = openat(set->dirfd, name, flags, 0644);
 	if (fd < 0)
 		return image_write_failed(err, errno, name);
 	copy = strdup(name);
@@ -190,6 +210,22 @@ int image_create_raw(struct image_set *set, enum image_id type, unsigned long id
 	if (set->sealed)
 		sealed_note(set->sealed, name, NULL);
 	return image_create_fd(set, name, ret_fd, err);
+}
+
+void image_note_pages(struct image_set *set, unsigned long id, uint64_t bytes)
+{
+	char name[IMAGE_NAME];
+
+	set->streamed += bytes;
+	if (!set->sealed)
+		return;
+	image_name(IMG_PAGES, id, name, sizeof(name));
+	for (size_t i = set->sealed->files.n; i-- > 0;) {
+		if (!strcmp(set->sealed->files.at[i].name, name)) {
+			set->sealed->files.at[i].size = bytes;
+			return;
+		}
+	}
 }
 
 int image_open_raw(struct image_set *set, enum image_id type, unsigned long id, int *ret_fd,
@@ -264,6 +300,15 @@ static int rename_inventory(struct image_set *set, const char *from, struct err 
 	return 0;
 }
 
+static int commit_stream(struct image_set *set, const void *inventory, struct err *err)
+{
+	int r = set->sealed ? sealed_write_manifest(set, err) : 0;
+
+	if (r == 0)
+		r = write_inventory(set, "inventory.img", inventory, err);
+	return r < 0 ? r : image_stream_commit(set->stream, err);
+}
+
 /*
  * One syncfs for all files: with thousands of them an fsync each costs a journal commit each. It
  * reports errors of write-back since 5.8 (syncfs(2)).
@@ -274,6 +319,8 @@ int image_set_commit(struct image_set *set, const void *inventory, struct err *e
 	auto_close int fd = openat(set->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int r;
 
+	if (set->stream)
+		return commit_stream(set, inventory, err);
 	if (fd < 0)
 		return err_sys(err, "cannot open the images directory");
 	r = set->sealed ? sealed_write_manifest(set, err) : 0;

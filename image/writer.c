@@ -12,7 +12,9 @@
 
 struct image_writer {
 	int fd;
+	struct image_set *set;
 	struct seal_writer *seal; /* NULL: not encrypted */
+	size_t seal_index; /* in the manifest */
 	char name[IMAGE_NAME];
 	size_t used;
 	uint8_t buf[IMAGE_BUFFER];
@@ -41,6 +43,7 @@ int image_write_failed(struct err *err, int number, const char *name)
 
 static int write_bytes(struct image_writer *w, const void *bytes, size_t len)
 {
+	w->set->streamed += w->seal ? 0 : len;
 	return w->seal ? seal_write(w->seal, bytes, len) : io_write_all(w->fd, bytes, len);
 }
 
@@ -102,7 +105,7 @@ static int seal_begin(struct image_set *set, enum image_id type, struct image_wr
 		return 0;
 	r = seal_writer_new(&set->sealed->key, w->name, w->fd, salt, &w->seal, err);
 	if (r == 0)
-		sealed_note(set->sealed, w->name, salt);
+		w->seal_index = sealed_note(set->sealed, w->name, salt);
 	return r;
 }
 
@@ -115,6 +118,7 @@ int image_create_named(struct image_set *set, enum image_id type, const char *na
 	if (!w)
 		return err_nomem(err);
 	w->used = 0;
+	w->set = set;
 	w->seal = NULL;
 	snprintf(w->name, sizeof(w->name), "%s", name);
 	r = image_create_fd(set, name, &w->fd, err);
@@ -207,6 +211,8 @@ int image_finish(struct image_writer *w, struct err *err)
 	r = flush(w, err);
 	if (r == 0 && w->seal) {
 		r = seal_finish(w->seal);
+		w->set->sealed->files.at[w->seal_index].size = seal_size(w->seal);
+		w->set->streamed += seal_size(w->seal);
 		r = r < 0 ? image_write_failed(err, -r, w->name) : 0;
 	}
 	seal_writer_free(w->seal);

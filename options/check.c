@@ -51,7 +51,9 @@ static int check_restore(const struct options *o, struct err *err)
 /* Said without --encrypt they would be ignored, and the images be open to everybody. */
 static int check_keys(const struct options *o, struct err *err)
 {
-	bool named = o->recipient.n || o->given[OPTION_key_fd] || o->given[OPTION_passphrase_fd];
+	/* the images before may be encrypted even if these shall not be */
+	bool named = o->recipient.n || (!o->prev_images_dir &&
+		(o->given[OPTION_key_fd] || o->given[OPTION_passphrase_fd]));
 
 	if (named && !o->given[OPTION_encrypt])
 		return err_usage(err, "%s needs --encrypt", o->recipient.n ? "--recipient" :
@@ -70,6 +72,22 @@ static int check_server(const struct options *o, struct err *err)
 	return 0;
 }
 
+static int check_stream(const struct options *o, struct err *err)
+{
+	const char *name = o->stream ? "--stream" : "--stream-fd";
+
+	if (!o->stream && !o->given[OPTION_stream_fd])
+		return 0;
+	if (o->stream && o->given[OPTION_stream_fd])
+		return err_usage(err, "--stream cannot be used with --stream-fd");
+	if (o->command == CMD_PRE_DUMP)
+		return err_usage(err, "%s sends whole sets: a pre-dump is none", name);
+	if (o->command == CMD_DUMP && (o->track_mem || o->prev_images_dir || o->auto_dedup))
+		return err_usage(err, "%s sends whole sets: it cannot be used with --track-mem, "
+			"--prev-images-dir or --auto-dedup", name);
+	return 0;
+}
+
 static int check_command(const struct options *o, struct err *err)
 {
 	int r = check_server(o, err);
@@ -82,11 +100,13 @@ static int check_command(const struct options *o, struct err *err)
 		if (o->tree == 0)
 			return err_usage(err, "%s needs -t PID, the root task of the tree to save",
 				options_command_name(o->command));
-		return check_keys(o, err);
+		r = check_keys(o, err);
+		return r < 0 ? r : check_stream(o, err);
 	case CMD_KEYGEN:
 		return o->output ? 0 : err_usage(err, "keygen needs --output FILE");
 	case CMD_RESTORE:
-		return check_restore(o, err);
+		r = check_restore(o, err);
+		return r < 0 ? r : check_stream(o, err);
 	default:
 		return 0;
 	}

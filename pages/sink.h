@@ -6,8 +6,11 @@
 
 struct image_sink {
 	struct page_sink base;
+	struct image_set *set;
 	struct image_writer *pagemap;
 	int fd; /* the pages file, -1: there is none, only the map is written */
+	bool travels; /* which is a pipe: no holes */
+	uint32_t pages_id;
 	struct run pending; /* may still grow */
 	uint64_t written; /* pages */
 	uint64_t stored; /* bytes of the pages file */

@@ -81,7 +81,7 @@ static int write_extent(struct image_sink *s, const struct batch *b, const struc
 	int rc = 0;
 
 	s->stored += x->bytes;
-	if (!is_hole(s, x, bytes))
+	if (s->travels || !is_hole(s, x, bytes))
 		rc = io_write_all(s->fd, bytes, x->bytes);
 	else if (ftruncate(s->fd, (off_t)s->stored) < 0 || lseek(s->fd, 0, SEEK_END) < 0)
 		rc = -errno;
@@ -129,7 +129,8 @@ int image_sink_open(struct image_sink *s, struct image_set *set, enum image_id t
 	PagemapHead head = PAGEMAP_HEAD__INIT;
 	int rc;
 
-	*s = (struct image_sink){ .base = { image_sink_put }, .fd = -1 };
+	*s = (struct image_sink){ .base = { image_sink_put }, .fd = -1, .set = set,
+		.pages_id = pages_id, .travels = image_set_access(set)->streamed };
 	head.pages_id = pages_id;
 	rc = filter_chain_of(set, &s->base.chain, err);
 	if (rc < 0)
@@ -183,6 +184,8 @@ int image_sink_close(struct image_sink *s, struct err *err)
 
 	if (s->fd >= 0 && close(s->fd) < 0 && rc == 0 && rc2 == 0)
 		rc = err_sys(err, "cannot write memory pages");
+	if (s->set) /* else the pages went to a server */
+		image_note_pages(s->set, s->pages_id, s->stored);
 	sink_done(s);
 	return rc < 0 ? rc : rc2;
 }

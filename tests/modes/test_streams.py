@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""Sets that travel: as one stream through a pipe, and by a streamer as CRIU knows it."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from box import TORPOR, Box, Done, Failed
+from subjects import Subject
+
+HERE = Path(__file__).parent
+OTHERS = {"busy", "refused", "tty"}
+NAMES = sorted(p.stem for p in (HERE.parent / "live").glob("*.c") if p.stem not in OTHERS)
+SECRET = ("--compress", "--encrypt", "--recipient", "KEY")
+SAMPLE = {
+    ("plain", "mem_shared"), ("plain", "deleted"), ("secret", "mem_cow"),
+    ("streamer", "tree"), ("streamer", "deleted"), ("streamer-secret", "mem_shared"),
+}  # fmt: skip
+STREAMS = ("plain", "secret", "streamer", "streamer-secret")
+
+
+def run_with(box: Box, words: list[str | Path], fd: int | None = None) -> Done:
+    """Runs torpor with one more descriptor."""
+    fds = (fd,) if fd is not None else ()
+    done = subprocess.run(
+        [TORPOR, *words],
+        pass_fds=fds, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        check=False,
+    )  # fmt: skip
+    result = Done([str(w) for w in words], done.returncode, done.stdout + done.stderr, 0)
+    box.notes.append(str(result))
+    return result
+
+
+class Travel:
+    """A subject whose images go through a stream and never lie in a directory."""
+
+    def __init__(self, box: Box, name: str, how: str) -> None:
+        self.box, self.streamer = box, how.startswith("streamer")
+        self.key = box.dir / "key"
+        box.torpor("keygen", "--output", self.key)
+        self.options = [str(self.key) if w == "KEY" else w for w in SECRET if "secret" in how]
+        self.where = box.dir / "stream"
+        self.subject = Subject(box, name)
+
+    def start_streamer(self, what: str) -> int:
+        self.subject.images.mkdir(exist_ok=True)
+        out = self.box.dir / "streamer.out"
+        words = ["/usr/bin/python3", HERE / "streamer.py", what, self.subject.images, self.where]
+        pid = self.box.start(words, out=out)
+        sock = self.subject.images / f"streamer-{what}.sock"
+        self.box.until(f"no streamer: {out.read_text()}", 20, sock.exists)
+        return pid
+
+    def end_streamer(self, pid: int) -> None:
+        if self.box.wait(pid, 20) != 0:
+            raise Failed(f"the streamer: {(self.box.dir / 'streamer.out').read_text()}")
+
+    def dump(self, *more: str) -> Done:
+        s = self.subject
+        words = [*s.dump_command(), *self.options, *more]
+        if self.streamer:
+            pid = self.start_streamer("capture")
+            done = run_with(self.box, [*words, "--stream"])
+            self.end_streamer(pid)
+        else:
+            with self.where.open("wb") as out:
+                fd = out.fileno()
+                done = run_with(self.box, [*words, "--stream-fd", str(fd)], fd)
+        if list(s.images.glob("*.img")) or list(s.images.glob("torpor-*")):
+            raise Failed(f"images lie in the directory: {list(s.images.iterdir())}")
+        return done
+
+    def restore(self) -> Done:
+        s = self.subject
+        s.forget()
+        words: list[str | Path] = [*s.restore_command(), "--identity", self.key]
+        if self.streamer:
+            pid = self.start_streamer("serve")
+            done = run_with(self.box, [*words, "--stream"])
+            self.end_streamer(pid)
+        else:
+            with self.where.open("rb") as file:
+                fd = file.fileno()
+                done = run_with(self.box, [*words, "--stream-fd", str(fd)], fd)
+        return done
+
+
+def travel(box: Box, name: str, how: str) -> None:
+    t = Travel(box, name, how)
+    t.subject.start(stops=name == "stopped_root")
+    for _ in range(2):
+        if t.dump().status != 0 or t.restore().status != 0:
+            raise Failed("it failed")
+        t.subject.expect_tasks()
+    t.subject.finish()
+
+
+def cases() -> Iterator[Any]:
+    everything = os.environ.get("TORPOR_MODES") == "all"
+    for how in STREAMS:
+        for name in NAMES:
+            if everything or (how, name) in SAMPLE:
+                yield pytest.param(how, name, id=f"{how}-{name}")
+
+
+@pytest.mark.parametrize(("how", "name"), cases())
+def test_travel(boxed: Callable[..., Any], huge_pages: None, how: str, name: str) -> None:
+    boxed(travel, name=name, how=how)
+
+
+def piped(box: Box) -> None:
+    """From a dump straight into a restore."""
+    t = Travel(box, "mem_cow", "plain")
+    s = t.subject
+    s.start()
+    rd, wr = os.pipe()
+    dump_words = [TORPOR, *s.dump_command("--stream-fd", str(wr))]
+    words = [TORPOR, *s.restore_command("--stream-fd", str(rd))]
+    quiet = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+    with subprocess.Popen(dump_words, pass_fds=(wr,), **quiet) as dump:
+        os.close(wr)
+        with subprocess.Popen(words, pass_fds=(rd,), **quiet) as restore:
+            os.close(rd)
+            dump.wait()
+            s.forget()  # process 1 takes what is left of the tasks
+            restore.wait()
+    if dump.returncode != 0 or restore.returncode != 0:
+        raise Failed(f"dump {dump.returncode}, restore {restore.returncode}")
+    s.expect_tasks()
+    s.finish()
+
+
+def test_piped(boxed: Callable[..., Any]) -> None:
+    boxed(piped)
+
+
+def reader_dies(box: Box) -> None:
+    """A dump whose reader goes away fails, and the tasks run on."""
+    t = Travel(box, "mem_private", "plain")
+    s = t.subject
+    s.start()
+    rd, wr = os.pipe()
+    words = [TORPOR, *s.dump_command("--stream-fd", str(wr))]
+    with subprocess.Popen(
+        words, pass_fds=(wr,), stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as dump:
+        os.close(wr)
+        os.read(rd, 100000)
+        os.close(rd)
+        said = dump.stderr.read() if dump.stderr else ""
+    if dump.returncode != 1 or len(said.splitlines()) != 1:
+        raise Failed(f"dump ended with {dump.returncode}: {said}")
+    s.expect_tasks()
+    s.finish()
+
+
+def test_reader_dies(boxed: Callable[..., Any]) -> None:
+    boxed(reader_dies)
+
+
+def broken(box: Box) -> None:
+    """A stream of an encrypted set that ends early, or with a bit changed, starts nothing."""
+    t = Travel(box, "pipes", "secret")
+    s = t.subject
+    s.start()
+    t.dump("-R")
+    s.kill()
+    whole = t.where.read_bytes()
+    dice = random.Random(1)
+    cuts = [0, 4, 8, 20, len(whole) // 2, len(whole) - 9, len(whole) - 1]
+    bad = [whole[:n] for n in cuts]
+    for _ in range(20):
+        at = dice.randrange(len(whole))
+        bad.append(whole[:at] + bytes([whole[at] ^ (1 << dice.randrange(8))]) + whole[at + 1 :])
+    for data in bad:
+        t.where.write_bytes(data)
+        done = t.restore()
+        if done.status != 1 or box.tasks():
+            raise Failed(f"restore ended with {done}, tasks {box.tasks()}")
+    t.where.write_bytes(whole)
+    if t.restore().status != 0:
+        raise Failed("restore failed")
+    s.finish()
+
+
+def test_broken(boxed: Callable[..., Any]) -> None:
+    boxed(broken)
