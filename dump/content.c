@@ -2,6 +2,7 @@
 /* What the tasks hold: descriptors, directories, memory. */
 #include "dump/ctx.h"
 #include "kinds/mem/mm.h"
+#include "kinds/sysv.h"
 #include <errno.h>
 
 /* A table shared by several tasks (CLONE_FILES) exists once; the first task owns it. */
@@ -45,7 +46,8 @@ int dump_descriptors(void *ctx, struct err *err)
 			return err_while(err, "looking at the files of task %d (%s)", s->pid,
 				task_comm(s->task));
 	}
-	return file_collect_finish(d->files, err);
+	r = file_collect_finish(d->files, err);
+	return r < 0 ? r : sysv_collect(d->files, d->world, err);
 }
 
 void dump_forget_descriptors(void *ctx)

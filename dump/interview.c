@@ -9,6 +9,7 @@
 #include "inject/hold.h"
 #include "kinds/kind.h"
 #include "kinds/mem/mm.h"
+#include "kinds/sysv.h"
 #include "kinds/task/task.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +18,10 @@
 int dump_survey(void *ctx, struct err *err)
 {
 	struct dump *d = ctx;
-	int r = 0;
+	int r = sysv_reserve(d->files, err);
+
+	if (r < 0)
+		return r;
 
 	vec_each(s, &d->subjects) {
 		if (s->zombie)
@@ -268,5 +272,8 @@ int dump_interview(void *ctx, struct err *err)
 	if (r == 0 && iv->n)
 		r = ask_together(iv, err);
 	interview_free(iv);
+	vec_each(s, &d->subjects)
+		if (!s->zombie && r == 0)
+			r = sysv_ask_undo(d->world, s->task, subject_voice(s), err);
 	return r;
 }

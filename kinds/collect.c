@@ -134,6 +134,21 @@ const struct shared_list *file_collected_shared(const struct file_collector *c)
 	return &c->shared;
 }
 
+struct shared_list *file_collector_shared(struct file_collector *c)
+{
+	return &c->shared;
+}
+
+struct table *file_collector_seen(struct file_collector *c)
+{
+	return &c->seen;
+}
+
+struct arena *file_collector_arena(struct file_collector *c)
+{
+	return c->arena;
+}
+
 const struct connection_list *file_collected_connections(const struct file_collector *c)
 {
 	return &c->connections;

@@ -22,10 +22,6 @@ int file_collect_table(struct file_collector *c, struct task *t, pid_t tid, stru
  */
 int file_collect_named(struct file_collector *c, const struct task *t, pid_t tid, int dup,
 	const char *link, int flags, uint32_t *ret_id, struct err *err) must_use;
-/*
- * Once all tasks were seen: saves queues of sockets, collects descriptors that lie in them, refuses
- * what only the whole tree shows (a pipe whose other end is outside).
- */
 /* What the nth file is that epoll descriptor efd of thread tid watches as tfd. */
 struct file_watch {
 	pid_t tid;
@@ -44,11 +40,19 @@ struct file_place {
 /* -ENOENT: no table has it; another negative errno of kcmp(2). Logarithmic in the descriptors. */
 int file_find_watched(const struct file_collector *c, const struct file_watch *w,
 	struct file_place *ret) must_use;
+/*
+ * Once all tasks were seen: saves queues of sockets, collects descriptors that lie in them, refuses
+ * what only the whole tree shows (a pipe whose other end is outside).
+ */
 int file_collect_finish(struct file_collector *c, struct err *err) must_use;
 /* The dump has failed: takes back what was made outside of the images (names of files). */
 void file_collect_undo(struct file_collector *c);
 /* Shared memory objects met so far, with a readable descriptor each; valid until the free. */
 const struct shared_list *file_collected_shared(const struct file_collector *c);
+struct shared_list *file_collector_shared(struct file_collector *c);
+/* What rooms have met, by keys of their own (struct fd_look), and memory that lives as long. */
+struct table *file_collector_seen(struct file_collector *c);
+struct arena *file_collector_arena(struct file_collector *c);
 /* Live TCP connections met so far (kinds/sock/tcp.h); valid until the free. */
 struct connection_list;
 const struct connection_list *file_collected_connections(const struct file_collector *c);

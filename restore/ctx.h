@@ -4,6 +4,7 @@
 #include "inject/husk.h"
 #include "kinds/kind.h"
 #include "kinds/mem/mm.h"
+#include "kinds/sysv.h"
 #include "kinds/sock/tcp.h"
 #include "kinds/store.h"
 #include "names/netlock.h"
@@ -19,6 +20,7 @@ struct restore {
 	struct world *world;
 	struct file_store *files;
 	struct mm_legacies *legacies;
+	struct sysv_made *ipc;
 	struct vdso_self vdso;
 	struct plan plan;
 	struct husk_layout layout;

@@ -10,6 +10,7 @@
  *   plan      who creates whom; a hole that is free in every address space
  *   pids      all of them must be free, before anything is created
  *   netlock   no packet of a connection passes while its socket is not there
+ *   ipc       System V objects
  *   forest    husks: pids, sessions, groups, memory, zombies
  *   tasks     what belongs to a process as a whole
  *   threads   all threads exist, before the first one loses its privileges or gets a filter
@@ -135,6 +136,20 @@ static void restore_unpin(void *ctx)
 	sched_setaffinity(0, sizeof(rs->cpus), &rs->cpus);
 }
 
+static int restore_ipc(void *ctx, struct err *err)
+{
+	struct restore *rs = ctx;
+
+	return sysv_make(rs->world, rs->images, &rs->ipc, err);
+}
+
+static void restore_forget_ipc(void *ctx)
+{
+	struct restore *rs = ctx;
+
+	sysv_undo(rs->ipc);
+}
+
 static const struct stage restore_stages[] = {
 	{ .name = "load", .run = restore_load },
 	{ .name = "check", .run = restore_check },
@@ -142,6 +157,7 @@ static const struct stage restore_stages[] = {
 	{ .name = "plan", .run = restore_plan },
 	{ .name = "pids", .run = restore_pids },
 	{ .name = "netlock", .run = restore_lock_network, .undo = restore_unlock_network },
+	{ .name = "ipc", .run = restore_ipc, .undo = restore_forget_ipc },
 	{ .name = "pin", .run = restore_pin, .undo = restore_unpin },
 	{ .name = "forest", .run = restore_forest, .undo = restore_kill },
 	{ .name = "tasks", .run = restore_tasks },
@@ -209,6 +225,7 @@ int restore_run(const struct options *o, int images_dirfd, int workdir_fd, stage
 	if (r == 0)
 		leftovers_take_back(rs.images, rs.world->inventory->dump_criu_run_id);
 	mm_legacies_free(rs.legacies);
+	sysv_done(rs.ipc);
 	vec_done(&rs.flows);
 	if (rs.layout.send_fd >= 0)
 		close(rs.layout.send_fd);

@@ -117,9 +117,11 @@ int restore_tasks(void *ctx, struct err *err)
 		r = tell_thread(rs, &t->threads[0], PHASE_EARLY, PHASE_TASK, tape, err);
 		if (r == 0)
 			r = finish_memory(rs, t, err);
+		if (r == 0)
+			r = sysv_tell_undo(rs->ipc, husk_of(rs, t), t, err);
 	}
 	tape_free(tape);
-	return r;
+	return r < 0 ? r : sysv_settle(rs->ipc, err);
 }
 
 static int make_threads(struct restore *rs, struct task *t, struct err *err)

@@ -93,11 +93,13 @@ static int put_entry(struct image_writer *iw, const struct entry *e, struct err 
 	return r < 0 ? r : image_put_payload(iw, e->payload, e->payload_len, err);
 }
 
+/* Entries with the same number stand together and in one file. */
 static int save_list(struct world *w, struct image_set *set, enum image_id type, struct err *err)
 {
 	const struct entry_list *list = &w->entries[type];
 	bool numbered = image_types[type].flags & IMGF_NSID;
 	struct image_writer *iw = NULL;
+	unsigned long id = 0;
 	int r = 0;
 
 	for (size_t i = 0; i < list->n && r == 0; i++) {
@@ -105,14 +107,15 @@ static int save_list(struct world *w, struct image_set *set, enum image_id type,
 
 		if (!e->msg || e->streamed)
 			continue;
-		if (!iw)
-			r = image_create(set, type, e->id, &iw, err);
-		if (r == 0)
-			r = put_entry(iw, e, err);
-		if (r == 0 && numbered) {
+		if (iw && numbered && e->id != id) {
 			r = image_finish(iw, err);
 			iw = NULL;
 		}
+		if (r == 0 && !iw)
+			r = image_create(set, type, e->id, &iw, err);
+		id = e->id;
+		if (r == 0)
+			r = put_entry(iw, e, err);
 	}
 	return finish(iw, r, err);
 }

@@ -6,6 +6,7 @@
  */
 #include "kinds/mem/aio.h"
 #include "kinds/mem/build.h"
+#include "kinds/sysv.h"
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
@@ -175,11 +176,30 @@ static int finish(struct finish *f, const struct task *t, struct err *err)
 	return r < 0 ? r : finish_play(f, err);
 }
 
+static int attach_segments(const struct mm_build *b, struct err *err)
+{
+	const MmEntry *mm = b->task->mm;
+	struct table segments = { 0 };
+	int r = 0;
+
+	for (size_t i = 0; i < mm->n_vmas && r == 0; i++) {
+		if (!(mm->vmas[i]->status & VMA_SYSVIPC))
+			continue;
+		if (!segments.n)
+			sysv_index_segments(b->world, &segments);
+		r = sysv_attach(&segments, b->husk, mm->vmas[i], err);
+	}
+	table_done(&segments);
+	return r;
+}
+
 int mm_finish(struct mm_build *b, struct err *err)
 {
 	struct finish f = { .b = b, .tape = tape_new() };
 	int r = legacy_settle(b, err);
 
+	if (r == 0)
+		r = attach_segments(b, err);
 	if (r == 0)
 		r = aio_finish(b, err);
 	if (r == 0)

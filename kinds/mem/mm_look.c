@@ -15,6 +15,7 @@
 #include "kinds/mem/aio.h"
 #include "kinds/mem/mm.h"
 #include "kinds/mem/vma.h"
+#include "kinds/sysv.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -91,8 +92,6 @@ static int refuse_states(const struct looker *l, const struct smaps_area *a, str
 		return refuse(l, a, err, "made by user space probes");
 	if (a->flags & (VMF_IO | VMF_PFNMAP) && !is_vvar(a))
 		return refuse(l, a, err, "memory of a device");
-	if (!strncmp(a->name, "/SYSV", 5) && a->shared && strstr(a->name, " (deleted)"))
-		return refuse(l, a, err, "System V shared memory");
 	return 0;
 }
 
@@ -381,6 +380,12 @@ static int look_area(const struct smaps_area *a, void *data, struct err *err)
 		rc = aio_look(l->world, l->task, l->tid, a, v, err);
 		if (rc < 0)
 			return rc;
+	} else if (sysv_is_area(a)) {
+		rc = sysv_look_area(l->files, l->world, l->task, l->tid, a, v, err);
+		if (rc < 0)
+			return rc;
+		v->status = VMA_REGULAR | VMA_ANON_SHARED | VMA_SYSVIPC;
+		v->flags |= VMA_MAP_ANONYMOUS;
 	} else if (is_nameless(a) || (is_anon_hugetlb(a) && !a->shared)) {
 		v->status = anon_status(a);
 		v->flags |= VMA_MAP_ANONYMOUS;

@@ -7,14 +7,14 @@ enum { BY_MEM_MIN = 1 << 30 };
 
 enum area_class area_class_of(const VmaEntry *v)
 {
-	/* Rings are made after all forks (aio.h). */
-	if (v->status & (VMA_VSYSCALL | VMA_GUARD | VMA_UPROBES | VMA_AIORING))
+	/* Rings are made, segments attached after all forks (aio.h, sysv.h). */
+	if (v->status & (VMA_VSYSCALL | VMA_GUARD | VMA_UPROBES | VMA_AIORING | VMA_SYSVIPC))
 		return AREA_NONE;
 	if (v->status & VMA_VDSO)
 		return AREA_VDSO;
 	if (v->status & VMA_VVAR)
 		return AREA_VVAR;
-	if (v->status & (VMA_SYSVIPC | VMA_SHSTK | VMA_EXT_PLUGIN))
+	if (v->status & (VMA_SHSTK | VMA_EXT_PLUGIN))
 		return AREA_REFUSED;
 	if (v->status & (VMA_FILE_PRIVATE | VMA_FILE_SHARED | VMA_SOCKET))
 		return AREA_FILE;
@@ -25,11 +25,10 @@ enum area_class area_class_of(const VmaEntry *v)
 
 static int refuse(const struct task *t, const VmaEntry *v, struct err *err)
 {
-	const char *what = v->status & VMA_SYSVIPC ? "System V shared memory" :
-		v->status & VMA_SHSTK		   ? "a shadow stack" :
-		v->status & VMA_EXT_PLUGIN	   ? "a device mapping of a plugin" :
-		v->status & VMA_ANON_SHARED	   ? "shared memory without a descriptor" :
-						     "of an unknown kind";
+	const char *what = v->status & VMA_SHSTK ? "a shadow stack" :
+		v->status & VMA_EXT_PLUGIN	 ? "a device mapping of a plugin" :
+		v->status & VMA_ANON_SHARED	 ? "shared memory without a descriptor" :
+						   "of an unknown kind";
 
 	return err_unsupported(err, "task %d (%s): area 0x%lx-0x%lx is %s (status 0x%x), which cannot "
 		"be restored yet", t->pid, task_comm(t), v->start, v->end, what, v->status);

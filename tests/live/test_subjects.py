@@ -28,6 +28,7 @@ OTHERS = {
     "expiries",
     "refused",
     "storm",
+    "sysv",
     "tcp_dropped",
     "tcp_pump",
     "tcp_refused",

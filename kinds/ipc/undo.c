@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * What a process would give back to System V semaphores at its end (SEM_UNDO, semop(2)). The kernel
+ * tells nobody, but it refuses an operation whose undo value would leave -32768..32767 with ERANGE.
+ * So the process itself is made to try operations that cannot succeed: the last step of each takes
+ * more than there is (EAGAIN), and a semop(2) happens completely or not at all.
+ *
+ * Restore: a set that was found has got its values back when the tree was killed, so the operation is
+ * done again; in one that was made anew the values are right, so it changes the undo value only.
+ */
+#include "inject/hold.h"
+#include "kernel/kcmp.h"
+#include "kinds/ipc/family.h"
+#include <errno.h>
+#include <string.h>
+#include <sys/ipc.h>
+#include <sys/sem.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum { VALUE_MAX = 32767, STEPS = 6, PROBES = 500 };
+
+union semun {
+	int val;
+	struct semid_ds *buf;
+	unsigned short *array;
+};
+
+/* One semop(2) in the making. */
+struct attempt {
+	struct sembuf steps[STEPS];
+	size_t n;
+	unsigned short num;
+};
+
+static void step(struct attempt *a, int op, int flags)
+{
+	if (op)
+		a->steps[a->n++] = (struct sembuf){ a->num, (short)op, (short)(flags | IPC_NOWAIT) };
+}
+
+static size_t try(struct tape *tape, int id, const struct attempt *a)
+{
+	return tape_call(tape, "sem", 0, SYS_semop, T(id),
+		T_DATA(tape_data(tape, a->steps, a->n * sizeof(a->steps[0]))), T(a->n));
+}
+
+/* ERANGE exactly if the undo value is at least t (t >= 1) of a semaphore that is v now. */
+static size_t try_above(struct tape *tape, int id, unsigned short num, int v, int t)
+{
+	struct attempt a = { .num = num };
+
+	step(&a, VALUE_MAX - v, 0);
+	step(&a, -(VALUE_MAX + 1 - t), SEM_UNDO);
+	step(&a, -t, 0);
+	return try(tape, id, &a);
+}
+
+/* The same for: at most -t. */
+static size_t try_below(struct tape *tape, int id, unsigned short num, int v, int t)
+{
+	struct attempt a = { .num = num };
+	int rest = VALUE_MAX + 2 - t;
+
+	step(&a, -v, 0);
+	if (rest > VALUE_MAX) { /* one operation adds at most VALUE_MAX */
+		step(&a, VALUE_MAX, SEM_UNDO);
+		step(&a, -VALUE_MAX, 0);
+		rest -= VALUE_MAX;
+	}
+	step(&a, rest, SEM_UNDO);
+	step(&a, -VALUE_MAX, 0);
+	step(&a, -1, 0);
+	return try(tape, id, &a);
+}
+
+/* ---- dump ---- */
+
+struct asking {
+	struct world *world;
+	struct task *task;
+	struct tracee *voice;
+	struct hold hold;
+	struct tape *tape;
+};
+
+static int play(struct asking *a, struct err *err)
+{
+	struct hold_turn turn = { .h = &a->hold, .t = a->voice, .tape = a->tape };
+
+	return hold_play(&turn, 1, err);
+}
+
+/* The largest t for which the test says yes; it does for 1. */
+static int measure(struct asking *a, int id, unsigned short num, int v, bool above, int *ret,
+	struct err *err)
+{
+	int lo = 1, hi = VALUE_MAX + !above;
+
+	while (lo < hi) {
+		int mid = lo + (hi - lo + 1) / 2, r;
+		size_t call;
+
+		tape_reset(a->tape);
+		call = above ? try_above(a->tape, id, num, v, mid) :
+			       try_below(a->tape, id, num, v, mid);
+		r = play(a, err);
+		if (r < 0)
+			return r;
+		if (tape_result(a->tape, call) == -ERANGE)
+			lo = mid;
+		else
+			hi = mid - 1;
+	}
+	*ret = above ? lo : -lo;
+	return 0;
+}
+
+static int add_undo(struct asking *a, int id, unsigned short num, int v, bool above, struct err *err)
+{
+	TorporSemUndo *u = arena_msg(a->world->arena, TorporSemUndo, torpor_sem_undo);
+	TorporTaskEntry *extra = a->task->extra;
+	int r;
+
+	u->id = (uint32_t)id;
+	u->num = num;
+	r = measure(a, id, num, v, above, &u->adjust, err);
+	if (r == 0)
+		arena_push(a->world->arena, extra->sem_undos, extra->n_sem_undos, u);
+	return r;
+}
+
+/* Semaphores [from, to) of a set: first whether there is anything at all. */
+static int ask_some(struct asking *a, int id, const unsigned short *values, uint32_t from, uint32_t to,
+	struct err *err)
+{
+	size_t calls[PROBES][2];
+	int64_t got[PROBES][2];
+	int r;
+
+	tape_reset(a->tape);
+	for (uint32_t i = from; i < to; i++) {
+		calls[i - from][0] = try_above(a->tape, id, (unsigned short)i, values[i], 1);
+		calls[i - from][1] = try_below(a->tape, id, (unsigned short)i, values[i], 1);
+	}
+	r = play(a, err);
+	for (uint32_t i = from; i < to && r == 0; i++)
+		for (int k = 0; k < 2; k++)
+			got[i - from][k] = tape_result(a->tape, calls[i - from][k]);
+	for (uint32_t i = from; i < to && r == 0; i++)
+		for (int k = 0; k < 2 && r == 0; k++)
+			if (got[i - from][k] == -ERANGE)
+				r = add_undo(a, id, (unsigned short)i, values[i], k == 0, err);
+	return r;
+}
+
+static int ask_set(struct asking *a, const struct sysv_sem *s, struct err *err)
+{
+	unsigned short *values = reallocarray(NULL, s->n + 1, sizeof(*values));
+	int r = values ? 0 : err_nomem(err);
+
+	if (r == 0 && semctl(s->perm.id, 0, GETALL, (union semun){ .array = values }) < 0) {
+		free(values);
+		return 0; /* removed meanwhile */
+	}
+	for (uint32_t i = 0; i < s->n && r == 0; i += PROBES)
+		r = ask_some(a, s->perm.id, values, i, i + PROBES < s->n ? i + PROBES : s->n, err);
+	free(values);
+	return r;
+}
+
+static int ask_all(struct asking *a, struct err *err)
+{
+	struct sysv_sems list = { 0 };
+	int r = sysv_list_sem(&list, err);
+
+	vec_each(s, &list)
+		if (r == 0)
+			r = ask_set(a, s, err);
+	vec_done(&list);
+	return r;
+}
+
+int sysv_ask_undo(struct world *w, struct task *t, struct tracee *voice, struct err *err)
+{
+	struct asking a = { .world = w, .task = t, .voice = voice, .tape = NULL };
+	int r;
+
+	/* Who has never used SEM_UNDO has no list, as we have none. */
+	if (kcmp_objects(voice->tid, getpid(), KCMP_SYSVSEM, 0, 0) <= 0)
+		return 0;
+	a.tape = tape_new();
+	r = hold_begin(&a.hold, &a.voice, 1, err);
+	if (r == 0) {
+		r = ask_all(&a, err);
+		hold_end(&a.hold, 1);
+	}
+	tape_free(a.tape);
+	return r < 0 ? err_while(err, "asking task %d (%s) about System V semaphores", t->pid,
+			       task_comm(t)) : 0;
+}
+
+/* ---- restore ---- */
+
+static bool was_made(const struct sysv_made *m, uint32_t id)
+{
+	vec_each(o, &m->objects)
+		if (o->kind == SYSV_SEM && (uint32_t)o->id == id)
+			return o->made;
+	return false;
+}
+
+static void tell_undo(const struct sysv_made *m, struct tape *tape, const TorporSemUndo *u)
+{
+	struct attempt a = { .num = (unsigned short)u->num };
+	bool made = was_made(m, u->id);
+	int v = made ? semctl((int)u->id, (int)u->num, GETVAL) : 0;
+
+	/* Where nothing is to change, up comes before down if there is not enough. */
+	if (made && v < u->adjust)
+		step(&a, u->adjust, 0);
+	step(&a, -u->adjust, SEM_UNDO);
+	if (made && v >= u->adjust)
+		step(&a, u->adjust, 0);
+	tape_call(tape, "sem", TAPE_MUST, SYS_semop, T(u->id),
+		T_DATA(tape_data(tape, a.steps, a.n * sizeof(a.steps[0]))), T(a.n));
+}
+
+int sysv_tell_undo(const struct sysv_made *m, struct husk *h, const struct task *t, struct err *err)
+{
+	const TorporTaskEntry *extra = t->extra;
+	struct tape *tape = tape_new();
+	int r = 0;
+
+	for (size_t i = 0; i < extra->n_sem_undos && r == 0; i++) {
+		const TorporSemUndo *u = extra->sem_undos[i];
+
+		if (!u->adjust || u->adjust > VALUE_MAX || u->adjust < -VALUE_MAX || u->num > UINT16_MAX)
+			r = err_image(err, "the undo value %d of semaphore %u", u->adjust, u->num);
+		else
+			tell_undo(m, tape, u);
+		/* one at a time: the value of the next one may depend on it */
+		if (r == 0)
+			r = husk_play(h, 0, tape, err);
+		tape_reset(tape);
+		if (r < 0)
+			r = err_while(err, "restoring what task %d (%s) gives back to the System V "
+				"semaphores %u", t->pid, task_comm(t), u->id);
+	}
+	tape_free(tape);
+	return r;
+}

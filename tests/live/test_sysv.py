@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""System V objects, in an IPC namespace which torpor and the subject share."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from box import Box, Failed
+from subjects import Subject
+from test_subjects import MODES
+
+CLONE_NEWIPC = 0x08000000
+
+
+def own_ipc() -> None:
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWIPC):
+        raise Failed(f"unshare: errno {ctypes.get_errno()}")
+
+
+def objects() -> list[str]:
+    """Kind, key and id of all objects."""
+    found = []
+    for kind in ("shm", "sem", "msg"):
+        lines = Path(f"/proc/sysvipc/{kind}").read_text().splitlines()[1:]
+        found += [f"{kind} {' '.join(line.split()[:2])}" for line in lines]
+    return sorted(found)
+
+
+def as_after_a_reboot() -> None:
+    subprocess.run(["ipcrm", "--all"], check=True, capture_output=True)
+    if objects():
+        raise Failed(f"ipcrm left {objects()}")
+
+
+def live(box: Box, mode: str) -> None:
+    own_ipc()
+    s = Subject(box, "sysv")
+    s.start()
+    MODES[mode](s)
+    s.finish()
+
+
+@pytest.mark.parametrize("mode", list(MODES))
+def test_sysv(boxed: Callable[..., Any], mode: str) -> None:
+    boxed(live, mode=mode)
+
+
+def elsewhere(box: Box) -> None:
+    """Nothing of the objects is there: they come from the images, with their numbers."""
+    own_ipc()
+    s = Subject(box, "sysv")
+    s.start()
+    before = objects()
+    s.dump()
+    as_after_a_reboot()
+    s.restore()
+    if objects() != before:
+        raise Failed(f"objects are {objects()}, were {before}")
+    s.finish()
+
+
+def test_elsewhere(boxed: Callable[..., Any]) -> None:
+    boxed(elsewhere)
+
+
+def taken(box: Box) -> None:
+    """Somebody else has a number meanwhile; a restore that fails leaves no object."""
+    own_ipc()
+    s = Subject(box, "sysv")
+    s.start()
+    s.dump()
+    as_after_a_reboot()
+    Path("/proc/sys/kernel/sem_next_id").write_text("0")
+    subprocess.run(["ipcmk", "-S", "4"], check=True, capture_output=True)
+    other = objects()
+    done = box.torpor(*s.restore_command())
+    if done.status == 0 or "other semaphores have that number" not in done.output:
+        raise Failed("it was restored on the semaphores of another")
+    if objects() != other or box.tasks():
+        raise Failed(f"left are {objects()}, {box.tasks()}")
+
+
+def test_taken(boxed: Callable[..., Any]) -> None:
+    boxed(taken)
