@@ -365,12 +365,16 @@ static void test_hole(void)
 	anon(&s, t, 0x7fffc0000000, 16, RW)->flags |= MAP_GROWSDOWN;
 	t->mm->mm_start_brk = 0x30000000;
 	t->mm->mm_brk = 0x40000000;
+	ok(mm_find_hole(s.w, 0x10000000, &at, &err) == 0 && at >= 0x80000000 &&
+			at + 0x10000000 < 0x200000000,
+		"a hole below the areas, where no husk has its stack", &err);
+	anon(&s, t, 0x11000, (0x30000000 - 0x11000) / PAGE, RW);
+	anon(&s, t, 0x50000000, (0x200000000 - 0x50000000) / PAGE, RW);
 	ok(mm_find_hole(s.w, 0x10000000, &at, &err) == 0 && at >= 0x7fffc0000000 + 0x10000,
-		"a hole above the stack", &err);
+		"a hole above the stack if there is no other", &err);
 	anon(&s, t, 0x7fffc0010000, 0x3ff00, RW);
-	ok(mm_find_hole(s.w, 0x10000000, &at, &err) == 0 &&
-			((at >= 0x80000000 && at < 0x200000000) ||
-				(at > 0x7fff00000000 && at + 0x10000000 <= 0x7fff80000000)),
+	ok(mm_find_hole(s.w, 0x10000000, &at, &err) == 0 && at > 0x7fff00000000 &&
+			at + 0x10000000 <= 0x7fff80000000,
 		"not below a stack, not above the heap", &err);
 	ok(mm_find_hole(s.w, 0x300000000, &at, &err) < 0, "no hole is large enough", &err);
 	subject_done(&s);
