@@ -64,6 +64,12 @@ static inline struct tracee *subject_voice(const struct subject *s)
 	return s->n_tracees ? &s->tracees[0] : NULL;
 }
 
+/* Key of dump.seen for a process of the tree. */
+static inline uint64_t seen_process(pid_t pid)
+{
+	return (uint64_t)pid | 1ull << 32;
+}
+
 /* Stages, one file each. */
 int dump_open(void *ctx, struct err *err);
 void dump_discard(void *ctx);

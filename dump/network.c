@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "dump/ctx.h"
 #include "image/journal.h"
+#include "kernel/cgroup2.h"
 #include "kinds/sock/tcp.h"
 #include <stdio.h>
 
@@ -27,6 +28,27 @@ static struct tcp_flows flows_of(const struct connection_list *list)
 	return flows;
 }
 
+static bool is_subject(pid_t pid, const void *ctx)
+{
+	const struct dump *d = ctx;
+
+	return table_get(&d->seen, seen_process(pid));
+}
+
+/*
+ * Those who run on need no more than their connections locked: who connects meanwhile shall wait
+ * in the queue.
+ */
+static struct nft_group group_of(const struct dump *d)
+{
+	struct cgroup2 g;
+
+	if (d->o->leave_running || d->o->leave_stopped ||
+		!cgroup2_of_task(d->subjects.at[0].pid, &g) || !cgroup2_holds_only(&g, is_subject, d))
+		return (struct nft_group){ 0 };
+	return (struct nft_group){ .id = g.id, .level = g.level };
+}
+
 int dump_lock_network(void *ctx, struct err *err)
 {
 	struct dump *d = ctx;
@@ -43,6 +65,7 @@ int dump_lock_network(void *ctx, struct err *err)
 		d->lock.method = netlock_choose(d->o);
 		inv->network_lock_method = d->lock.method;
 		netlock_table(inv->dump_criu_run_id, 0, d->lock.table);
+		d->lock.group = group_of(d);
 		snprintf(why, sizeof(why), "keeps %zu connection%s quiet until the restore", list->n,
 			list->n == 1 ? "" : "s");
 		r = netlock_make(&d->lock, flows.at, flows.n, journal, why, err);

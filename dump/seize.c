@@ -38,11 +38,6 @@ static uint64_t seen_thread(pid_t tid)
 	return (uint64_t)tid;
 }
 
-static uint64_t seen_process(pid_t pid)
-{
-	return (uint64_t)pid | 1ull << 32;
-}
-
 static int list_threads(pid_t pid, struct tids *ret, struct err *err)
 {
 	char path[64];

@@ -319,6 +319,26 @@ static void add_drop_rule(struct batch *b, const char *table, const char *chain,
 	rule_end(b, nest);
 }
 
+/* Whoever the packet is from or for, if it has a socket at that time. */
+static void add_group_rule(struct batch *b, const char *table, const char *chain,
+	struct nft_group group)
+{
+	const uint8_t tcp = IPPROTO_TCP;
+	size_t nest = rule_begin(b, table, chain);
+	struct expression e;
+
+	load_meta(b, NFT_META_L4PROTO);
+	compare(b, &tcp, 1);
+	e = expression_begin(b, "socket");
+	attr_number(b, NFTA_SOCKET_KEY, NFT_SOCKET_CGROUPV2);
+	attr_number(b, NFTA_SOCKET_DREG, NFT_REG32_00);
+	attr_number(b, NFTA_SOCKET_LEVEL, group.level);
+	expression_end(b, e);
+	compare(b, &group.id, sizeof(group.id));
+	verdict(b, NF_DROP);
+	rule_end(b, nest);
+}
+
 /* ---- sending ---- */
 
 static int open_netlink(size_t bytes, struct err *err)
@@ -383,7 +403,8 @@ static int commit(struct batch *b, int *ret_answer, struct err *err)
 	return 0;
 }
 
-int nft_drop_flows(const char *name, const struct flow *flows, size_t n, struct err *err)
+int nft_drop_flows(const char *name, const struct flow *flows, size_t n, struct nft_group group,
+	struct err *err)
 {
 	static const char *const chains[] = { "output", "input" };
 	struct batch b = { 0 };
@@ -401,6 +422,8 @@ int nft_drop_flows(const char *name, const struct flow *flows, size_t n, struct 
 		add_pass_rule(&b, name, chains[i]);
 		for (size_t k = 0; k < 2; k++)
 			add_drop_rule(&b, name, chains[i], &families[k]);
+		if (group.level)
+			add_group_rule(&b, name, chains[i], group);
 	}
 	r = commit(&b, &answer, err);
 	vec_done(&b.bytes);

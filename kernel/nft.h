@@ -9,12 +9,19 @@
 #include "base/vec.h"
 #include "kernel/flow.h"
 
+/* A control group whose sockets are to be silent as well: its number and depth; level 0: none. */
+struct nft_group {
+	uint64_t id;
+	uint32_t level;
+};
+
 /*
  * Makes "table inet NAME" with the sets conns4, conns6 and the chains input, output: packets with
- * NETWORK_LOCK_MARK pass, those of the flows are dropped. All or nothing; -EEXIST if there is a
- * table of that name.
+ * NETWORK_LOCK_MARK pass, those of the flows are dropped, and all of TCP from and to sockets of the
+ * group (since 5.13, with nft_socket). All or nothing; -EEXIST if there is a table of that name.
  */
-int nft_drop_flows(const char *name, const struct flow *flows, size_t n, struct err *err) must_use;
+int nft_drop_flows(const char *name, const struct flow *flows, size_t n, struct nft_group group,
+	struct err *err) must_use;
 /* Deletes "table inet NAME"; 1 if it was there, 0 if not. */
 int nft_delete_table(const char *name, struct err *err) must_use;
 

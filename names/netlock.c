@@ -52,7 +52,12 @@ static int make_table(struct netlock *lock, const struct flow *flows, size_t n,
 	if (r < 0)
 		return r;
 	lock->n_effects = 1;
-	r = nft_drop_flows(lock->table, flows, n, err);
+	r = nft_drop_flows(lock->table, flows, n, lock->group, err);
+	/* a kernel without nft_socket */
+	if (r == -ENOENT || r == -EOPNOTSUPP || r == -EINVAL) {
+		err_clear(err);
+		r = nft_drop_flows(lock->table, flows, n, (struct nft_group){ 0 }, err);
+	}
 	lock->made = r == 0;
 	if (r < 0) {
 		journal_gone(journal, lock->effect);

@@ -4,8 +4,10 @@
  * restored, no packet of theirs passes this host, neither in nor out; a peer sends again what it
  * got no answer to. Packets marked NETWORK_LOCK_MARK pass.
  *
- * The lock names connections, not tasks or control groups: between dump and restore there is no
- * socket, and what arrives then has neither (it would be answered by a reset).
+ * The lock names connections: between dump and restore there is no socket, so what arrives then is
+ * of no task and of no control group (it would be answered by a reset). While the sockets are still
+ * there a tree that has a control group to itself is also locked as a whole: nobody gets into the
+ * queue of a listener that was looked at already.
  *
  * By nftables it is one table "inet CRIU-<first 21 characters of the run's id>", by iptables two
  * rules per connection. Both have the form other tools make, so either side can take them away.
@@ -13,6 +15,7 @@
 #pragma once
 #include "image/journal.h"
 #include "kernel/flow.h"
+#include "kernel/nft.h"
 #include "options/options.h"
 
 /* As in inventory_entry.network_lock_method. */
@@ -28,6 +31,7 @@ char *netlock_table(const char *run_id, int32_t root_pid, char buf[NETLOCK_TABLE
 struct netlock {
 	enum netlock_method method;
 	char table[NETLOCK_TABLE]; /* nftables only */
+	struct nft_group group; /* nftables only; what the kernel cannot do is left out */
 	bool made; /* by us, not found */
 	uint32_t effect; /* first number in the journal */
 	size_t n_effects;

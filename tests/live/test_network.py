@@ -6,6 +6,7 @@ from __future__ import annotations
 import mmap
 import os
 import signal
+import socket
 import struct
 import subprocess
 import time
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from box import BUILD, TORPOR, Box, Done, Failed, link_up
+from box import BUILD, TORPOR, Box, Done, Failed, Skipped, link_up
 from subjects import Subject
 
 PORT = 5599
@@ -205,9 +206,13 @@ def test_running(boxed: Callable[..., Any]) -> None:
 # ---------------------------------------------------------------------------------- the lock
 
 
+def nft(*words: str) -> str:
+    done = subprocess.run(["nft", *words], capture_output=True, text=True, check=False)
+    return done.stdout
+
+
 def tables() -> list[str]:
-    done = subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=False)
-    return [t.split()[2] for t in done.stdout.splitlines() if "CRIU-" in t]
+    return [t.split()[2] for t in nft("list", "tables").splitlines() if "CRIU-" in t]
 
 
 def rules() -> list[str]:
@@ -264,6 +269,50 @@ def failed_restore(box: Box) -> None:
 
 def test_failed_restore(boxed: Callable[..., Any]) -> None:
     boxed(failed_restore, net=True)
+
+
+def reachable(port: int) -> bool:
+    """Whether somebody answers on lo within a moment."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 0.3).close()
+    except OSError:
+        return False
+    return True
+
+
+def group(box: Box) -> None:
+    """A tree which has a control group to itself: its listeners are locked, too, as long as it is
+    being saved."""
+    mounts = [t.split() for t in Path("/proc/mounts").open()]
+    where = next((m[1] for m in mounts if m[2] == "cgroup2"), None)
+    if where is None or not os.access(where, os.W_OK):
+        raise Skipped("control groups of version 2 cannot be written here")
+    folder = Path(where, f"torpor-test-{os.stat('/proc/self/ns/pid').st_ino}")
+    folder.mkdir()
+    try:
+        s = Subject(box, "tcp_streams", options=("--tcp-established",))
+        command = f"echo $$ > {folder}/cgroup.procs; exec {s.program} {s.result}"
+        s.pid = box.start(["sh", "-c", command])
+        box.until("not ready", 20, lambda: "ready" in s.lines())
+        words = [t.split() for t in Path("/proc/net/tcp").open()]
+        port = next(int(w[1].split(":")[1], 16) for w in words if w[3] == "0A")
+        if not reachable(port):
+            raise Failed("nobody listens")
+        command = s.dump_command("--skip-in-flight")
+        box.torpor(*command, env={"TORPOR_FAULT": "dump:streams=kill"})
+        if "socket cgroupv2" not in nft("list", "ruleset"):
+            raise Skipped("this kernel's nftables knows no control groups")
+        if reachable(port):
+            raise Failed("the listener can be reached while its tree is saved")
+        if box.torpor("leftovers", "--clean", "-D", s.images).status != 0 or not reachable(port):
+            raise Failed("the listener cannot be reached afterwards")
+    finally:
+        box.kill_all()
+        folder.rmdir()
+
+
+def test_group(boxed: Callable[..., Any]) -> None:
+    boxed(group, net=True)
 
 
 def elsewhere(box: Box) -> None:

@@ -95,12 +95,12 @@ static void test_drop(struct tap *t, int family)
 	char what[96];
 
 	snprintf(what, sizeof(what), "a table is made%s", six);
-	tap_ok(t, nft_drop_flows("CRIU-test-1", &p.flow, 1, &err) == 0, what, &err);
+	tap_ok(t, nft_drop_flows("CRIU-test-1", &p.flow, 1, (struct nft_group){ 0 }, &err) == 0, what, &err);
 	snprintf(what, sizeof(what), "what belongs to the flow is dropped both ways%s", six);
 	tap_ok(t, !passes(p.a, p.b, 120) && !passes(p.b, p.a, 120), what, NULL);
 	snprintf(what, sizeof(what), "other connections are not%s", six);
 	tap_ok(t, passes(other.a, other.b, 2000) && passes(other.b, other.a, 2000), what, NULL);
-	tap_ok(t, nft_drop_flows("CRIU-test-1", &p.flow, 1, &err) == -EEXIST,
+	tap_ok(t, nft_drop_flows("CRIU-test-1", &p.flow, 1, (struct nft_group){ 0 }, &err) == -EEXIST,
 		"the same name again is refused", NULL);
 	err_clear(&err);
 	tap_ok(t, nft_list_tables("CRIU-", &list, &err) == 0 && list.n == 1 &&
@@ -124,7 +124,7 @@ static void test_many(struct tap *t)
 			.their_port = (uint16_t)(1024 + i) };
 		memcpy(flows[i].ours, &i, sizeof(i));
 	}
-	tap_ok(t, nft_drop_flows("CRIU-many", flows, 10000, &err) == 0, "ten thousand flows", &err);
+	tap_ok(t, nft_drop_flows("CRIU-many", flows, 10000, (struct nft_group){ 0 }, &err) == 0, "ten thousand flows", &err);
 	tap_ok(t, nft_delete_table("CRIU-many", &err) == 1, "and away with them", &err);
 	free(flows);
 }
@@ -145,7 +145,7 @@ static void test_forged_fin(struct tap *t, int family)
 	struct pair p = make_pair(family);
 	struct err err = ERR_INIT;
 	struct forged_segment s = { .window = 1000, .fin = true };
-	bool good = nft_drop_flows("CRIU-fin", &p.flow, 1, &err) == 0 &&
+	bool good = nft_drop_flows("CRIU-fin", &p.flow, 1, (struct nft_group){ 0 }, &err) == 0 &&
 		tcp_repair_begin(p.a, &err) == 0 &&
 		tcp_get_seq(p.a, TCP_QUEUE_RECV, &s.seq, &err) == 0 &&
 		tcp_get_seq(p.a, TCP_QUEUE_SEND, &s.ack, &err) == 0 &&
