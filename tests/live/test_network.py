@@ -291,8 +291,8 @@ def group(box: Box) -> None:
     folder.mkdir()
     try:
         s = Subject(box, "tcp_streams", options=("--tcp-established",))
-        command = f"echo $$ > {folder}/cgroup.procs; exec {s.program} {s.result}"
-        s.pid = box.start(["sh", "-c", command])
+        script = f"echo $$ > {folder}/cgroup.procs; exec {s.program} {s.result}"
+        s.pid = box.start(["sh", "-c", script])
         box.until("not ready", 20, lambda: "ready" in s.lines())
         words = [t.split() for t in Path("/proc/net/tcp").open()]
         port = next(int(w[1].split(":")[1], 16) for w in words if w[3] == "0A")
