@@ -177,6 +177,10 @@ static int rules_in_network(struct hunt *h, struct err *err)
 	if (!h->everywhere || stat("/proc/self/ns/net", &st) < 0)
 		return 0;
 	r = iptables_list(&list, err);
+	if (r < 0) {
+		log_warn("%s; rules of the network lock are not looked for", err->text);
+		err_clear(err);
+	}
 	vec_each(f, &list) {
 		struct effect e = { .kind = EFFECT_IPTABLES, .dev = st.st_dev, .ino = st.st_ino,
 			.path = flow_text(f, text, sizeof(text)),
@@ -185,7 +189,7 @@ static int rules_in_network(struct hunt *h, struct err *err)
 		add_named(h, &e, false);
 	}
 	vec_done(&list);
-	return r;
+	return 0;
 }
 
 static void take_link(struct hunt *h, const char *path, bool belongs)
