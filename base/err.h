@@ -52,6 +52,8 @@ int err_sys_at(struct err *err, const char *file, int line, int number, const ch
 
 #define err_usage(err, ...) err_set(err, ERR_USAGE, 22, __VA_ARGS__)
 #define err_unsupported(err, ...) err_set(err, ERR_UNSUPPORTED, 95, __VA_ARGS__)
+/* Something cannot be saved as it is now, but may be in a moment: a dump waits a little and repeats. */
+#define err_busy(err, ...) err_set(err, ERR_UNSUPPORTED, 11, __VA_ARGS__)
 #define err_image(err, ...) err_set(err, ERR_IMAGE, 74, __VA_ARGS__)
 #define err_target(err, number, ...) err_set(err, ERR_TARGET, number, __VA_ARGS__)
 #define err_nomem(err) err_set(err, ERR_RESOURCE, 12, "out of memory")
@@ -64,6 +66,12 @@ int err_while(struct err *err, const char *fmt, ...) printf_like(2, 3);
 static inline bool err_is_set(const struct err *err)
 {
 	return err && err->class != ERR_NONE;
+}
+
+/* Whether it was recorded by err_busy(). */
+static inline bool err_is_busy(const struct err *err)
+{
+	return err && err->class == ERR_UNSUPPORTED && err->number == EAGAIN;
 }
 
 /* Forgets a failure that was handled. */

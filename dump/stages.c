@@ -31,6 +31,9 @@
 #include "snapshot/check.h"
 #include "snapshot/snapshot.h"
 #include <string.h>
+#include <time.h>
+
+enum { BUSY_US = 1000000, BUSY_FIRST_US = 4000 };
 
 int dump_open(void *ctx, struct err *err)
 {
@@ -174,7 +177,7 @@ int dump_run_stages(const char *name, const struct stage *stages, struct dump *d
 	return r;
 }
 
-int dump_run(const struct options *o, int images_dirfd, int workdir_fd, stage_watch *watch,
+static int dump_once(const struct options *o, int images_dirfd, int workdir_fd, stage_watch *watch,
 	void *watch_data, struct dump_figures *ret, struct err *err)
 {
 	bool lives = o->leave_running || o->leave_stopped;
@@ -182,4 +185,26 @@ int dump_run(const struct options *o, int images_dirfd, int workdir_fd, stage_wa
 		.access = access_open(o), .track = { .again = o->track_mem && lives } };
 
 	return dump_run_stages("dump", dump_stages, &d, dump_release, watch, watch_data, ret, err);
+}
+
+/*
+ * What is only on its way (bytes in a connection that nobody has accepted yet, an answer nobody has
+ * read) is given time to arrive: everything was taken back, the tasks run, the dump begins again.
+ */
+int dump_run(const struct options *o, int images_dirfd, int workdir_fd, stage_watch *watch,
+	void *watch_data, struct dump_figures *ret, struct err *err)
+{
+	char text[sizeof(err->text) + sizeof(err->trail)];
+	uint64_t until = clock_us() + BUSY_US, pause = BUSY_FIRST_US;
+	int r;
+
+	for (;;) {
+		r = dump_once(o, images_dirfd, workdir_fd, watch, watch_data, ret, err);
+		if (r == 0 || !err_is_busy(err) || clock_us() + pause > until)
+			return r;
+		log_info("%s: trying again", err_text(err, text, sizeof(text)));
+		err_clear(err);
+		nanosleep(&(struct timespec){ .tv_nsec = (long)pause * 1000 }, NULL);
+		pause *= 2;
+	}
 }

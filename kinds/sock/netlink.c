@@ -92,11 +92,11 @@ static int refuse_busy(const struct fd_look *l, const struct netlink_seen *s, st
 
 	file_look_who(l, who, sizeof(who));
 	if (s && s->d.flags & NDIAG_FLAG_CB_RUNNING)
-		return err_unsupported(err, "%s is a netlink socket (socket:[%lu]) in the middle of a listing "
+		return err_busy(err, "%s is a netlink socket (socket:[%lu]) in the middle of a listing "
 			"from the kernel, which cannot be saved; try again when it has read all of it", who,
 			(unsigned long)l->st.st_ino);
 	if (poll(&p, 1, 0) > 0 && p.revents & (POLLIN | POLLERR))
-		return err_unsupported(err, "%s is a netlink socket (socket:[%lu]) with messages it has not "
+		return err_busy(err, "%s is a netlink socket (socket:[%lu]) with messages it has not "
 			"read, which cannot be saved; try again when it has read them", who,
 			(unsigned long)l->st.st_ino);
 	return 0;

@@ -377,13 +377,13 @@ static int prepare(const struct peeker *k, struct err *err)
 	if (k->s->d.state == UNIX_LISTEN || poll(&p, 1, 0) <= 0)
 		return 0;
 	if (p.revents & POLLPRI)
-		return err_unsupported(err, "%s is a unix socket in which urgent data wait (MSG_OOB), which "
+		return err_busy(err, "%s is a unix socket in which urgent data wait (MSG_OOB), which "
 			"this version cannot save", k->who);
 	if (!(p.revents & POLLERR))
 		return p.revents & POLLIN ? 1 : 0;
 	/* Looking at packets would take the error away (sock_error), at a stream's bytes does not. */
 	if (k->s->d.type == SOCK_DGRAM || (!stream && k->s->d.rqueue))
-		return err_unsupported(err, "%s is a unix socket with an error that was not fetched yet; "
+		return err_busy(err, "%s is a unix socket with an error that was not fetched yet; "
 			"this version cannot look into its queue", k->who);
 	x = unix_want_extra(k->l->world, k->id);
 	x->has_reset = x->reset = true;

@@ -74,7 +74,7 @@ static int settle_outside(struct unix_space *s, const struct unix_seen *u, struc
 static int settle_pending(struct unix_space *s, const struct unix_seen *u, struct err *err)
 {
 	if (u->d.wqueue)
-		return err_unsupported(err, "%s is a unix socket (socket:[%u]) which has sent something "
+		return err_busy(err, "%s is a unix socket (socket:[%u]) which has sent something "
 			"over a connection that nobody has accepted yet; that cannot be read, try again "
 			"when it is accepted", u->who, u->d.ino);
 	if (!u->listener->entry)
@@ -93,7 +93,7 @@ static int settle_listener(struct unix_space *s, const struct unix_seen *u, stru
 		const struct unix_seen *client = unix_seen_by_ino(s, u->icons[i]);
 
 		if (!u->icons[i])
-			return err_unsupported(err, "%s is a unix socket (socket:[%u]) with a connection that "
+			return err_busy(err, "%s is a unix socket (socket:[%u]) with a connection that "
 				"its client closed before it was accepted; what it holds cannot be read, try "
 				"again when it is accepted", u->who, u->d.ino);
 		if (!client || !client->entry) {

@@ -45,7 +45,7 @@ static int refuse_busy(const struct fd_look *l, bool listening, struct err *err)
 			"machine %u, which this version cannot save", who, (unsigned long)l->st.st_ino,
 			peer.svm_port, peer.svm_cid);
 	if (listening && poll(&p, 1, 0) > 0)
-		return err_unsupported(err, "%s is a vsock socket (socket:[%lu]) in which a client waits to "
+		return err_busy(err, "%s is a vsock socket (socket:[%lu]) in which a client waits to "
 			"be accepted, which this version cannot save; try again when it is accepted", who,
 			(unsigned long)l->st.st_ino);
 	return 0;
