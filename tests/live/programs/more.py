@@ -31,6 +31,13 @@ def pool_lines(passes: int) -> Iterator[str]:
         yield " ".join([str(n), str(sum(i * i for i in range(n, n + 200))), *chains])
 
 
+def messages_lines(passes: int) -> Iterator[str]:
+    for n in range(passes):
+        jobs = "".join(short_hash(f"job {n} {i}")[:12] for i in range(6))
+        lines = "".join(short_hash(f"line {n} {i}")[:12] for i in range(5))
+        yield f"{n} {n * (n + 1) // 2} {short_hash(jobs)[:12]} {short_hash(lines)[:12]}"
+
+
 # ---------------------------------------------------------------------------------------- ruby
 
 
@@ -119,6 +126,12 @@ MORE = (
         ("/usr/bin/python3", "{here}/pool.py", "{amount}"),
         amount=20,
         verify=expect(pool_lines),
+    ),
+    Program(
+        "messages",
+        ("/usr/bin/python3", "{here}/messages.py", "{amount}"),
+        amount=150,
+        verify=expect(messages_lines),
     ),
     Program("ruby", ("ruby", "{here}/lines.rb", "{amount}"), 30, verify=expect(lines_lines)),
     Program("php", ("php", "{here}/words.php", "{amount}"), 60, verify=expect(php_lines)),
