@@ -100,13 +100,14 @@ static int take_journal(struct hunt *h, int dirfd, const char *path, struct err 
 	return r < 0 ? err_while(err, "looking into '%s'", path) : 0;
 }
 
-static int take_index(struct hunt *h, struct err *err)
+/* One journal that cannot be read does not hide the others. */
+static void take_index(struct hunt *h)
 {
 	auto_dir DIR *dir = opendir(JOURNAL_INDEX);
 	struct dirent *d;
-	int r = 0;
 
-	while (dir && r == 0 && (d = readdir(dir))) {
+	while (dir && (d = readdir(dir))) {
+		struct err err = ERR_INIT;
 		char path[PATH_MAX];
 		ssize_t n = readlinkat(dirfd(dir), d->d_name, path, sizeof(path) - 1);
 		auto_close int fd = -1;
@@ -117,10 +118,9 @@ static int take_index(struct hunt *h, struct err *err)
 		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (fd < 0 || faccessat(fd, JOURNAL_NAME, F_OK, 0) < 0)
 			h->found->index_dead++;
-		else
-			r = take_journal(h, fd, keep(h->found, path), err);
+		else if (take_journal(h, fd, keep(h->found, path), &err) < 0)
+			log_warn("%s%s; what it tells is not listed", err.text, err.trail);
 	}
-	return r;
 }
 
 /* ---- names ---- */
@@ -284,10 +284,13 @@ int leftovers_find(const char *directory, char *const *search, size_t n_search,
 	struct leftovers *ret, struct err *err)
 {
 	struct hunt h = { .found = ret, .everywhere = !directory };
-	int r;
+	int r = 0;
 
 	*ret = (struct leftovers){ .arena = arena_new() };
-	r = directory ? take_directory(&h, directory, err) : take_index(&h, err);
+	if (directory)
+		r = take_directory(&h, directory, err);
+	else
+		take_index(&h);
 	if (r == 0)
 		r = effect_each_network(tables_in_network, &h, err);
 	if (r == 0)
