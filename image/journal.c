@@ -52,6 +52,14 @@ static bool index_name(int dirfd, char *buf, size_t size)
 	return true;
 }
 
+bool journal_is_indexed(const char *entry, int dirfd)
+{
+	char name[PATH_MAX];
+
+	return index_name(dirfd, name, sizeof(name)) && !strcmp(strrchr(name, '/') + 1, entry) &&
+		faccessat(dirfd, JOURNAL_NAME, F_OK, 0) == 0;
+}
+
 static bool make_folders(const char *path)
 {
 	char buf[PATH_MAX];

@@ -107,6 +107,8 @@ struct journal_view {
  * caller calls vec_done() on the effects.
  */
 int journal_read(int dirfd, struct arena *a, struct journal_view *ret, struct err *err) must_use;
+/* Whether an entry of the index is that of this directory, and it has a journal. */
+bool journal_is_indexed(const char *entry, int dirfd);
 /* "link", "table" ... as in the file. */
 const char *effect_kind_name(enum effect_kind kind);
 /* Tells this start of this computer from all others; false if it cannot be read. */

@@ -116,7 +116,7 @@ static void take_index(struct hunt *h)
 			continue;
 		path[n] = '\0';
 		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (fd < 0 || faccessat(fd, JOURNAL_NAME, F_OK, 0) < 0)
+		if (fd < 0 || !journal_is_indexed(d->d_name, fd))
 			h->found->index_dead++;
 		else if (take_journal(h, fd, keep(h->found, path), &err) < 0)
 			log_warn("%s%s; what it tells is not listed", err.text, err.trail);
@@ -359,7 +359,7 @@ static void prune_index(void)
 			continue;
 		path[n] = '\0';
 		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (fd < 0 || faccessat(fd, JOURNAL_NAME, F_OK, 0) < 0)
+		if (fd < 0 || !journal_is_indexed(d->d_name, fd))
 			unlinkat(dirfd(dir), d->d_name, 0);
 	}
 }
