@@ -20,7 +20,7 @@ struct call {
 typedef int command_run(const struct call *call, struct err *err);
 
 command_run cmd_dump, cmd_pre_dump, cmd_restore, cmd_check, cmd_show, cmd_plan, cmd_leftovers,
-	cmd_keygen, cmd_dedup, cmd_page_server, cmd_version, cmd_help;
+	cmd_keygen, cmd_dedup, cmd_page_server, cmd_lazy_pages, cmd_version, cmd_help;
 
 /* "torpor 0.1.0", or as criu the version of CRIU whose interfaces these are. */
 void version_print(FILE *out, bool as_criu);

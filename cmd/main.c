@@ -31,6 +31,7 @@ static const struct entry entries[] = {
 	{ CMD_RESTORE, cmd_restore, true },
 	{ CMD_DEDUP, cmd_dedup, true },
 	{ CMD_PAGE_SERVER, cmd_page_server, true },
+	{ CMD_LAZY_PAGES, cmd_lazy_pages, true },
 	{ CMD_CHECK, cmd_check, false },
 	{ CMD_SHOW, cmd_show, true },
 	{ CMD_PLAN, cmd_plan, true },

@@ -109,6 +109,7 @@ int dump_pick(void *ctx, struct err *err)
 	vec_each(s, &d->subjects) {
 		if (s->zombie)
 			continue;
+		s->before.leave_lazy = d->o->lazy_pages;
 		r = mm_pages_pick(d->world, s->task, subject_voice(s)->tid, &s->before, &s->pages,
 			err);
 		if (r < 0)

@@ -49,6 +49,8 @@ struct dump {
 	struct table seen; /* threads and processes met while seizing */
 	size_t n_threads;
 	struct tracking track;
+	uint64_t lazy_given; /* pages that somebody has fetched */
+	int lazy_listen; /* pages left behind can be asked for there; -1 */
 	struct page_client *client; /* pages go there; NULL: into the set */
 	struct page_stats pages;
 	uint32_t next_pages_id;
@@ -92,7 +94,16 @@ void dump_forget_connections(void *ctx);
 /* Before the tasks are killed: their sockets will close without a word to the peer. */
 void dump_silence_connections(struct dump *d);
 int dump_commit_set(void *ctx, struct err *err);
-int dump_release(struct dump *d);
+void dump_release(struct dump *d);
+/* Tasks whose images are not to be used: they run on, or stay stopped. */
+void dump_let_go(struct dump *d, bool stopped);
+
+/* ---- lazy.c ---- */
+bool lazy_is_wanted(const void *ctx);
+int lazy_listen(void *ctx, struct err *err);
+void lazy_deafen(void *ctx);
+/* After the set is valid: gives pages away until nobody needs more. 1, or an error. */
+int lazy_serve(struct dump *d, struct err *err) must_use;
 
 /* ---- server.c ---- */
 bool dump_uses_server(const void *ctx);
@@ -128,5 +139,5 @@ int track_uptime(uint64_t *ret, struct err *err) must_use;
 /* ---- stages.c ---- */
 /* Runs the stages and then finish (what cannot be undone); fills in ret. */
 int dump_run_stages(const char *name, const struct stage *stages, struct dump *d,
-	int (*finish)(struct dump *d), stage_watch *watch, void *watch_data,
+	int (*finish)(struct dump *d, struct err *err), stage_watch *watch, void *watch_data,
 	struct dump_figures *ret, struct err *err) must_use;

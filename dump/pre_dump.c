@@ -91,7 +91,7 @@ static const struct stage pre_dump_stages[] = {
 	{ .name = NULL },
 };
 
-static int nothing_more(struct dump *d)
+static int nothing_more(struct dump *d, struct err *err)
 {
 	return 0;
 }

@@ -44,7 +44,16 @@ static void stop_all(struct dump *d)
 				strerror(errno));
 }
 
-int dump_release(struct dump *d)
+void dump_let_go(struct dump *d, bool stopped)
+{
+	if (stopped)
+		stop_all(d);
+	dump_unlock_network(d);
+	dump_unseize(d);
+	dump_forget_connections(d);
+}
+
+void dump_release(struct dump *d)
 {
 	if (d->o->leave_stopped)
 		stop_all(d);
@@ -59,5 +68,4 @@ int dump_release(struct dump *d)
 	d->frozen_us = clock_us() - d->seized_us;
 	if (!d->o->leave_running && !d->o->leave_stopped)
 		track_forget_parents(d);
-	return 0;
 }

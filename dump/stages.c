@@ -90,6 +90,7 @@ static const struct stage dump_stages[] = {
 		.wanted = track_is_wanted },
 	{ .name = "server", .run = dump_connect, .undo = dump_disconnect,
 		.wanted = dump_uses_server },
+	{ .name = "listen", .run = lazy_listen, .undo = lazy_deafen, .wanted = lazy_is_wanted },
 	{ .name = "seize", .run = dump_seize, .undo = dump_unseize },
 	{ .name = "identity", .run = dump_identity },
 	{ .name = "survey", .run = dump_survey },
@@ -125,6 +126,7 @@ static void dump_done(struct dump *d)
 		file_collector_free(d->files);
 	image_set_close(d->images);
 	track_done(d);
+	lazy_deafen(d);
 	access_close(&d->access);
 	subjects_done(d);
 	world_free(d->world);
@@ -156,7 +158,7 @@ static void dump_dedup(struct dump *d)
 }
 
 int dump_run_stages(const char *name, const struct stage *stages, struct dump *d,
-	int (*finish)(struct dump *d), stage_watch *watch, void *watch_data,
+	int (*finish)(struct dump *d, struct err *err), stage_watch *watch, void *watch_data,
 	struct dump_figures *ret, struct err *err)
 {
 	int r;
@@ -164,17 +166,29 @@ int dump_run_stages(const char *name, const struct stage *stages, struct dump *d
 	d->world = world_new();
 	d->next_pages_id = 1;
 	d->start_us = clock_us();
-	d->track.keeper.sock = d->track.kept.pidfd = -1;
+	d->track.keeper.sock = d->track.kept.pidfd = d->lazy_listen = -1;
 	r = stages_run(name, stages, d, watch, watch_data, err);
 	/* the set is valid now: letting go is not undone */
 	if (r == 0)
-		r = finish(d);
+		r = finish(d, err);
 	if (r == 0)
 		fill_figures(d, ret);
 	if (r == 0 && d->o->auto_dedup && d->track.parent)
 		dump_dedup(d);
 	dump_done(d);
 	return r;
+}
+
+static int dump_finish(struct dump *d, struct err *err)
+{
+	int r = d->o->lazy_pages ? lazy_serve(d, err) : 0;
+
+	if (r < 0) {
+		dump_let_go(d, d->lazy_given > 0);
+		return r;
+	}
+	dump_release(d);
+	return 0;
 }
 
 static int dump_once(const struct options *o, int images_dirfd, int workdir_fd, stage_watch *watch,
@@ -184,7 +198,7 @@ static int dump_once(const struct options *o, int images_dirfd, int workdir_fd, 
 	struct dump d = { .o = o, .images_dirfd = images_dirfd, .workdir_fd = workdir_fd,
 		.access = access_open(o), .track = { .again = o->track_mem && lives } };
 
-	return dump_run_stages("dump", dump_stages, &d, dump_release, watch, watch_data, ret, err);
+	return dump_run_stages("dump", dump_stages, &d, dump_finish, watch, watch_data, ret, err);
 }
 
 /*

@@ -8,6 +8,7 @@
  */
 #pragma once
 #include "base/err.h"
+#include <stddef.h>
 #include <stdint.h>
 
 enum {
@@ -25,3 +26,40 @@ int userfault_begin_tracking(int fd, struct err *err) must_use;
 int userfault_track(int fd, uint64_t start, uint64_t end) must_use;
 /* Whether the address space in which the descriptor was made is still there (execve(2), exit(2)). */
 bool userfault_lives(int fd);
+
+/*
+ * The same thing as a bringer of pages (UFFD_MODE_MISSING): who touches an absent page of a registered
+ * area waits until it was brought. What the task does to its areas meanwhile is told as events; it
+ * waits until they are read, and until then bringing fails with -EAGAIN.
+ */
+enum userfault_event_kind {
+	USERFAULT_PAGE = 0x12, /* start: the address that was touched */
+	USERFAULT_FORK = 0x13, /* fd: for the copy of the address space */
+	USERFAULT_MOVE = 0x14, /* start, len -> to */
+	USERFAULT_DROP = 0x15, /* start to end read as zeros now (madvise(2)) */
+	USERFAULT_UNMAP = 0x16, /* start to end are gone */
+};
+
+struct userfault_event {
+	enum userfault_event_kind kind;
+	uint64_t start, end, to, len;
+	int fd;
+};
+
+/* USERFAULT_FLAGS without what would leave the kernel's own accesses out. Needs CAP_SYS_PTRACE. */
+enum { USERFAULT_LAZY_FLAGS = USERFAULT_FLAGS & ~1 };
+
+int userfault_begin_bringing(int fd, struct err *err) must_use;
+/* As userfault_track(), for absent pages. */
+int userfault_watch(int fd, uint64_t start, uint64_t end) must_use;
+/* Up to n events: their number, 0 if there is none now, or -errno. */
+int userfault_events(int fd, struct userfault_event *ret, size_t n) must_use;
+/*
+ * Puts pages at `to`; zeros without `from`. *ret_done bytes are there afterwards, by us or already.
+ * 0, or -EAGAIN (read the events first), -ENOENT (nothing of the kind is mapped there any more),
+ * -ESRCH (the address space is gone). Who waits for the pages goes on.
+ */
+int userfault_bring(int fd, uint64_t to, const void *from, uint64_t len, uint64_t *ret_done)
+	must_use;
+/* Whoever touches this range gets SIGBUS (since 6.6). */
+int userfault_poison(int fd, uint64_t start, uint64_t len) must_use;

@@ -97,6 +97,9 @@ static int check_command(const struct options *o, struct err *err)
 	switch (o->command) {
 	case CMD_DUMP:
 	case CMD_PRE_DUMP:
+		if (o->lazy_pages && (o->leave_running || o->leave_stopped))
+			return err_usage(err, "--lazy-pages cannot be used with --leave-running or "
+				"--leave-stopped: the tasks go on elsewhere");
 		if (o->tree == 0)
 			return err_usage(err, "%s needs -t PID, the root task of the tree to save",
 				options_command_name(o->command));

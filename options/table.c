@@ -83,7 +83,7 @@ const struct command_spec command_specs[] = {
 	{ "pre-dump", "-t PID [options]", "save memory while the tasks run on", CMD_PRE_DUMP,
 		STATE_READY, true, 0 },
 	{ "lazy-pages", "[options]", "bring memory to restored tasks when they touch it",
-		CMD_LAZY_PAGES, STATE_LATER, true, 0 },
+		CMD_LAZY_PAGES, STATE_READY, true, 0 },
 	{ "page-server", "[options]", "receive pages over the network", CMD_PAGE_SERVER,
 		STATE_READY, true, 0 },
 	{ "service", "[options]", "serve requests on a socket", CMD_SERVICE, STATE_LATER, true, 0 },

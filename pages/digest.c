@@ -149,8 +149,12 @@ static int digest_next(struct page_feed *base, struct batch *b, struct err *err)
 	b->n_runs = 0;
 	b->len = 0;
 	for (size_t i = 0; i < n; i++) {
-		if (!(runs[i].flags & RUN_PRESENT))
-			return err_bug(err, "a page without bytes has no digest");
+		if (!(runs[i].flags & RUN_PRESENT)) {
+			if (f->out)
+				return err_bug(err, "a page without bytes has no digest");
+			batch_add_run(b, runs[i].vaddr, runs[i].pages, runs[i].flags);
+			continue;
+		}
 		for (uint64_t k = 0; k < runs[i].pages; k++, from += PAGE) {
 			rc = judge(f, b, from, runs[i].vaddr + k * PAGE, runs[i].flags, err);
 			if (rc < 0)

@@ -7,7 +7,8 @@
 /* ---- memory of a process ---- */
 struct task_span {
 	uint64_t start, end;
-	uint32_t flags; /* RUN_PRESENT, perhaps RUN_LAZY; or RUN_PARENT: told, but not read */
+	/* RUN_PRESENT, perhaps RUN_LAZY; or RUN_PARENT or RUN_LAZY alone: told, but not read */
+	uint32_t flags;
 	/*
 	 * Every page is mapped by this process alone and its area is readable: process_vm_readv(2)
 	 * may be used. It is twice as fast as /proc/PID/mem, but would break the sharing of others.
@@ -28,7 +29,7 @@ struct task_feed {
 	 * be set before the first batch.
 	 */
 	bool runs_on;
-	uint64_t skipped; /* pages that were told, not read */
+	uint64_t skipped, lazy; /* pages that were told, not read: in the parent, left behind */
 };
 
 int task_feed_open(struct task_feed *s, pid_t pid, const struct task_span *spans, size_t n,

@@ -120,7 +120,7 @@ static void tell_spans(struct task_feed *s, struct batch *b)
 		if (span->flags & RUN_PRESENT)
 			return;
 		batch_add_run(b, span->start, pages, span->flags);
-		s->skipped += pages;
+		*(span->flags & RUN_PARENT ? &s->skipped : &s->lazy) += pages;
 	}
 }
 

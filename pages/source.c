@@ -31,6 +31,7 @@ struct walk {
 	struct vec_of(struct level) levels;
 	struct table met; /* directories; they must not come in a circle */
 	struct page_source *out;
+	enum page_choice choice;
 };
 
 static int level_open(struct walk *w, struct image_set *set, const char *name, struct err *err)
@@ -121,14 +122,29 @@ static int layer_use(struct walk *w, size_t depth, struct err *err)
 	return l->map.filtered ? layer_filters(w, l, layer, err) : 0;
 }
 
+static bool is_wanted(const struct walk *w, const struct run *run)
+{
+	bool lazy = run->flags & RUN_LAZY;
+
+	return w->choice == PAGES_ALL || lazy == (w->choice == PAGES_LAZY);
+}
+
 static int segment_add(struct walk *w, size_t depth, const struct run *run, uint64_t lo,
 	uint64_t hi, struct err *err)
 {
 	struct page_segment seg = { .vaddr = lo, .pages = (hi - lo) / PAGE,
 		.offset = run->offset + (lo - run->vaddr), .layer = (uint32_t)depth };
+	bool remote = !(run->flags & RUN_PRESENT);
 
+	if (remote && w->choice != PAGES_LAZY)
+		return err_image(err, "%s was left behind by dump --lazy-pages; it can only be restored "
+			"with --lazy-pages", page_text(w, lo));
+	if (remote) {
+		seg.layer = PAGE_LAYER_REMOTE;
+		seg.offset = 0;
+	}
 	vec_push(&w->out->segments, seg);
-	return layer_use(w, depth, err);
+	return remote ? 0 : layer_use(w, depth, err);
 }
 
 /*
@@ -156,13 +172,10 @@ static int resolve(struct walk *w, size_t depth, uint64_t lo, uint64_t hi, struc
 			return 0;
 		end = run->vaddr + run->pages * PAGE;
 		end = end < hi ? end : hi;
-		if (run->flags & RUN_PRESENT)
-			r = segment_add(w, depth, run, from, end, err);
-		else if (run->flags & RUN_PARENT)
+		if (run->flags & RUN_PARENT && !(run->flags & RUN_PRESENT))
 			r = resolve(w, depth + 1, from, end, err);
-		else
-			return err_unsupported(err, "page 0x%lx was left to a lazy-pages server, "
-				"which this version cannot ask", from);
+		else if (is_wanted(w, run))
+			r = segment_add(w, depth, run, from, end, err);
 		lo = end;
 	}
 	return r;
@@ -180,7 +193,13 @@ static void walk_done(struct walk *w)
 int page_source_open(struct image_set *set, enum image_id type, unsigned long id,
 	struct page_source *ret, struct err *err)
 {
-	struct walk w = { .type = type, .id = id, .out = ret };
+	return page_source_open_some(set, type, id, PAGES_ALL, ret, err);
+}
+
+int page_source_open_some(struct image_set *set, enum image_id type, unsigned long id,
+	enum page_choice choice, struct page_source *ret, struct err *err)
+{
+	struct walk w = { .type = type, .id = id, .out = ret, .choice = choice };
 	int r;
 
 	*ret = (struct page_source){ 0 };

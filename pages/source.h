@@ -26,8 +26,11 @@ struct page_segment {
 	uint64_t vaddr; /* or offset in a shared object */
 	uint64_t pages;
 	uint64_t offset; /* in the pages file, bytes; as if it were not filtered */
-	uint32_t layer;
+	uint32_t layer; /* or PAGE_LAYER_REMOTE */
 };
+
+/* The bytes are in no image: a server has them, and they can only be asked for (pages/lazy_get.h). */
+#define PAGE_LAYER_REMOTE UINT32_MAX
 
 struct page_layers vec_of(struct page_layer);
 struct page_segments vec_of(struct page_segment);
@@ -44,6 +47,14 @@ struct page_source {
  */
 int page_source_open(struct image_set *set, enum image_id type, unsigned long id,
 	struct page_source *ret, struct err *err) must_use;
+/* Which pages; page_source_open() wants all, and all of them in images. */
+enum page_choice {
+	PAGES_ALL,
+	PAGES_EAGER, /* without those that may come later (RUN_LAZY) */
+	PAGES_LAZY, /* only those, also the ones a server has (PAGE_LAYER_REMOTE) */
+};
+int page_source_open_some(struct image_set *set, enum image_id type, unsigned long id,
+	enum page_choice choice, struct page_source *ret, struct err *err) must_use;
 /*
  * Pages from vaddr on, all of them in the segment: copied to buf, decoded if they are filtered. Fails
  * when they cannot be read or are not what was saved.

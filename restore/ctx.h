@@ -31,6 +31,7 @@ struct restore {
 	struct tcp_flows flows; /* of all connections */
 	struct netlock lock;
 	bool lock_found; /* made by the dump, not by us */
+	int lazy_sock; /* to the lazy-pages daemon, -1 */
 	cpu_set_t cpus; /* ours before we pinned ourselves */
 	struct restore_figures *figures;
 	uint64_t start_us;
@@ -51,6 +52,15 @@ int restore_tasks(void *ctx, struct err *err);
 int restore_threads(void *ctx, struct err *err);
 int restore_facets(void *ctx, struct err *err);
 int restore_arm(void *ctx, struct err *err);
+
+/* ---- lazy.c ---- */
+bool restore_is_lazy(const void *ctx);
+int restore_find_daemon(void *ctx, struct err *err);
+void restore_forget_daemon(void *ctx);
+int restore_hand_over(void *ctx, struct err *err);
+/* Everything is done: the daemon may bring what nobody asks for. */
+int restore_tell_all_run(struct restore *rs, struct err *err) must_use;
+
 /* Takes the pidfile back. */
 void restore_disarm(void *ctx);
 /* Before anything is created: no packet may find a connection's socket missing. */

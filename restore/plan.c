@@ -15,6 +15,7 @@ struct planner {
 	 * its child, or born below it, so a helper that stands for the leader is its child
 	 */
 	struct table anchors;
+	bool lazy; /* memory comes later: nothing to share with a parent's */
 	struct err *err;
 };
 
@@ -187,7 +188,7 @@ static bool shares(uint32_t mine, uint32_t theirs)
 }
 
 /* Which tables it shares with its creator, and whether it starts with the creator's memory. */
-static void birth_sharing(struct actor *x)
+static void birth_sharing(const struct planner *pl, struct actor *x)
 {
 	const struct task *t = x->task, *by = x->by->task;
 
@@ -197,7 +198,7 @@ static void birth_sharing(struct actor *x)
 		x->flags |= CLONE_FILES;
 	if (shares(t->ids->fs_id, by->ids->fs_id))
 		x->flags |= CLONE_FS;
-	x->inherits = task_is_alive(t) && task_is_alive(by) && mm_inherits(t, by);
+	x->inherits = !pl->lazy && task_is_alive(t) && task_is_alive(by) && mm_inherits(t, by);
 }
 
 static int plan_births(struct planner *pl)
@@ -216,7 +217,7 @@ static int plan_births(struct planner *pl)
 		r = birth(pl, x, parent, sid ? sid : t->parent->sid);
 		if (r < 0)
 			return r;
-		birth_sharing(x);
+		birth_sharing(pl, x);
 	}
 	return 0;
 }
@@ -398,7 +399,8 @@ static void plan_deaths(struct planner *pl)
 
 int plan_make(struct world *w, const struct options *o, struct plan *ret, struct err *err)
 {
-	struct planner pl = { .w = w, .a = w->arena, .p = ret, .err = err };
+	struct planner pl = { .w = w, .a = w->arena, .p = ret, .err = err,
+		.lazy = o->lazy_pages };
 	struct task *root = w->root;
 	int r;
 

@@ -7,12 +7,14 @@
  *   load      the image set becomes a world
  *   check     the same rules as before saving
  *   pages     every page can be found, in these images or their parents
+ *   daemon    with --lazy-pages: who brings memory later
  *   plan      who creates whom; a hole that is free in every address space
  *   pids      all of them must be free, before anything is created
  *   netlock   no packet of a connection passes while its socket is not there
  *   ipc       System V objects
  *   forest    husks: pids, sessions, groups, memory, zombies
  *   tasks     what belongs to a process as a whole
+ *   lazy      the daemon gets hold of all address spaces
  *   threads   all threads exist, before the first one loses its privileges or gets a filter
  *   files     descriptors, folders; they may refer to processes and threads
  *   facets    what belongs to each thread
@@ -89,7 +91,8 @@ static int restore_plan(void *ctx, struct err *err)
 static int find_pages(struct restore *rs, enum image_id type, unsigned long id, struct err *err)
 {
 	struct page_source source;
-	int r = page_source_open(rs->images, type, id, &source, err);
+	int r = page_source_open_some(rs->images, type, id,
+		rs->o->lazy_pages ? PAGES_EAGER : PAGES_ALL, &source, err);
 
 	if (r == 0)
 		page_source_close(&source);
@@ -154,6 +157,8 @@ static const struct stage restore_stages[] = {
 	{ .name = "load", .run = restore_load },
 	{ .name = "check", .run = restore_check },
 	{ .name = "pages", .run = restore_pages },
+	{ .name = "daemon", .run = restore_find_daemon, .undo = restore_forget_daemon,
+		.wanted = restore_is_lazy },
 	{ .name = "plan", .run = restore_plan },
 	{ .name = "pids", .run = restore_pids },
 	{ .name = "netlock", .run = restore_lock_network, .undo = restore_unlock_network },
@@ -161,6 +166,7 @@ static const struct stage restore_stages[] = {
 	{ .name = "pin", .run = restore_pin, .undo = restore_unpin },
 	{ .name = "forest", .run = restore_forest, .undo = restore_kill },
 	{ .name = "tasks", .run = restore_tasks },
+	{ .name = "lazy", .run = restore_hand_over, .wanted = restore_is_lazy },
 	{ .name = "threads", .run = restore_threads },
 	{ .name = "files", .run = restore_descriptors },
 	{ .name = "facets", .run = restore_facets },
@@ -195,6 +201,16 @@ static void restore_dedup(struct restore *rs)
 	log_info("%lu bytes of images are free", (unsigned long)sum);
 }
 
+/* The tasks run; if the daemon has gone, they wait for their memory for ever. */
+static void tell_daemon(struct restore *rs)
+{
+	struct err err = ERR_INIT;
+
+	if (restore_tell_all_run(rs, &err) < 0)
+		log_error("%s", err.text);
+	restore_forget_daemon(rs);
+}
+
 static void count(const struct world *w, struct restore_figures *f)
 {
 	f->tasks = w->n_tasks;
@@ -206,14 +222,16 @@ int restore_run(const struct options *o, int images_dirfd, int workdir_fd, stage
 	void *watch_data, struct restore_figures *ret, struct err *err)
 {
 	struct restore rs = { .o = o, .images_dirfd = images_dirfd, .workdir_fd = workdir_fd,
-		.access = access_open(o), .world = world_new(), .layout = { .send_fd = -1 }, .figures = ret,
-		.start_us = clock_us() };
+		.access = access_open(o), .world = world_new(), .layout = { .send_fd = -1 },
+		.lazy_sock = -1, .figures = ret, .start_us = clock_us() };
 	int r;
 
 	*ret = (struct restore_figures){ 0 };
 	r = stages_run("restore", restore_stages, &rs, watch, watch_data, err);
 	if (r == 0) {
 		restore_depart(&rs);
+		if (o->lazy_pages)
+			tell_daemon(&rs);
 		if (o->auto_dedup)
 			restore_dedup(&rs);
 		count(rs.world, ret);

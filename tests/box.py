@@ -131,6 +131,7 @@ class Box:
     statuses: dict[int, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     runs: int = 0
+    aside: set[int] = field(default_factory=set)  # servers of the test, no tasks of a subject
     net: bool = False  # has a network namespace of its own
 
     # ------------------------------------------------------------------------------- processes
@@ -237,7 +238,7 @@ class Box:
         self.reap()
         pids = sorted(int(p) for p in os.listdir("/proc") if p.isdigit() and p != "1")
         found = (read_task(p) for p in pids)
-        return [t for t in found if t and t.comm != TRACKER]
+        return [t for t in found if t and t.comm != TRACKER and t.pid not in self.aside]
 
     def trackers(self) -> list[int]:
         """The processes that keep track of memory between two dumps."""

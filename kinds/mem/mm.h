@@ -33,6 +33,7 @@ struct mm_before {
 	int uffd; /* for the tracker; -1 */
 	bool known; /* tracked without a gap since the parent images were made */
 	bool again; /* tracking starts anew with this dump */
+	bool leave_lazy; /* pages that may come later are only told */
 };
 
 /* Which pages of a task are saved, and how they are read. */
@@ -91,6 +92,7 @@ struct mm_build {
 	struct image_set *images;
 	struct file_store *files;
 	struct mm_legacies *legacies; /* NULL: every parent forks with its own pages */
+	bool lazy; /* pages that may come later are left out */
 	const struct vdso_self *vdso; /* this kernel's; NULL: it is looked for each time */
 	uint64_t pages_restored, pages_compared, pages_skipped_cow; /* counted up */
 };

@@ -81,8 +81,8 @@ static bool policy_is_always(void)
 static int open_pages(struct build *b, struct err *err)
 {
 	const struct task *parent = b->b->inherited;
-	int r = page_source_open(b->b->images, IMG_PAGEMAP, (unsigned long)b->task->pid, &b->pages,
-		err);
+	int r = page_source_open_some(b->b->images, IMG_PAGEMAP, (unsigned long)b->task->pid,
+		b->b->lazy ? PAGES_EAGER : PAGES_ALL, &b->pages, err);
 
 	if (r < 0 || !parent)
 		return r;

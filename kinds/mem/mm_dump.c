@@ -37,6 +37,7 @@ struct picker {
 	struct addresses stacks; /* pages with a thread's stack pointer, ascending */
 	size_t stack_at;
 	struct changes changes;
+	uint32_t lazy; /* flags of what may come later */
 	struct task_spans candidates; /* before the road is chosen */
 	struct task_spans spans;
 	uint64_t scanned;
@@ -86,11 +87,11 @@ static void push_lazy(struct picker *p, const VmaEntry *v, uint64_t start, uint6
 	for (; p->stack_at < p->stacks.n && p->stacks.at[p->stack_at] < end; p->stack_at++) {
 		uint64_t page = p->stacks.at[p->stack_at];
 
-		push_changes(p, v, start, page, RUN_PRESENT | RUN_LAZY);
+		push_changes(p, v, start, page, p->lazy);
 		push_changes(p, v, page, page + PAGE, RUN_PRESENT);
 		start = page + PAGE;
 	}
-	push_changes(p, v, start, end, RUN_PRESENT | RUN_LAZY);
+	push_changes(p, v, start, end, p->lazy);
 }
 
 /*
@@ -375,6 +376,7 @@ int mm_pages_pick(struct world *w, struct task *t, pid_t tid, const struct mm_be
 	if (!pages)
 		return err_nomem(err);
 	rc = picker_init(&p, w, t, tid, err);
+	p.lazy = before && before->leave_lazy ? RUN_LAZY : RUN_PRESENT | RUN_LAZY;
 	if (rc == 0)
 		rc = changes_find(&p.changes,
 			&(struct changes_in){ t, tid, &p.scanner, p.areas, p.resident, p.n_areas },
@@ -468,6 +470,7 @@ int mm_pages_save(const struct mm_pages *p, bool runs_on, struct image_set *imag
 	feed.runs_on = runs_on;
 	rc = save_feed(&feed.base, &to, stats, &stats->written, &stats->skipped_parent, err);
 	stats->skipped_parent += feed.skipped;
+	stats->lazy += feed.lazy;
 	task_feed_close(&feed);
 	return rc;
 }
