@@ -214,7 +214,9 @@ int dump_run(const struct options *o, int images_dirfd, int workdir_fd, stage_wa
 
 	for (;;) {
 		r = dump_once(o, images_dirfd, workdir_fd, watch, watch_data, ret, err);
-		if (r == 0 || !err_is_busy(err) || clock_us() + pause > until)
+		/* a key that came by a descriptor cannot be read twice */
+		if (r == 0 || !err_is_busy(err) || clock_us() + pause > until || o->key_fd >= 0 ||
+			o->passphrase_fd >= 0)
 			return r;
 		log_info("%s: trying again", err_text(err, text, sizeof(text)));
 		err_clear(err);

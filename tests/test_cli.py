@@ -72,7 +72,7 @@ def test_help_and_manual_name_every_option(torpor: Path) -> None:
     "words",
     [
         ["dump", "-t", NOBODY],
-        ["dump", "-t", "1", "--lazy-pages"],
+        ["dump", "-t", NOBODY, "--action-script", "x"],
         ["dump", "-t", "zero"],
         ["restore"],
         ["restore", "--bogus"],
@@ -91,10 +91,10 @@ def test_failures_leave_a_log(torpor: Path, tmp_path: Path, words: list[str]) ->
 
 
 def test_refusals_name_the_option(torpor: Path) -> None:
-    done = run(torpor, "dump", "-t", NOBODY, "--lazy-pages")
-    assert "option --lazy-pages is not supported by this version of torpor" in done.stderr
-    done = run(torpor, "lazy-pages")
-    assert "command 'lazy-pages' is not supported" in done.stderr
+    done = run(torpor, "dump", "-t", NOBODY, "--action-script", "x")
+    assert "option --action-script is not supported by this version of torpor" in done.stderr
+    done = run(torpor, "service")
+    assert "command 'service' is not supported" in done.stderr
 
 
 def test_work_directory(torpor: Path, tmp_path: Path) -> None:
