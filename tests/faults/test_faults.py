@@ -20,7 +20,7 @@ RESTORE_SUBJECTS = ["tree", "deleted", "mem_shared", "threads", "unix_named", "z
 # options with which a stage that is not always wanted is, by its predicate
 WANTED = {"track_is_wanted": ("-R", "--track-mem")}
 # predicates of stages which the tests of their own (tests/increments) make fail
-ELSEWHERE = {"dump_uses_server"}
+ELSEWHERE = {"dump_uses_server", "lazy_is_wanted"}
 
 
 def stages(part: str) -> dict[str, tuple[str, ...]]:
