@@ -96,8 +96,8 @@ static int tell_thread(struct restore *rs, const struct thread *th, enum phase f
 static int finish_memory(struct restore *rs, const struct task *t, struct err *err)
 {
 	struct mm_build b = { .world = rs->world, .task = t, .husk = husk_of(rs, t),
-		.images = rs->images, .files = rs->files, .legacies = rs->legacies,
-		.lazy = rs->o->lazy_pages,
+		.images = rs->images, .files = rs->files,
+		.legacies = rs->o->lazy_pages ? NULL : rs->legacies, .lazy = rs->o->lazy_pages,
 		.vdso = &rs->vdso };
 	int r = mm_finish(&b, err);
 
