@@ -24,18 +24,21 @@ enum { ALL_RUN = 0x52535446, WORKERS_MAX = 4 };
 
 /* ---- the socket ---- */
 
-static struct sockaddr_un socket_address(void)
+/* Until it listens it has another name: whoever sees it can connect. */
+static const char early_name[] = ".lazy-pages.socket.new";
+
+static struct sockaddr_un socket_address(const char *name)
 {
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 
-	memcpy(a.sun_path, socket_name, sizeof(socket_name));
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s", name);
 	return a;
 }
 
 /* A socket nobody listens at is left by a daemon that was killed. */
 static int remove_stale(struct err *err)
 {
-	struct sockaddr_un a = socket_address();
+	struct sockaddr_un a = socket_address(socket_name);
 	auto_close int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0 || connect(fd, (struct sockaddr *)&a, sizeof(a)) == 0)
@@ -48,14 +51,15 @@ static int remove_stale(struct err *err)
 
 static int listen_there(int *ret_fd, struct err *err)
 {
-	struct sockaddr_un a = socket_address();
+	struct sockaddr_un a = socket_address(early_name);
 	int r = remove_stale(err);
 
 	if (r < 0)
 		return r;
+	unlink(early_name);
 	*ret_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (*ret_fd < 0 || bind(*ret_fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
-		listen(*ret_fd, 1) < 0)
+		listen(*ret_fd, 1) < 0 || rename(early_name, socket_name) < 0)
 		return err_sys(err, "cannot listen at '%s' in the work directory", socket_name);
 	return 0;
 }

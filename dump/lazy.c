@@ -105,7 +105,8 @@ int lazy_listen(void *ctx, struct err *err)
 	if (r < 0)
 		return r;
 	log_info("pages can be asked for at port %u", port);
-	printf("listening on port %u\n", port);
+	if (!d->o->json && !d->o->as_criu)
+		printf("listening on port %u\n", port);
 	fflush(stdout);
 	return 0;
 }

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# Increments and page servers of torpor and of a criu that works on this kernel, mixed in every way.
+# Increments, page servers and lazy restores of torpor and of a criu that works on this kernel, mixed in every way.
 # Run as root: tests/compat/criu-interop.sh BUILD_DIRECTORY. HEADER=24 for criu before 4.2.
 set -u
 build=$(realpath "$1")
@@ -56,5 +56,45 @@ for sides in "criu $torpor" "$torpor criu"; do
 	cp server/*.img images
 	try "$2" restore -d -D images -o restore.log
 	finish "dump by $(basename "$1") to the page server of $(basename "$2")"
+done
+
+# lazily, from images
+for sides in "criu $torpor" "$torpor criu"; do
+	set -- $sides
+	start
+	folders images
+	try "$torpor" dump -t "$pid" -D images -o log
+	"$1" lazy-pages -D images -o lazy.log -v4 >lazy.out 2>&1 &
+	daemon=$!
+	for _ in $(seq 100); do [ -S images/lazy-pages.socket ] && break; sleep 0.1; done
+	try "$2" restore -d -D images -o restore.log --lazy-pages
+	sleep 1
+	finish "restore by $(basename "$2"), pages by the daemon of $(basename "$1")"
+	wait $daemon || { echo "the daemon failed: $(tail -3 images/lazy.log)"; failed=1; }
+done
+
+# lazily, from tasks that stand still elsewhere; 3 are the helpers in the other pid namespace
+echo 500 >/proc/sys/kernel/ns_last_pid
+for sides in "criu $torpor" "$torpor criu" "criu criu"; do
+	set -- $sides
+	start
+	folders images
+	"$1" dump -t "$pid" -D images -o log -v4 --lazy-pages --address 127.0.0.1 --port 7003 >lazy.out 2>&1 &
+	dump=$!
+	for _ in $(seq 100); do grep -qs ':1B5B .* 0A ' /proc/net/tcp* && [ -e images/inventory.img ] && break; sleep 0.1; done
+	export reader=$2 pid
+	unshare --pid --fork --mount-proc bash -c '
+		"$reader" lazy-pages -D images -o lazy.log -v4 --page-server --address 127.0.0.1 --port 7003 \
+			'"$([ "$2" = "$torpor" ] && echo --page-header "${HEADER:-24}")"' &
+		daemon=$!
+		for _ in $(seq 100); do [ -S images/lazy-pages.socket ] && break; sleep 0.1; done
+		"$reader" restore -d -D images -o restore.log --lazy-pages || exit 1
+		sleep 1
+		kill -TERM "$pid"
+		for _ in $(seq 200); do grep -qs "PASS\|FAIL" result && break; sleep 0.1; done
+		wait $daemon' >out 2>&1 || { echo "FAILED: $(tail -3 out images/restore.log images/lazy.log)"; failed=1; }
+	wait $dump || { echo "the dump failed: $(tail -3 images/log)"; failed=1; }
+	echo "dump by $(basename "$1") goes on elsewhere by $(basename "$2"): $(tail -1 result)"
+	grep -qs PASS result || failed=1
 done
 exit $failed
