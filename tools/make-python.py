@@ -6,7 +6,7 @@ usage: make-python.py [--protoc PROGRAM] [--copy] [--depfile FILE] SOURCE OUT
 
 SOURCE is the root of the source tree. Into OUT, which becomes the package `torpor`, go
 images/tables.py (image/types.h, image/types.def), images/messages.py, messages.pyi and
-messages.bin (proto/*.proto), validate/catalogue.py (model/rules.def), and with --copy everything of python/torpor. The depfile lists what
+messages.bin (proto/*.proto), and with --copy everything of python/torpor. The depfile lists what
 was read, for ninja. The same script serves meson and pip (python/setup.py).
 """
 
@@ -38,7 +38,6 @@ IMAGE = re.compile(
     r'^IMAGE\((\w+),\s*"([^"]+)",\s*"([^"]+)",\s*(0x[0-9a-fA-F]+|0),\s*([&\w]+),\s*([^)]*)\)', re.M
 )
 FLAG = re.compile(r"^\s*IMGF_(\w+)\s*=\s*(\d+),", re.M)
-FILTER = re.compile(r"^\s*TORPOR_FILTER_(\w+) = ([0-9 *]+),", re.M)
 MAGIC = re.compile(r"^#define IMAGE_((?:MAGIC|VERSION)_\w+) (0x[0-9a-fA-F]+)u?\b", re.M)
 
 
@@ -65,9 +64,6 @@ def tables(source: Path) -> str:
     priv = (source / "image/priv.h").read_text()
     flags = "".join(f"    {name} = {bit}\n" for name, bit in FLAG.findall(header))
     magics = "".join(f"{name} = {value}\n" for name, value in MAGIC.findall(priv))
-    filters = (source / "include/torpor/page_filter.h").read_text()
-    for name, value in FILTER.findall(filters):
-        magics += f"{name} = {value}\n"
     rows = "".join(image_rows((source / "image/types.def").read_text()))
     return (
         HEAD.format("The table of image kinds, from image/types.def.")
@@ -87,38 +83,6 @@ def tables(source: Path) -> str:
         + "\n\nKINDS: tuple[Kind, ...] = (\n"
         + rows
         + ")\n"
-    )
-
-
-# ------------------------------------------------------------------------------------ rules
-
-RULE = re.compile(
-    r'^RULE\("([a-z0-9-]+)", (\w+), (\w+), (\w+),\s*((?:"(?:[^"\\]|\\.)*"[\s,]*)+)\)$', re.M
-)
-
-
-def catalogue(text: str) -> str:
-    """catalogue.py, from model/rules.def."""
-    rows = []
-    found = RULE.findall(text)
-    if len(found) != len(re.findall(r"^RULE\(", text, re.M)):
-        sys.exit("rules.def has a line of a form that make-python.py does not know")
-    for name, severity, stage, area, rest in found:
-        words = re.findall(r'"((?:[^"\\]|\\.)*)"', rest)
-        if len(words) != 3:
-            sys.exit(f"rules.def: rule {name} needs three texts")
-        texts = "".join(f'        "{w}",\n' for w in words)
-        rows.append(
-            f'    Rule(\n        "{name}",\n        Severity.{severity},\n        Stage.{stage},\n'
-            f'        "{area.lower()}",\n{texts}    ),\n'
-        )
-    return (
-        HEAD.format("The catalogue of rules, from model/rules.def.")
-        + "from __future__ import annotations\n\n"
-        + "from torpor.validate.rule import Rule, Severity, Stage\n\n"
-        + "RULES: dict[str, Rule] = {\n    r.id: r\n    for r in (\n"
-        + "".join(rows).replace("\n    ", "\n        ").replace("    Rule(", "        Rule(", 1)
-        + "    )\n}\n"
     )
 
 
@@ -211,7 +175,7 @@ def runtime(files: FileDescriptorSet) -> str:
 
 
 STUB_HEAD = """import enum
-from collections.abc import Iterable, Iterator, MutableSequence, Sequence
+from collections.abc import Iterable, Iterator, MutableSequence
 from typing import Any, TypeVar, overload
 
 M = TypeVar("M", bound=Message)
@@ -247,14 +211,8 @@ class MessageType:
     fields_by_name: dict[str, Field]
     fields_by_number: dict[int, Field]
 
-class UnknownField:
-    field_number: int
-    wire_type: int
-    data: Any
-
 class Message:
     DESCRIPTOR: MessageType
-    def UnknownFields(self) -> Sequence[UnknownField]: ...
     def SerializeToString(self, *, deterministic: bool = ...) -> bytes: ...
     def SerializePartialToString(self, *, deterministic: bool = ...) -> bytes: ...
     def ParseFromString(self, serialized: bytes | memoryview) -> int: ...
@@ -358,10 +316,7 @@ def generate(source: Path, out: Path, protoc: str = "protoc") -> list[Path]:
     put(out / "images/messages.py", runtime(files))
     put(out / "images/messages.pyi", stubs(files))
     put(out / "images/tables.py", tables(source))
-    rules = source / "model/rules.def"
-    put(out / "validate/catalogue.py", catalogue(rules.read_text()))
     used = [source / "image" / n for n in ("types.def", "types.h", "priv.h")]
-    used += [rules, source / "include/torpor/page_filter.h"]
     return [Path(__file__).resolve(), *used, *sorted((source / "proto").glob("*.proto"))]
 
 

@@ -146,10 +146,6 @@ class Image:
         """Number of entries; the file is walked through for that once."""
         return len(self._offsets())
 
-    def __bool__(self) -> bool:
-        """An image is there, however many entries it has."""
-        return True
-
     def __getitem__(self, index: int) -> Entry:
         """An entry by its number; the file is walked through as far as that, once."""
         return self._entry(self._offsets(index)[index])[0]
@@ -186,7 +182,7 @@ class Image:
                 good = take(data[at + 4 : stop]) == stop - at - 4 and message.IsInitialized()
             except Exception:
                 good = False
-            if not good or wire.contradicts(message):
+            if not good:
                 text = f"there is no valid {make.DESCRIPTOR.name}"
                 raise ImageError(self.name, text, at, "image-message")
             yield message

@@ -21,8 +21,7 @@ from torpor.images.messages import Field, Message, MessageType
 M = TypeVar("M", bound=Message)
 
 VARINT, FIXED64, DELIMITED, FIXED32 = 0, 1, 2, 5
-_TYPE_MESSAGE, _TYPE_STRING, _TYPE_BYTES, _TYPE_ENUM = 11, 9, 12, 14
-_REPEATED, _REQUIRED = 3, 2
+_TYPE_MESSAGE, _TYPE_STRING, _TYPE_BYTES, _REPEATED, _REQUIRED = 11, 9, 12, 3, 2
 # Memory of the parsed form, measured with protobuf 3.21: an object, one of its members, an element
 # of a repeated member, a string. Lists grow by doubling.
 _OBJECT, _MEMBER, _ELEMENT, _STRING = 56, 8, 16, 40
@@ -152,47 +151,6 @@ def guard(
         raise ImageError(name, "the message takes too much memory", offset, "image-memory")
 
 
-def contradicts(message: Message) -> bool:
-    """Whether the message itself (not one inside it) has a known member in a wrong encoding.
-
-    protobuf takes that for a member it does not know; other readers refuse the message.
-    """
-    unknown = message.UnknownFields()
-    if not len(unknown):
-        return False
-    known = message.DESCRIPTOR.fields_by_number
-    return any(
-        f.field_number in known and not _is_new_value(known[f.field_number], f.wire_type)
-        for f in unknown
-    )
-
-
-def _is_new_value(field: Field, wire_type: int) -> bool:
-    """An enumeration with a value of a newer release is no contradiction."""
-    return field.type == _TYPE_ENUM and wire_type == VARINT
-
-
-def unknown_value(message: Message, member: str) -> int | None:
-    """Number of an enumeration that has a value this version does not know."""
-    number = message.DESCRIPTOR.fields_by_name[member].number
-    for f in message.UnknownFields():
-        if f.field_number == number and f.wire_type == VARINT:
-            return int(f.data)
-    return None
-
-
-def contradicts_deep(message: Message) -> bool:
-    """The same for messages inside it, too."""
-    if contradicts(message):
-        return True
-    for field, value in message.ListFields():
-        if field.type == _TYPE_MESSAGE:
-            inner = value if field.label == _REPEATED else (value,)
-            if any(contradicts_deep(m) for m in inner):
-                return True
-    return False
-
-
 class Lazy(Generic[M]):
     """The elements of a repeated member, each parsed when it is asked for."""
 
@@ -234,7 +192,7 @@ class Lazy(Generic[M]):
             done = message.ParseFromString(self._view[at:end])
         except Exception:
             raise self._error() from None
-        if done != end - at or not message.IsInitialized() or contradicts(message):
+        if done != end - at or not message.IsInitialized():
             raise self._error()
 
 

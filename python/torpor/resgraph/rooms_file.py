@@ -173,7 +173,6 @@ TYPES: dict[int, tuple[str, str, Detail]] = {
     pb.fd_types.PIDFD: ("pidfd", "PIDFD", _pidfd),
 }
 TYPE_OF_OLD = {old: type_ for type_, (_, old, _) in TYPES.items() if old}
-OLD_OF_TYPE = {type_: old for type_, (_, old, _) in TYPES.items() if old}
 
 
 def _add_file(b: Builder, found: Found, i: int, id_: int, type_: int) -> int:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from torpor.images import messages as pb
 from torpor.images.errors import ImageError
 from torpor.images.imageset import Found
-from torpor.images.pages import PageMap
+from torpor.images.pages import Flag, PageMap
 from torpor.images.reader import Image
 from torpor.resgraph.builder import Builder, read
 from torpor.resgraph.store import NOWHERE, Place
@@ -64,7 +64,7 @@ def pagemap(b: Builder, image: Image, found: Found) -> None:
     node = b.add("pagemap", (owner, found.number), found)
     if runs.pages_id:
         b.refer(node, "pages", runs.pages_id, "stored in")
-    if runs.needs_parent:
+    if runs.flags & Flag.PARENT:
         b.refer(node, "layer", 1, "builds on")
     # the head is entry 0
     b.store.add_block("run", len(runs), node, Place(found.kind.id, found.number, 1, "", NOWHERE))
@@ -78,7 +78,7 @@ def pages(b: Builder, image: Image, found: Found) -> None:
 def memfd(b: Builder, image: Image, found: Found) -> None:
     """memfd.img"""
     for i, entry in enumerate(read(image, pb.memfd_inode_entry)):
-        node = b.add("memfd", entry.inode_id & 0xFFFFFFFF, found, i)  # files have 32 bits of it
+        node = b.add("memfd", entry.inode_id, found, i)
         b.may_refer(node, "pagemap", ("shmem", entry.shmid), "content in")
 
 
