@@ -148,13 +148,20 @@ class Job(Subject):
         self.used = before + cpu_seconds(self.box)
         return not self.has_ended()
 
-    def round(self) -> None:
-        """Dumped, killed, restored; images of rounds that went well go away."""
+    def round(self) -> bool:
+        """Dumped, killed, restored; false if it ended before. Images of good rounds go away."""
         if self.rounds:
             shutil.rmtree(self.images)
-        self.dump()
+        try:
+            self.dump()
+        except Failed:
+            if not self.has_ended():
+                raise
+            self.rounds -= 1
+            return False
         self.restore()
         self.entry.during(self.work, self.amount)
+        return True
 
 
 def moments(begin: float, end: float, rounds: int, rng: random.Random) -> list[float]:
@@ -214,9 +221,8 @@ class Trial:
         job.keep_images_in_memory()
         job.start()
         for moment in plan:
-            if not job.work_until(moment):
+            if not job.work_until(moment) or not job.round():
                 break
-            job.round()
         job.finish()
         umount(str(self.box.dir / "images"))
         compare(self.entry, self.folder / "alone", job.work)
