@@ -62,6 +62,11 @@ static int choose_marker(pid_t pid, int *ret, struct err *err)
 
 static int map_done(struct cave_call *c, struct err *err)
 {
+	if (c->ret == -ENOMEM)
+		return err_sysn(err, ENOMEM,
+			"task %d cannot map %d KiB to be asked about itself: raise its limit of address "
+			"space (prlimit --as) or that of the number of areas (vm.max_map_count)",
+			c->t->tgid, AREA_LEN / 1024);
 	if (c->ret < 0 && c->ret > -4096)
 		return err_sysn(err, (int)-c->ret, "task %d cannot map a scratch area", c->t->tgid);
 	c->h->area = (uint64_t)c->ret;

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -187,10 +188,36 @@ static void test_husk(void)
 	tape_free(t);
 }
 
+/* A task that may not map anything more: the error says what would help, and it goes on. */
+static void test_full(pid_t pid)
+{
+	const struct rlimit none = { 0, RLIM_INFINITY }, all = { RLIM_INFINITY, RLIM_INFINITY };
+	struct err err = ERR_INIT;
+	struct tracee t;
+	struct hold h;
+	int r = prlimit(pid, RLIMIT_AS, &none, NULL) < 0 ? -errno : stop(&t, pid, &err);
+
+	ok(r == 0, "stop a task that is at its limit of address space", &err);
+	if (r < 0)
+		return;
+	r = hold_begin(&h, &(struct tracee *){ &t }, 1, &err);
+	ok(r < 0 && strstr(err.text, "prlimit --as"), "it cannot be asked, and what helps", NULL);
+	err_clear(&err);
+	prlimit(pid, RLIMIT_AS, &all, NULL);
+	r = hold_begin(&h, &(struct tracee *){ &t }, 1, &err);
+	ok(r == 0, "then it can", &err);
+	if (r == 0)
+		hold_end(&h, 1);
+	tracee_release(&t);
+	kill(pid, SIGTERM);
+	ok(exit_code(pid) == 8, "and it goes on", NULL);
+}
+
 int main(void)
 {
 	test_hold(spawn_sleeper(), 7, 0, "an interrupted nanosleep goes on");
 	test_hold(spawn_adder(), 8, SIGTERM, "a computation goes on");
+	test_full(spawn_adder());
 	test_husk();
 	printf("1..%d\n", n_tests);
 	return n_failed != 0;
