@@ -12,6 +12,7 @@ import os
 import random
 import shutil
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -263,7 +264,110 @@ class Node(Counting):
     script = "http_server.js"
 
 
-SERVERS = {c.__name__.lower(): c for c in (Redis, Memcached, Nginx, Asyncio, Node)}
+class Psql:
+    """A client of the database: asks, and knows where an answer ends."""
+
+    def __init__(self, ask: Callable[[str], None], line: Callable[[], str]) -> None:
+        self.ask, self.line, self.count = ask, line, 0
+
+    def query(self, text: str) -> list[str]:
+        self.count += 1
+        self.ask(f"{text};\n\\echo end{self.count}\n")
+        lines = []
+        while (line := self.line()) != f"end{self.count}":
+            lines.append(line)
+        return lines
+
+    def expect(self, text: str, *wanted: str) -> None:
+        got = self.query(text)
+        if got != list(wanted):
+            raise Failed(f"asked {text!r}: {got}, not {wanted}")
+
+
+class Postgres(Server):
+    """One transaction over a unix socket, by a client in the tree, one over TCP from outside."""
+
+    program = "postgres"
+    user = "postgres"
+
+    def __init__(self, box: Box, rng: random.Random) -> None:
+        self.box, self.rng, self.work = box, rng, box.dir / "work"
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
+        if not found:
+            raise Skipped("postgresql is not installed")
+        self.bin = found[-1].parent
+        self.work.mkdir(mode=0o700)
+        os.mkfifo(self.work / "ask")
+        for path in (self.work, self.work / "ask"):
+            shutil.chown(path, self.user, self.user)
+        done = box.run([*self.become(), self.bin / "initdb", "-A", "trust", "-N", "-D",
+                        self.work / "data"], cwd=self.work, timeout=120)  # fmt: skip
+        if done.status != 0:
+            raise Failed(f"initdb failed: {done}")
+
+    def become(self) -> list[str | Path]:
+        return ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--clear-groups"]
+
+    def argv(self) -> list[str]:
+        script = HERE / "postgres.sh"
+        return [str(w) for w in (*self.become(), "sh", script, self.bin, self.work, PORT)]
+
+    def begin(self) -> None:
+        self.box.until("psql does not start", 60, (self.work / "answers").exists)
+        command = [self.bin / "psql", "-qAtX", "-h", "127.0.0.1", "-p", str(PORT), "-U", self.user]
+        self.psql = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.outside = Psql(self.ask_outside, self.line_outside)
+        self.asks = os.open(self.work / "ask", os.O_RDWR)
+        self.answers = (self.work / "answers").open()
+        self.inside = Psql(lambda text: void(os.write(self.asks, text.encode())), self.line_inside)
+        self.outside.expect("CREATE TABLE entry (who text, n int)")
+        for client in (self.outside, self.inside):
+            client.expect("BEGIN")
+
+    def ask_outside(self, text: str) -> None:
+        assert self.psql.stdin
+        self.psql.stdin.write(text.encode())
+        self.psql.stdin.flush()
+
+    def line_outside(self) -> str:
+        assert self.psql.stdout
+        return self.psql.stdout.readline().decode().rstrip("\n")
+
+    def line_inside(self) -> str:
+        part = ""
+
+        def whole() -> bool:
+            nonlocal part
+            part += self.answers.readline()
+            return part.endswith("\n")
+
+        self.box.until("the client in the tree does not answer", 20, whole)
+        return part.rstrip("\n")
+
+    def check(self, turn: int) -> None:
+        for who, client in (("out", self.outside), ("in", self.inside)):
+            client.expect(f"INSERT INTO entry VALUES ('{who}', {turn})")
+            # nobody sees what the other one has not committed
+            client.expect(
+                "SELECT who, count(*), sum(n) FROM entry GROUP BY who",
+                f"{who}|{turn}|{turn * (turn + 1) // 2}",
+            )
+        self.turn = turn
+
+    def end(self) -> None:
+        self.inside.expect("COMMIT")
+        self.outside.expect("ROLLBACK")
+        self.outside.expect("SELECT who, count(*) FROM entry GROUP BY who", f"in|{self.turn}")
+        assert self.psql.stdin
+        self.psql.stdin.close()
+        self.psql.wait()
+
+
+def void(_: object) -> None:
+    """A call of which the result does not matter."""
+
+
+SERVERS = {c.__name__.lower(): c for c in (Redis, Memcached, Nginx, Asyncio, Node, Postgres)}
 
 
 def run_server(box: Box, name: str, rounds: int, seed: int) -> dict[str, Any]:
