@@ -20,6 +20,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
@@ -78,6 +79,7 @@ struct file_collector {
 	struct late_list late;
 	struct own_list own; /* descriptors found in queues only: kept to compare with */
 	int own_pidfd, own_fds, own_infos; /* as in struct table_look, of ourselves; -1 not opened */
+	struct rlimit old_limit; /* of descriptors; zeros until it was raised */
 	struct connection_list connections;
 };
 
@@ -115,6 +117,8 @@ void file_collector_free(struct file_collector *c)
 	vec_each(fd, &c->own)
 		close(*fd);
 	vec_done(&c->own);
+	if (c->old_limit.rlim_max)
+		(void)!setrlimit(RLIMIT_NOFILE, &c->old_limit);
 	cleanup_close(&c->own_pidfd);
 	cleanup_close(&c->own_fds);
 	cleanup_close(&c->own_infos);
@@ -582,6 +586,18 @@ static int peek_one(struct file_collector *c, const struct late *late, pid_t *la
 	return late->kind->peek(&l, late->entry, err);
 }
 
+/* Every description that is found in queues only is kept open until the end. */
+static void raise_limit(struct file_collector *c)
+{
+	struct rlimit most;
+
+	if (c->old_limit.rlim_max || getrlimit(RLIMIT_NOFILE, &c->old_limit) < 0)
+		return;
+	most = c->old_limit;
+	most.rlim_cur = most.rlim_max;
+	(void)!setrlimit(RLIMIT_NOFILE, &most);
+}
+
 /* The list grows while queues reveal more descriptors with queues. */
 static int peek_all(struct file_collector *c, struct err *err)
 {
@@ -589,6 +605,8 @@ static int peek_all(struct file_collector *c, struct err *err)
 	auto_close int pidfd = -1;
 	int r = 0;
 
+	if (c->late.n)
+		raise_limit(c);
 	for (size_t i = 0; i < c->late.n && r == 0; i++) {
 		struct late late = c->late.at[i];
 

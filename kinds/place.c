@@ -121,17 +121,24 @@ int place_close(struct place *p, struct err *err)
 
 /* ---- ids ---- */
 
-void place_ids_begin(struct tape *tape, const struct maker_ids *ids)
+size_t place_ids_begin(struct tape *tape, const struct maker_ids *ids)
 {
 	size_t groups = ids->n_groups ?
 		tape_data(tape, ids->groups, ids->n_groups * sizeof(*ids->groups)) : tape_room(tape, 4);
+	size_t begin;
 
 	/* Without it a change of the effective id takes the capabilities away (capabilities(7)). */
 	tape_call(tape, "place", 0, SYS_prctl, T(PR_SET_SECUREBITS), T(SECBIT_NO_SETUID_FIXUP), T(0),
 		T(0), T(0));
 	tape_call(tape, "place", 0, SYS_setgroups, T(ids->n_groups), T_DATA(groups));
-	tape_call(tape, "place", TAPE_MUST, SYS_setresgid, T(-1), T(ids->gid), T(-1));
-	tape_call(tape, "place", TAPE_MUST, SYS_setresuid, T(-1), T(ids->uid), T(-1));
+	begin = tape_call(tape, "place", 0, SYS_setresgid, T(-1), T(ids->gid), T(-1));
+	tape_call(tape, "place", 0, SYS_setresuid, T(-1), T(ids->uid), T(-1));
+	return begin;
+}
+
+bool place_ids_set(const struct tape *tape, size_t begin)
+{
+	return tape_result(tape, begin) == 0 && tape_result(tape, begin + 1) == 0;
 }
 
 /* What a husk has is what torpor has, until its own credentials are set. */

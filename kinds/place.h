@@ -41,7 +41,9 @@ int place_close(struct place *p, struct err *err);
 
 /*
  * Appends calls by which what follows is done with these effective ids and groups, all capabilities
- * kept; place_ids_end() takes them back.
+ * kept; place_ids_end() takes them back. The result, for place_ids_set() after playing: whether all
+ * ids could be had (CAP_SETUID, CAP_SETGID).
  */
-void place_ids_begin(struct tape *tape, const struct maker_ids *ids);
+size_t place_ids_begin(struct tape *tape, const struct maker_ids *ids);
 void place_ids_end(struct tape *tape);
+bool place_ids_set(const struct tape *tape, size_t begin);

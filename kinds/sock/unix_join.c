@@ -137,7 +137,10 @@ static int send_packet(struct join *j, int from, const struct unix_address *to,
 	}
 	for (bool first = true; r == 0 && (first || l.iov.iov_len); first = false) {
 		n = post_as(j, from, &l, creds, err);
-		if (n < 0 && !err_is_set(err))
+		if (n == -EAGAIN && !stream && !err_is_set(err))
+			r = err_target(err, EAGAIN, "the queue of a unix socket has no room for all its packets; "
+				"net.unix.max_dgram_qlen may have been larger where they were saved");
+		else if (n < 0 && !err_is_set(err))
 			r = err_sysn(err, (int)-n, "cannot put a packet of %zu bytes back into the queue of a "
 				"unix socket", l.iov.iov_len);
 		else if (n < 0)

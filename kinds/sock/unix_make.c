@@ -64,6 +64,14 @@ static int enter(struct unix_plan *p, const struct maker *m, struct place *place
 	return r;
 }
 
+/* The calls of the tape were made, but perhaps by somebody with other ids. */
+static void warn_ids(const struct tape *t, size_t begin, const struct maker_ids *ids)
+{
+	if (!place_ids_set(t, begin))
+		log_warn("a unix socket cannot be made by uid %u, gid %u (CAP_SETUID, CAP_SETGID would allow "
+			"it): SO_PEERCRED will tell others", ids->uid, ids->gid);
+}
+
 static int leave(struct place *place, int done, struct err *err)
 {
 	int r = place_close(place, done < 0 ? NULL : err);
@@ -77,12 +85,12 @@ static int call_as(struct place *place, const struct maker_ids *ids, const int *
 {
 	struct tape *t = tape_new();
 	struct sockaddr_un sa;
-	size_t len;
+	size_t len, begin;
 	int there[2];
 	int r = place_send(place, fds, n, there, err);
 
 	if (r == 0) {
-		place_ids_begin(t, ids);
+		begin = place_ids_begin(t, ids);
 		if (address) {
 			len = unix_sockaddr(address, n > 1 ? there[1] : -1, &sa, sizeof(sa));
 			tape_call(t, "unix", TAPE_MUST, nr, T(there[0]), T_DATA(tape_data(t, &sa, len)), T(len));
@@ -93,6 +101,8 @@ static int call_as(struct place *place, const struct maker_ids *ids, const int *
 		for (size_t i = 0; i < n; i++)
 			tape_call(t, "unix", 0, SYS_close, T(there[i]));
 		r = place_play(place, t, err);
+		if (r == 0)
+			warn_ids(t, begin, ids);
 	}
 	tape_free(t);
 	return r;
@@ -237,13 +247,13 @@ static int pairs_as(struct unix_plan *p, struct unix_made **us, size_t n, struct
 {
 	struct maker m = maker_of(p, peer_of(us[0]), pair_guess(us[0]));
 	struct tape *t = tape_new();
-	size_t at[PAIRS_AT_ONCE];
+	size_t at[PAIRS_AT_ONCE], begin;
 	int numbers[2 * PAIRS_AT_ONCE];
 	struct place place;
 	int r = enter(p, &m, &place, err);
 
 	if (r == 0) {
-		place_ids_begin(t, &m.ids);
+		begin = place_ids_begin(t, &m.ids);
 		for (size_t i = 0; i < n; i++) {
 			at[i] = tape_room(t, 2 * sizeof(int));
 			tape_call(t, "unix", TAPE_MUST, SYS_socketpair, T(AF_UNIX),
@@ -251,6 +261,8 @@ static int pairs_as(struct unix_plan *p, struct unix_made **us, size_t n, struct
 		}
 		place_ids_end(t);
 		r = place_play(&place, t, err);
+		if (r == 0)
+			warn_ids(t, begin, &m.ids);
 		for (size_t i = 0; i < n && r == 0; i++)
 			memcpy(&numbers[2 * i], tape_at(t, at[i]), 2 * sizeof(int));
 		if (r == 0)
