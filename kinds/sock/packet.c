@@ -3,6 +3,7 @@
  * Packet sockets (packet(7), net/packet/af_packet.c): device, memberships, rings, fanout.
  *
  * Packets that wait in the queue or in a ring are lost, as packets may always be; a warning says so.
+ * A receive ring begins at its first frame again, because nobody can tell the kernel where it was.
  * A mapped ring is an area whose shmid is the file id of the socket: while the dump looks at address
  * spaces it is the socket's inode (kinds/mem), settle puts the id there.
  */
@@ -195,6 +196,10 @@ static int packet_collect(const struct fd_look *l, FileEntry *fe, struct err *er
 	if (poll(&p, 1, 0) > 0 && p.revents & POLLIN)
 		log_warn("%s: packets that wait in the packet socket (socket:[%lu]) will be lost at a restore",
 			file_look_who(l, who, sizeof(who)), (unsigned long)l->st.st_ino);
+	if (e->rx_ring)
+		log_warn("%s: the receive ring of the packet socket will begin at its first frame; a reader "
+			"that waits further on hears nothing until the kernel comes there",
+			file_look_who(l, who, sizeof(who)));
 	r = fill_fanout(l, &s->d, e, err);
 	if (r == 0)
 		r = sockopts_collect(l, fe->id, &e->opts, err);

@@ -61,6 +61,8 @@ CASES = [
     Case("files", 10000, "descriptors"),
     Case("sockets", 2000, "sockets"),
     Case("sockets", 10000, "sockets"),
+    Case("unixes", 2000, "unix sockets"),
+    Case("unixes", 10000, "unix sockets"),
     Case("connections", 1000, "ends of TCP connections"),
     Case("connections", 10000, "ends of TCP connections"),
 ]

@@ -3,7 +3,8 @@
  * What bench.py measures with.
  *
  *   load WHAT N READY      memory: holds N MiB of random memory; threads, tasks, areas, files,
- *                          sockets, connections: has N of them (connections: ends of them on lo);
+ *                          sockets, connections, unixes: has N of them (connections: ends of them on lo;
+ *                          unixes: half are ends of pairs, half of connections by a name);
  *                          makes the file READY when all is there
  *   load writes N READY    N MiB of random memory; SIGUSR1 makes it write to one page of a hundred,
  *                          SIGUSR2 to one of ten; then READY has the microseconds it took
@@ -24,6 +25,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -142,6 +144,27 @@ static void connections(long n)
 	}
 }
 
+/* A byte waits in every second one. */
+static void unixes(long n)
+{
+	struct sockaddr_un name = { .sun_family = AF_UNIX };
+	int listener = socket(AF_UNIX, SOCK_STREAM, 0), ends[2];
+
+	many_descriptors();
+	snprintf(name.sun_path + 1, sizeof(name.sun_path) - 1, "torpor-load-%d", getpid());
+	need(bind(listener, (void *)&name, sizeof(name)) == 0 && listen(listener, 16) == 0, "listen");
+	for (long i = 0; i < n; i += 2) {
+		if (i % 4) {
+			need(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0, "make a pair");
+		} else {
+			ends[0] = socket(AF_UNIX, SOCK_STREAM, 0);
+			need(connect(ends[0], (void *)&name, sizeof(name)) == 0, "connect");
+			need(accept(listener, NULL, NULL) >= 0, "accept");
+		}
+		need(write(ends[0], "w", 1) == 1, "send");
+	}
+}
+
 static void files(long n)
 {
 	many_descriptors();
@@ -210,7 +233,8 @@ int main(int argc, char **argv)
 		const char *name;
 		void (*fill)(long n);
 	} loads[] = { { "threads", threads }, { "tasks", tasks }, { "areas", areas },
-		{ "files", files }, { "sockets", sockets }, { "connections", connections } };
+		{ "files", files }, { "sockets", sockets }, { "connections", connections },
+		{ "unixes", unixes } };
 	long n = argc == 4 ? atol(argv[2]) : 0;
 
 	need(n > 0, "understand the arguments: load WHAT N FILE");
