@@ -13,6 +13,7 @@
 #include "kernel/fdinfo.h"
 #include "kernel/kcmp.h"
 #include "kinds/lock/locks.h"
+#include "kinds/sock/guard.h"
 #include "names/handle.h"
 #include "names/linkremap.h"
 #include "kinds/sock/tcp.h"
@@ -109,6 +110,7 @@ void file_collector_free(struct file_collector *c)
 {
 	if (!c)
 		return;
+	sock_guard_end(&c->seen);
 	vec_each(s, &c->shared)
 		close(s->fd);
 	vec_done(&c->shared);

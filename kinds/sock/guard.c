@@ -74,7 +74,7 @@ int sock_guard_note(const struct fd_look *l, int fd, int option, int value, stru
 {
 	struct guard *g = table_get(l->seen, guard_key());
 	size_t n;
-	int r = g ? 0 : start(l, &g, err);
+	int r = g && g->pid ? 0 : start(l, &g, err);
 
 	if (r < 0)
 		return r;
@@ -105,5 +105,6 @@ void sock_guard_end(const struct table *seen)
 	kill(g->pid, SIGKILL);
 	while (waitpid(g->pid, NULL, __WALL) < 0 && errno == EINTR)
 		;
+	/* The page stays: `seen` still leads to it, and another look would start another guard. */
 	g->pid = 0;
 }
