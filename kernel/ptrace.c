@@ -36,6 +36,12 @@ int ptrace_set_regs(pid_t tid, const struct user_regs_struct *regs)
 	return (int)request(PTRACE_SETREGSET, tid, NT_PRSTATUS, &iov);
 }
 
+int ptrace_peek(pid_t tid, uint64_t at, uint64_t *ret)
+{
+	/* the system call, unlike glibc's function, stores the word where `data` points to */
+	return (int)request(PTRACE_PEEKDATA, tid, at, ret);
+}
+
 int ptrace_get_xstate(pid_t tid, void *buf, size_t *len)
 {
 	struct iovec iov = { buf, *len };

@@ -26,6 +26,8 @@ struct user_dispatch {
 
 int ptrace_get_regs(pid_t tid, struct user_regs_struct *ret) must_use;
 int ptrace_set_regs(pid_t tid, const struct user_regs_struct *regs) must_use;
+/* Eight bytes of its memory, whatever the protection; leaves copy-on-write sharing alone. */
+int ptrace_peek(pid_t tid, uint64_t at, uint64_t *ret) must_use;
 /* NT_X86_XSTATE in the non-compacted layout (kernel/xstate.h); *len: room in, bytes out. */
 int ptrace_get_xstate(pid_t tid, void *buf, size_t *len) must_use;
 int ptrace_set_xstate(pid_t tid, const void *buf, size_t len) must_use;

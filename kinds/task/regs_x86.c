@@ -5,13 +5,21 @@
  *
  * A thread that was stopped inside a system call shows one of the kernel's restart codes in rax and
  * the call's number in orig_rax. In the image the call stands as not yet begun (ip at the syscall
- * instruction, ax its number); where the kernel would go on by restart_syscall(2), whose state
- * nobody can read, the call ends with EINTR as after a handled signal.
+ * instruction, ax its number).
+ *
+ * So does a call that the kernel would end by restart_syscall(2), from state which nobody can read:
+ * poll, nanosleep, clock_nanosleep, futex with a relative time. It waits its whole time again,
+ * unless the kernel wrote the rest over it, as it does for sleep(3). Programs that install no
+ * handler do not expect EINTR from these (tail -f ends with an error). With a signal to be handled
+ * that is just what they get, as from the kernel.
  */
+#include "kernel/proc_status.h"
 #include "kernel/ptrace.h"
 #include "kernel/xstate.h"
 #include "kinds/task/family.h"
 #include <errno.h>
+#include <string.h>
+#include <sys/syscall.h>
 
 enum {
 	/* linux/errno.h, never seen by programs */
@@ -20,26 +28,82 @@ enum {
 	RESTART_NO_HAND = 514,
 	RESTART_BLOCK = 516,
 	SYSCALL_INSN_LEN = 2,
+	MOV_EAX_LEN = 5,
 	CS_32 = 0x23, /* __USER32_CS */
 	N_TLS = 3,
 	FIRST_TLS = 12, /* GDT_ENTRY_TLS_MIN */
 };
 
-static void fix_syscall(UserX86RegsEntry *g)
+static bool has_restart_block(uint64_t nr)
 {
+	return nr == SYS_poll || nr == SYS_nanosleep || nr == SYS_clock_nanosleep ||
+	       nr == SYS_futex;
+}
+
+/*
+ * The call a thread is in that is to go on by a restart block. One that was stopped before, too, is
+ * already inside of restart_syscall(2); then the number stands where C libraries load it, in a
+ * `mov $nr,%eax` right before the `syscall`. False: cannot be known.
+ */
+static bool blocked_call(pid_t tid, const UserX86RegsEntry *g, uint64_t *nr)
+{
+	uint8_t code[8];
+	uint64_t word;
+	uint32_t loaded;
+
+	*nr = g->orig_ax;
+	if (*nr == SYS_restart_syscall) {
+		if (ptrace_peek(tid, g->ip - MOV_EAX_LEN - SYSCALL_INSN_LEN, &word) < 0)
+			return false;
+		memcpy(code, &word, sizeof(code));
+		memcpy(&loaded, code + 1, sizeof(loaded));
+		if (code[0] != 0xb8 || code[5] != 0x0f || code[6] != 0x05)
+			return false;
+		*nr = loaded;
+	}
+	return has_restart_block(*nr);
+}
+
+/* A signal waits that will be handled: it would have ended the call. */
+static int is_signalled(const struct look *l, bool *ret, struct err *err)
+{
+	struct proc_status st;
+	int r = look_status(l, &st, err);
+
+	if (r == 0)
+		*ret = ((st.sigpnd | st.shdpnd) & ~st.sigblk & st.sigcgt) != 0;
+	return r;
+}
+
+static void begin_again(UserX86RegsEntry *g, uint64_t nr)
+{
+	g->ax = nr;
+	g->ip -= SYSCALL_INSN_LEN;
+}
+
+static int fix_syscall(const struct look *l, UserX86RegsEntry *g, struct err *err)
+{
+	bool signalled = false;
+	uint64_t nr;
+	int r = 0;
+
 	if ((int64_t)g->orig_ax < 0)
-		return;
+		return 0;
 	switch (-(int64_t)g->ax) {
 	case RESTART_SYS:
 	case RESTART_NO_INTR:
 	case RESTART_NO_HAND:
-		g->ax = g->orig_ax;
-		g->ip -= SYSCALL_INSN_LEN;
+		begin_again(g, g->orig_ax);
 		break;
 	case RESTART_BLOCK:
-		g->ax = (uint64_t)-EINTR;
+		r = is_signalled(l, &signalled, err);
+		if (r == 0 && !signalled && blocked_call(l->tid, g, &nr))
+			begin_again(g, nr);
+		else
+			g->ax = (uint64_t)-EINTR;
 		break;
 	}
+	return r;
 }
 
 static void regs_to_msg(const struct user_regs_struct *r, UserX86RegsEntry *g)
@@ -134,7 +198,9 @@ int regs_look(struct look *l, const struct user_regs_struct *regs, struct err *e
 	core_ensure(l->world, l->thread);
 	info = l->thread->core->thread_info;
 	regs_to_msg(regs, info->gpregs);
-	fix_syscall(info->gpregs);
+	r = fix_syscall(l, info->gpregs, err);
+	if (r < 0)
+		return r;
 	empty_tls(a, info);
 	r = ptrace_get_xstate(l->tid, area, &len);
 	if (r < 0)
