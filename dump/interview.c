@@ -11,6 +11,7 @@
 #include "kinds/mem/mm.h"
 #include "kinds/sysv.h"
 #include "kinds/task/task.h"
+#include "kinds/uring.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -273,7 +274,10 @@ int dump_interview(void *ctx, struct err *err)
 		r = ask_together(iv, err);
 	interview_free(iv);
 	vec_each(s, &d->subjects)
-		if (!s->zombie && r == 0)
+		if (!s->zombie && r == 0) {
 			r = sysv_ask_undo(d->world, s->task, subject_voice(s), err);
+			if (r == 0)
+				r = uring_wait(s->task, s->tracees, s->n_tracees, err);
+		}
 	return r;
 }

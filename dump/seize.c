@@ -15,6 +15,8 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <string.h>
 #include <sys/ptrace.h>
 #include <time.h>
 
@@ -56,6 +58,26 @@ static int list_threads(pid_t pid, struct tids *ret, struct err *err)
 	return 0;
 }
 
+/*
+ * Threads of the kernel's own in the process: they run none of its code, so they are let be (what
+ * they work on is waited for by its room). A look at the name is cheap; the flags decide.
+ */
+static bool is_worker(pid_t tid, pid_t pid)
+{
+	const uint32_t io_worker = 0x10, user_worker = 0x4000; /* PF_IO_WORKER, PF_USER_WORKER (6.4) */
+	struct err ignored = ERR_INIT;
+	struct proc_stat stat;
+	char path[64], name[8] = "";
+	auto_close int fd = -1;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/comm", pid, tid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || read(fd, name, sizeof(name) - 1) < 0 ||
+		(strncmp(name, "iou-", 4) != 0 && strncmp(name, "vhost-", 6) != 0))
+		return false;
+	return read_stat(&stat, &ignored, pid, tid) == 0 && stat.flags & (io_worker | user_worker);
+}
+
 static int seize_thread(struct tracee *t, pid_t tid, pid_t pid, struct err *err)
 {
 	const unsigned options = PTRACE_O_TRACESYSGOOD;
@@ -95,6 +117,8 @@ static int seize_new_threads(struct dump *d, struct subject *s, const struct tid
 			continue;
 		table_put(&d->seen, seen_thread(tids->at[i]), d);
 		if (s->leader_dead && tids->at[i] == s->pid)
+			continue;
+		if (tids->at[i] != s->pid && is_worker(tids->at[i], s->pid))
 			continue;
 		r = seize_thread(t, tids->at[i], s->pid, err);
 		if (r == -ESRCH) {

@@ -160,7 +160,25 @@ static int send_descriptors(const struct husk_layout *l, const int *fds, size_t 
 	return 0;
 }
 
-int husk_send(struct husk *h, const int *fds, size_t n, int *ret_numbers, struct err *err)
+/* What does not pass through sockets (io_uring, since 6.7) the husk takes out of our table. */
+static int fetch_descriptors(struct husk *h, const int *fds, size_t n, int *ret_numbers,
+	struct err *err)
+{
+	struct tape *t = tape_new();
+	size_t self = tape_call(t, "husk", TAPE_MUST, SYS_pidfd_open, T(getpid()), T(0));
+	int r;
+
+	for (size_t i = 0; i < n; i++)
+		tape_call(t, "husk", TAPE_MUST, SYS_pidfd_getfd, T_RESULT(self), T(fds[i]), T(0));
+	tape_call(t, "husk", 0, SYS_close, T_RESULT(self));
+	r = husk_play(h, 0, t, err);
+	for (size_t i = 0; i < n && r == 0; i++)
+		ret_numbers[i] = (int)tape_result(t, self + 1 + i);
+	tape_free(t);
+	return r;
+}
+
+static int receive_descriptors(struct husk *h, size_t n, int *ret_numbers, struct err *err)
 {
 	size_t control_len = CMSG_SPACE(sizeof(int) * n);
 	struct msghdr msg = { .msg_iovlen = 1, .msg_controllen = control_len };
@@ -170,13 +188,6 @@ int husk_send(struct husk *h, const int *fds, size_t n, int *ret_numbers, struct
 	const struct cmsghdr *c;
 	int r;
 
-	if (n == 0)
-		return 0;
-	if (n > HUSK_SEND_MAX)
-		return err_bug(err, "%zu descriptors at once", n);
-	r = send_descriptors(h->layout, fds, n, err);
-	if (r < 0)
-		return r;
 	t = tape_new();
 	at_msg = tape_data(t, &msg, sizeof(msg));
 	at_iov = tape_data(t, &iov, sizeof(iov));
@@ -198,6 +209,21 @@ int husk_send(struct husk *h, const int *fds, size_t n, int *ret_numbers, struct
 		memcpy(ret_numbers, CMSG_DATA(c), sizeof(int) * n);
 	tape_free(t);
 	return r;
+}
+
+int husk_send(struct husk *h, const int *fds, size_t n, int *ret_numbers, struct err *err)
+{
+	int r;
+
+	if (n == 0)
+		return 0;
+	if (n > HUSK_SEND_MAX)
+		return err_bug(err, "%zu descriptors at once", n);
+	r = send_descriptors(h->layout, fds, n, err);
+	if (r != -EINVAL)
+		return r < 0 ? r : receive_descriptors(h, n, ret_numbers, err);
+	err_clear(err);
+	return fetch_descriptors(h, fds, n, ret_numbers, err);
 }
 
 /* ---- forks and threads ---- */

@@ -103,11 +103,18 @@ def read_stat(path: str) -> tuple[str, list[str]]:
     return text[left + 1 : right], text[right + 2 :].split()
 
 
+def is_worker(pid: int, tid: int) -> bool:
+    """A thread of io_uring: the kernel's own."""
+    return read_stat(f"/proc/{pid}/task/{tid}/stat")[0].startswith("iou-")
+
+
 def read_task(pid: int) -> Task | None:
     """The task, or None if there is none."""
     try:
         comm, stat = read_stat(f"/proc/{pid}/stat")
         tids = tuple(sorted(int(t) for t in os.listdir(f"/proc/{pid}/task")))
+        if 1 < len(tids) < 10:
+            tids = tuple(t for t in tids if not is_worker(pid, t))
     except (FileNotFoundError, ProcessLookupError):
         return None
     state = stat[0] if stat[0] in "TZ" else "L"

@@ -16,6 +16,7 @@
 #include "kinds/mem/mm.h"
 #include "kinds/mem/vma.h"
 #include "kinds/sysv.h"
+#include "kinds/uring.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -82,6 +83,11 @@ static bool is_anon_hugetlb(const struct smaps_area *a)
 	return a->flags & VMF_HUGETLB && !strcmp(a->name, "/anon_hugepage (deleted)");
 }
 
+static bool is_uring(const struct smaps_area *a)
+{
+	return a->shared && !strcmp(a->name, "anon_inode:[io_uring]");
+}
+
 static int refuse_states(const struct looker *l, const struct smaps_area *a, struct err *err)
 {
 	if (a->flags & (VMF_UFFD_MISSING | VMF_UFFD_MINOR))
@@ -90,7 +96,7 @@ static int refuse_states(const struct looker *l, const struct smaps_area *a, str
 		return refuse(l, a, err, "a shadow stack");
 	if (is_special(a, "[uprobes]"))
 		return refuse(l, a, err, "made by user space probes");
-	if (a->flags & (VMF_IO | VMF_PFNMAP) && !is_vvar(a))
+	if (a->flags & (VMF_IO | VMF_PFNMAP) && !is_vvar(a) && !is_uring(a))
 		return refuse(l, a, err, "memory of a device");
 	return 0;
 }
@@ -107,7 +113,7 @@ static bool is_shared_memory(const struct smaps_area *a)
  */
 static bool has_memory(struct looker *l, const struct smaps_area *a)
 {
-	if (!strncmp(a->name, "/[aio]", 6) || !strcmp(a->name, "anon_inode:[io_uring]")) {
+	if (!strncmp(a->name, "/[aio]", 6) || is_uring(a)) {
 		l->task->written_unseen = true;
 		return false;
 	}
@@ -380,6 +386,10 @@ static int look_area(const struct smaps_area *a, void *data, struct err *err)
 		rc = aio_look(l->world, l->task, l->tid, a, v, err);
 		if (rc < 0)
 			return rc;
+	} else if (is_uring(a)) {
+		v->status = VMA_REGULAR | AREA_URING;
+		v->shmid = a->inode;
+		v->pgoff = a->offset;
 	} else if (sysv_is_area(a)) {
 		rc = sysv_look_area(l->files, l->world, l->task, l->tid, a, v, err);
 		if (rc < 0)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Deciding, before anything happens, what becomes of every area of an address space. */
 #include "kinds/mem/build.h"
+#include "kinds/uring.h"
 #include <sys/mman.h>
 
 enum { BY_MEM_MIN = 1 << 30 };
@@ -8,7 +9,8 @@ enum { BY_MEM_MIN = 1 << 30 };
 enum area_class area_class_of(const VmaEntry *v)
 {
 	/* Rings are made, segments attached after all forks (aio.h, sysv.h). */
-	if (v->status & (VMA_VSYSCALL | VMA_GUARD | VMA_UPROBES | VMA_AIORING | VMA_SYSVIPC))
+	if (v->status & (VMA_VSYSCALL | VMA_GUARD | VMA_UPROBES | VMA_AIORING | VMA_SYSVIPC |
+		AREA_URING))
 		return AREA_NONE;
 	if (v->status & VMA_VDSO)
 		return AREA_VDSO;

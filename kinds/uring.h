@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * io_uring (kinds/file/uring*.c): a ring with nothing in flight comes back with its memory, its
+ * counters, registered files and buffers. Anything else is waited for and then refused by name.
+ */
+#pragma once
+#include "inject/tracee.h"
+#include "kinds/kind.h"
+
+enum {
+	/* vma_entry.status: memory of a ring; shmid is its inode, from the settling on its file id */
+	AREA_URING = 0x4000000,
+};
+
+/*
+ * Waits a while until the rings which the process has mapped have nothing in flight. Completions need
+ * its threads to run: these play nothing, again and again.
+ */
+int uring_wait(const struct task *t, struct tracee *threads, size_t n, struct err *err) must_use;
