@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""MariaDB with native asynchronous I/O, which is io_uring: tables stay whole over rounds.
+
+ROUNDS (2) says how often.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from box import TORPOR, Box, Failed, Skipped
+
+ROUNDS = int(os.environ.get("ROUNDS", "2"))
+
+
+@dataclass
+class Server:
+    """A server in a folder of its own, reached by its socket."""
+
+    box: Box
+    pid: int = 0
+
+    @property
+    def data(self) -> Path:
+        return self.box.dir / "data"
+
+    def sql(self, text: str) -> str:
+        socket = str(self.box.dir / "socket")
+        done = self.box.run(["mariadb", "--no-defaults", "-S", socket, "-N", "-e", text], timeout=60)
+        if done.status != 0:
+            raise Failed(str(done))
+        return done.output.strip()
+
+    def start(self) -> None:
+        install = ["mariadb-install-db", "--no-defaults", "--user=root"]
+        done = self.box.run(
+            [*install, f"--datadir={self.data}", "--auth-root-authentication-method=normal"],
+            timeout=300,
+        )
+        if done.status != 0:
+            raise Failed(str(done))
+        self.pid = self.box.start(
+            ["mariadbd", "--no-defaults", "--user=root", f"--datadir={self.data}"]
+            + [f"--socket={self.box.dir}/socket", "--skip-networking", "--skip-grant-tables"]
+            + ["--innodb-use-native-aio=1", "--innodb-buffer-pool-size=32M"],
+            out=self.box.dir / "server.log",
+        )
+        socket = self.box.dir / "socket"
+        self.box.until("the server does not start", 120, lambda: socket.exists())
+
+    def rings(self) -> int:
+        """How many rings it has mapped."""
+        maps = Path(f"/proc/{self.pid}/maps").read_text()
+        return maps.count("[io_uring]")
+
+
+def rounds(box: Box) -> None:
+    for program in ("mariadbd", "mariadb", "mariadb-install-db"):
+        if not shutil.which(program):
+            raise Skipped(f"{program} is not installed")
+    s = Server(box)
+    s.start()
+    if not s.rings():
+        raise Skipped("this server does not use io_uring")
+    s.sql("create database d; create table d.t (n int primary key, x varchar(2000)) engine=innodb")
+    for turn in range(ROUNDS):
+        s.sql(
+            f"insert into d.t select seq + {turn} * 5000, repeat(md5(seq), 50) "
+            "from d.seq_1_to_5000"
+        )
+        images = box.dir / f"images-{turn}"
+        images.mkdir()
+        words = ("-D", images, "-v4", "--file-locks", "--ghost-limit", "64M")
+        for verb, more in (("dump", ("-t", str(s.pid))), ("restore", ("-d",))):
+            done = box.run([TORPOR, verb, *more, *words, "-o", f"{verb}.log"], timeout=120)
+            if done.status != 0:
+                raise Failed(str(done))
+            box.reap()
+            box.statuses.clear()
+        want = 5000 * (turn + 1)
+        if s.sql("select count(*), max(length(x)) from d.t").split() != [str(want), "1600"]:
+            raise Failed(f"the table holds {s.sql('select count(*) from d.t')} rows, not {want}")
+        if not s.rings():
+            raise Failed("its rings are gone")
+    if s.sql("check table d.t extended").split()[-1] != "OK":
+        raise Failed(f"the table is damaged: {s.sql('check table d.t extended')}")
+    os.kill(s.pid, 15)
+    box.until("it does not end", 60, lambda: not Path(f"/proc/{s.pid}").exists())
+
+
+@pytest.mark.slow
+def test_mariadb(boxed: Callable[..., Any]) -> None:
+    boxed(rounds, timeout=900)
