@@ -7,6 +7,7 @@
 /* Special names before the files opened by name. */
 const struct file_kind *const file_kinds[] = {
 	&file_kind_memfd,
+	&file_kind_mqueue,
 	&file_kind_reg,
 	&file_kind_pipe,
 	&file_kind_fifo,

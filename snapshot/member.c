@@ -35,7 +35,7 @@ const struct file_member file_members[] = {
 /* Types which only torpor knows are described in torpor-files; their rooms check that. */
 static bool is_own(const FileEntry *fe)
 {
-	return fe->type == FD_TYPES__TORPOR_URING;
+	return fe->type == FD_TYPES__TORPOR_URING || fe->type == FD_TYPES__TORPOR_MQUEUE;
 }
 
 int load_file(struct world *w, FileEntry *fe, struct err *err)

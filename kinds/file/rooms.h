@@ -9,6 +9,7 @@ extern const struct file_kind file_kind_fanotify;
 extern const struct file_kind file_kind_fifo;
 extern const struct file_kind file_kind_inotify;
 extern const struct file_kind file_kind_memfd;
+extern const struct file_kind file_kind_mqueue;
 extern const struct file_kind file_kind_nsfile;
 extern const struct file_kind file_kind_pidfd;
 extern const struct file_kind file_kind_pipe;

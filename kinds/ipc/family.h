@@ -16,10 +16,13 @@ struct sysv_object {
 
 struct sysv_objects vec_of(struct sysv_object);
 
+struct sysv_names vec_of(const char *);
+
 struct sysv_made {
 	struct world *world;
 	struct image_set *images;
 	struct sysv_objects objects;
+	struct sysv_names queues; /* POSIX message queues that we have made */
 };
 
 /* The number of the tree's IPC namespace in the images. */
@@ -44,4 +47,5 @@ int sysv_collect_sem(struct world *w, struct err *err) must_use;
 int sysv_collect_msg(struct world *w, struct err *err) must_use;
 int sysv_make_shm(struct sysv_made *m, const IpcShmEntry *e, struct err *err) must_use;
 int sysv_make_sem(struct sysv_made *m, const struct entry *entry, struct err *err) must_use;
+int sysv_make_mqueues(struct sysv_made *m, struct err *err) must_use;
 int sysv_make_msg(struct sysv_made *m, const struct entry *entry, struct err *err) must_use;

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "kinds/ipc/family.h"
 #include <errno.h>
+#include <mqueue.h>
 #include <string.h>
 #include <sys/ipc.h>
 #include <sys/msg.h>
@@ -116,7 +117,7 @@ int sysv_make(struct world *w, struct image_set *images, struct sysv_made **ret,
 		for (size_t i = 0; i < list->n && r == 0; i++)
 			r = make_one(m, k, list->at[i], err);
 	}
-	return r;
+	return r < 0 ? r : sysv_make_mqueues(m, err);
 }
 
 int sysv_settle(struct sysv_made *m, struct err *err)
@@ -134,6 +135,8 @@ void sysv_undo(struct sysv_made *m)
 	vec_each(o, &m->objects)
 		if (o->made)
 			remove_object(o);
+	vec_each(name, &m->queues)
+		mq_unlink(*name);
 }
 
 void sysv_done(struct sysv_made *m)
@@ -141,5 +144,6 @@ void sysv_done(struct sysv_made *m)
 	if (!m)
 		return;
 	vec_done(&m->objects);
+	vec_done(&m->queues);
 	free(m);
 }

@@ -26,6 +26,7 @@ OTHERS = {
     "leaver",
     "given",
     "expiries",
+    "mqueues",
     "refused",
     "storm",
     "sysv",

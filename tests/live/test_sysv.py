@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""System V objects, in an IPC namespace which torpor and the subject share."""
+"""System V objects and message queues, in an IPC namespace which torpor and the subject share."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from box import Box, Failed
+from box import Box, Failed, mount
 from subjects import Subject
 from test_subjects import MODES
 
@@ -87,3 +87,43 @@ def taken(box: Box) -> None:
 
 def test_taken(boxed: Callable[..., Any]) -> None:
     boxed(taken)
+
+
+def queues_setup(box: Box, seen: bool) -> Subject:
+    """`seen`: a mount shows them, and a descriptor was opened there."""
+    own_ipc()
+    if seen:
+        folder = box.dir / "work/queues"
+        folder.mkdir(parents=True)
+        mount("mqueue", str(folder), "mqueue")
+    s = Subject(box, "mqueues")
+    s.start()
+    return s
+
+
+def queues(box: Box, mode: str, seen: bool) -> None:
+    s = queues_setup(box, seen)
+    MODES[mode](s)
+    s.finish()
+
+
+@pytest.mark.parametrize("mode", list(MODES))
+@pytest.mark.parametrize("seen", [False, True])
+def test_queues(boxed: Callable[..., Any], mode: str, seen: bool) -> None:
+    boxed(queues, mode=mode, seen=seen)
+
+
+def queues_elsewhere(box: Box, seen: bool) -> None:
+    """The queues are not there: they come from the images, with their messages."""
+    s = queues_setup(box, seen)
+    s.dump()
+    for name in (b"/torpor-mq", b"/torpor-idle"):
+        if ctypes.CDLL(None).mq_unlink(name):
+            raise Failed(f"{name!r} is not there")
+    s.restore()
+    s.finish()
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_queues_elsewhere(boxed: Callable[..., Any], seen: bool) -> None:
+    boxed(queues_elsewhere, seen=seen)
