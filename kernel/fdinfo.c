@@ -43,6 +43,16 @@ bool fdinfo_parse_eventfd(const char *text, struct fdinfo_eventfd *ret)
 	return true;
 }
 
+bool fdinfo_parse_bpfmap(const char *text, uint64_t *ret_memlock)
+{
+	uint64_t v;
+
+	*ret_memlock = 0;
+	if (parse_field_u64(text, "memlock:", 10, &v))
+		*ret_memlock = v;
+	return parse_field_u64(text, "frozen:", 10, &v) && v;
+}
+
 bool fdinfo_parse_signalfd(const char *text, uint64_t *ret_mask)
 {
 	return parse_field_u64(text, "sigmask:", 16, ret_mask);

@@ -26,6 +26,8 @@ struct fdinfo_eventfd {
 };
 
 bool fdinfo_parse_eventfd(const char *text, struct fdinfo_eventfd *ret);
+/* Whether a BPF map is frozen; the memory it takes. */
+bool fdinfo_parse_bpfmap(const char *text, uint64_t *ret_memlock);
 bool fdinfo_parse_signalfd(const char *text, uint64_t *ret_mask);
 
 struct fdinfo_timerfd {

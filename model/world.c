@@ -19,6 +19,7 @@ void world_free(struct world *w)
 	table_done(&w->files);
 	table_done(&w->pids);
 	table_done(&w->extras);
+	table_done(&w->keyed);
 	arena_free(w->arena);
 }
 
@@ -75,14 +76,35 @@ struct task *world_task(const struct world *w, pid_t pid)
 	return table_get(&w->pids, (uint64_t)pid);
 }
 
+/* NULL: messages of this image are not looked up. */
+static const uint32_t *key_of(enum image_id image, const void *msg)
+{
+	switch (image) {
+	case IMG_TTY_INFO:
+		return &((const TtyInfoEntry *)msg)->id;
+	case IMG_BPFMAP_DATA:
+		return &((const BpfmapDataEntry *)msg)->map_id;
+	default:
+		return NULL;
+	}
+}
+
+const struct entry *world_entry(const struct world *w, enum image_id image, uint32_t key)
+{
+	return table_get(&w->keyed, table_key(image, key));
+}
+
 struct entry *world_add(struct world *w, enum image_id image, unsigned long id, void *msg)
 {
+	const uint32_t *key = msg ? key_of(image, msg) : NULL;
 	struct entry_list *list = &w->entries[image];
 	struct entry *e = arena_new_of(w->arena, struct entry);
 
 	e->id = id;
 	e->msg = msg;
 	arena_push(w->arena, list->at, list->n, e);
+	if (key && !world_entry(w, image, *key))
+		table_put(&w->keyed, table_key(image, *key), e);
 	return e;
 }
 

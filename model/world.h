@@ -83,6 +83,7 @@ struct world {
 	struct table files; /* file id -> FileEntry */
 	struct table extras; /* file id -> TorporFileEntry, IMG_TORPOR_FILES */
 	struct table pids; /* virtual pid -> struct task */
+	struct table keyed; /* for world_entry() */
 };
 
 #define world_each_task(t, w)                                                                     \
@@ -103,6 +104,8 @@ int world_add_task(struct world *w, struct task *parent, pid_t pid, size_t n_thr
 struct task *world_task(const struct world *w, pid_t pid); /* or NULL */
 /* Adds a message to a global image; its payload is empty. Never fails. */
 struct entry *world_add(struct world *w, enum image_id image, unsigned long id, void *msg);
+/* The first message with this id or NULL: IMG_TTY_INFO (id), IMG_BPFMAP_DATA (map_id). */
+const struct entry *world_entry(const struct world *w, enum image_id image, uint32_t key);
 /*
  * Adds a FileEntry (IMG_FILES) and indexes it by its id; -EEXIST if the id is taken. Only a tun
  * descriptor shares its id with a file, the device node; world_file() finds the tun.

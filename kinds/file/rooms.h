@@ -18,3 +18,4 @@ extern const struct file_kind file_kind_signalfd;
 extern const struct file_kind file_kind_timerfd;
 extern const struct file_kind file_kind_tty;
 extern const struct file_kind file_kind_uring;
+extern const struct file_kind file_kind_bpfmap;

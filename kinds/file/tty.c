@@ -21,12 +21,9 @@ static bool tty_match(const struct fd_look *l)
 
 const TtyInfoEntry *tty_info_of(const struct world *w, uint32_t id)
 {
-	const struct entry_list *list = &w->entries[IMG_TTY_INFO];
+	const struct entry *e = world_entry(w, IMG_TTY_INFO, id);
 
-	for (size_t i = 0; i < list->n; i++)
-		if (((TtyInfoEntry *)list->at[i]->msg)->id == id)
-			return list->at[i]->msg;
-	return NULL;
+	return e ? e->msg : NULL;
 }
 
 static bool leader_is_inside(const struct world *w, uint32_t sid)

@@ -26,6 +26,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(text, data, size);
 	text[size] = '\0';
 	fdinfo_parse(text, &f);
+	fdinfo_parse_bpfmap(text, &mask);
 	fdinfo_parse_eventfd(text, &e);
 	fdinfo_parse_timerfd(text, &t);
 	fdinfo_parse_signalfd(text, &mask);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * refused: has something that cannot be saved (argv[2]: unix, inet, netlink, fsopen, pidfd) at
- * descriptor 9, a child, a thread and memory; must run on after a dump that refused it.
+ * refused: has something that cannot be saved (argv[2]: unix, inet, netlink, fsopen, pidfd,
+ * bpf) at descriptor 9, a child, a thread and memory; must run on after a dump that refused it.
  */
 #include "descriptors.h"
+#include <linux/bpf.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <netinet/in.h>
@@ -47,6 +48,12 @@ static int make(const char *what)
 		sv[0] = socket(AF_NETLINK, SOCK_RAW, 0);
 		NEED(send(sv[0], &q, sizeof(q), 0) == sizeof(q));
 		return sv[0];
+	}
+	if (!strcmp(what, "bpf")) {
+		union bpf_attr map = { .map_type = BPF_MAP_TYPE_LRU_HASH, .key_size = 4,
+			.value_size = 4, .max_entries = 10 };
+
+		return syscall(SYS_bpf, BPF_MAP_CREATE, &map, sizeof(map));
 	}
 	if (!strcmp(what, "fsopen"))
 		return syscall(SYS_fsopen, "tmpfs", 0);

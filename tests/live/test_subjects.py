@@ -174,6 +174,7 @@ def test_shell_job(boxed: Callable[..., Any], mode: str) -> None:
 # ------------------------------------------------------------------------------------- refusal
 
 WORDS = {
+    "bpf": "neither array nor hash",
     "inet": "--tcp-established",
     "netlink": "has not read",
     "fsopen": "file system being configured",
