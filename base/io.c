@@ -54,6 +54,25 @@ int io_write_all(int fd, const void *buf, size_t len)
 	return 0;
 }
 
+int io_writev_all(int fd, struct iovec *iov, int n)
+{
+	while (n > 0) {
+		ssize_t done = writev(fd, iov, n);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done < 0)
+			return -errno;
+		for (; n > 0 && (size_t)done >= iov->iov_len; n--)
+			done -= (ssize_t)iov++->iov_len;
+		if (n > 0) {
+			iov->iov_base = (char *)iov->iov_base + done;
+			iov->iov_len -= (size_t)done;
+		}
+	}
+	return 0;
+}
+
 int io_pwrite_all(int fd, const void *buf, size_t len, off_t at)
 {
 	for (const char *p = buf; len;) {

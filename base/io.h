@@ -5,12 +5,15 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 /* Reads exactly len bytes (0), or -EIO at an early end, or -errno; sets no error object. */
 int io_read_all(int fd, void *buf, size_t len) must_use;
 int io_pread_all(int fd, void *buf, size_t len, off_t at) must_use;
 int io_write_all(int fd, const void *buf, size_t len) must_use;
 int io_pwrite_all(int fd, const void *buf, size_t len, off_t at) must_use;
+/* iov is changed. */
+int io_writev_all(int fd, struct iovec *iov, int n) must_use;
 /*
  * Reads a whole small file (a /proc file) relative to dirfd; *ret_text is malloc'ed and
  * NUL-terminated, *ret_len its length without the NUL (may be NULL). -errno on failure.

@@ -73,18 +73,34 @@ static bool is_hole(const struct image_sink *s, const struct extent *x, const ui
 		filter_chain_keeps_zeros(s->base.chain, x->applied);
 }
 
-/* Zero pages that stayed zero pages become holes. */
-static int write_extent(struct image_sink *s, const struct batch *b, const struct extent *x,
-	struct err *err)
+static int make_hole(struct image_sink *s, const struct extent *x)
 {
-	const uint8_t *bytes = batch_extent(b, x);
-	int rc = 0;
+	off_t end = lseek(s->fd, x->bytes, SEEK_CUR);
 
-	s->stored += x->bytes;
-	if (s->travels || !is_hole(s, x, bytes))
-		rc = io_write_all(s->fd, bytes, x->bytes);
-	else if (ftruncate(s->fd, (off_t)s->stored) < 0 || lseek(s->fd, 0, SEEK_END) < 0)
-		rc = -errno;
+	return end < 0 || ftruncate(s->fd, end) < 0 ? -errno : 0;
+}
+
+/* In as few calls as can be; zero pages that stayed zero pages become holes. */
+static int write_extents(struct image_sink *s, const struct batch *b, struct err *err)
+{
+	struct iovec iov[BATCH_BYTES / EXTENT_BYTES + 1];
+	int n = 0, rc = 0;
+
+	for (size_t i = 0; i < b->n_extents && rc == 0; i++) {
+		const struct extent *x = &b->extents[i];
+		const uint8_t *bytes = batch_extent(b, x);
+		bool hole = !s->travels && is_hole(s, x, bytes);
+
+		s->stored += x->bytes;
+		if (!hole)
+			iov[n++] = (struct iovec){ (void *)(uintptr_t)bytes, x->bytes };
+		if (hole || i + 1 == b->n_extents) {
+			rc = io_writev_all(s->fd, iov, n);
+			n = 0;
+		}
+		if (hole && rc == 0)
+			rc = make_hole(s, x);
+	}
 	return rc < 0 ? err_sysn(err, -rc, "cannot write memory pages") : 0;
 }
 
@@ -100,10 +116,8 @@ static int put_filtered(struct image_sink *s, const struct batch *b, struct err 
 {
 	const struct extent *x = b->extents, *end = x + b->n_extents;
 	uint64_t at = 0;
-	int rc = 0;
+	int rc = write_extents(s, b, err);
 
-	for (size_t i = 0; i < b->n_extents && rc == 0; i++)
-		rc = write_extent(s, b, &b->extents[i], err);
 	for (size_t i = 0; i < b->n_runs && rc == 0; i++) {
 		rc = put_run(s, &b->runs[i], err);
 		at += run_bytes(&b->runs[i]);

@@ -90,9 +90,14 @@ struct call_note {
 	bool may_exist; /* the range may be there already: EEXIST is fine, other failures are not */
 };
 
+enum {
+	GATHER_BYTES = 1024 * 1024,
+	GATHER_RANGES = 1024, /* UIO_MAXIOV */
+};
+
 /* One preadv(2) in the making: memory ranges whose bytes follow each other in a pages file. */
 struct gather {
-	struct iovec iov[1024];
+	struct iovec iov[GATHER_RANGES];
 	size_t n;
 	uint64_t bytes, offset;
 	uint32_t layer;
@@ -114,7 +119,7 @@ struct build {
 	struct page_source theirs_own; /* behind theirs if nobody else has it */
 	struct vdso_plan vdso;
 	struct gather gather;
-	uint8_t *decoded; /* GATHER_BYTES, only if pages are filtered */
+	struct decoding *decoding; /* mm_decode.c; NULL: nothing was decoded yet */
 	uint8_t *compared; /* twice COMPARE_PAGES, only if pages are compared */
 	bool thp_always; /* the machine's policy gives huge pages to every area */
 	/* descriptors in the husk; the first `lasting` stay for the whole work: exe, pages files */
@@ -197,6 +202,15 @@ int fill_pieces(struct build *b, struct err *err) must_use;
 int fill_learn(struct build *b, struct err *err) must_use;
 /* Late writes. */
 int fill_late(struct build *b, struct err *err) must_use;
+
+/* ---- mm_decode.c ---- */
+/* From begin to end threads may exist. */
+void decode_begin(struct build *b);
+void decode_end(struct build *b);
+/* Writes the pages of b->gather, which the husk cannot read itself, into it, now or soon. */
+int decode_gather(struct build *b, struct err *err) must_use;
+/* All of them are there, or one of them failed. */
+int decode_settle(struct build *b, struct err *err) must_use;
 
 /* ---- vdso.c ---- */
 int vdso_plan(struct build *b, struct err *err) must_use;

@@ -251,7 +251,6 @@ int mm_build(struct mm_build *mb, struct err *err)
 	page_source_close(&b->theirs_own);
 	free(b->vdso.saved);
 	free(b->layer_slot);
-	free(b->decoded);
 	free(b->compared);
 	free(b);
 	return r;

@@ -10,7 +10,6 @@
  * filled first, and the rest with huge pages switched off for the task.
  */
 #include "base/cleanup.h"
-#include "base/crew.h"
 #include "base/io.h"
 #include "kinds/mem/build.h"
 #include <errno.h>
@@ -20,8 +19,6 @@
 #include <sys/syscall.h>
 
 enum {
-	GATHER_BYTES = 1024 * 1024,
-	GATHER_RANGES = 1024, /* UIO_MAXIOV */
 	POPULATE_MIN = 4 * PAGE, /* below that faults are cheaper than one more call */
 	MADV_POPULATE_WRITE_ = 23, /* since 5.14; where it is unknown, the faults do the work */
 	LATE_BUFFER = 256 * 1024,
@@ -30,49 +27,6 @@ enum {
 #define HUGE_SIZE 0x200000ul
 
 /* ------------------------------------------------------------------------------------ gathering */
-
-/* What process_vm_writev(2) cannot write (an area nobody may write) /proc/PID/mem can. */
-static int write_decoded(struct build *b, const struct gather *g, struct err *err)
-{
-	struct iovec local = { b->decoded, g->bytes };
-	ssize_t n = process_vm_writev(b->husk->pid, &local, 1, g->iov, g->n, 0);
-	uint64_t have = n > 0 ? (uint64_t)n : 0, at = 0;
-
-	for (size_t i = 0; i < g->n && have < g->bytes; at += g->iov[i++].iov_len) {
-		uint64_t skip = have > at ? have - at : 0, vaddr;
-		int r;
-
-		if (skip >= g->iov[i].iov_len)
-			continue;
-		vaddr = (uint64_t)(uintptr_t)g->iov[i].iov_base + skip;
-		r = io_pwrite_all(b->husk->mem, b->decoded + at + skip, g->iov[i].iov_len - skip,
-			(off_t)vaddr);
-		if (r < 0)
-			return err_sysn(err, -r, "cannot write page 0x%lx of task %d", vaddr,
-				b->task->pid);
-	}
-	return 0;
-}
-
-/* Filtered pages are decoded here and written from outside; what the tape maps must be there. */
-static int gather_decode(struct build *b, struct err *err)
-{
-	struct gather *g = &b->gather;
-	int r = build_play(b, err);
-
-	if (!b->decoded)
-		b->decoded = malloc(GATHER_BYTES);
-	if (r == 0 && !b->decoded)
-		r = err_nomem(err);
-	if (r == 0)
-		r = page_layer_read(&b->pages.layers.at[g->layer], g->offset, g->bytes, b->decoded,
-			err);
-	if (r == 0)
-		r = write_decoded(b, g, err);
-	g->n = 0;
-	g->bytes = 0;
-	return r;
-}
 
 static int gather_flush(struct build *b, struct err *err)
 {
@@ -85,7 +39,7 @@ static int gather_flush(struct build *b, struct err *err)
 	if (!g->n)
 		return 0;
 	if (!build_layer_is_there(b, g->layer))
-		return gather_decode(b, err);
+		return decode_gather(b, err);
 	r = build_room(b, g->n * sizeof(g->iov[0]) + (GATHER_BYTES / POPULATE_MIN) * 128 + CALL_ROOM,
 		err);
 	if (r < 0)
@@ -236,7 +190,8 @@ static int fill_pass(struct build *b, bool huge, struct err *err)
 		if (r < 0)
 			return r;
 	}
-	return gather_flush(b, err);
+	r = gather_flush(b, err);
+	return r < 0 ? r : decode_settle(b, err);
 }
 
 static int set_thp(struct build *b, bool disabled, struct err *err)
@@ -269,15 +224,11 @@ static int fill_passes(struct build *b, struct err *err)
 /* Threads that decode live here and nowhere else: the next husk is a clone of a single thread. */
 int fill_pieces(struct build *b, struct err *err)
 {
-	struct crew *crew = NULL;
 	int r;
 
-	if (page_source_filtered(&b->pages) > PAGE_CREW_FROM)
-		crew = crew_new(image_set_access(b->b->images)->cpus);
-	page_source_use_crew(&b->pages, crew);
+	decode_begin(b);
 	r = fill_passes(b, err);
-	page_source_use_crew(&b->pages, NULL);
-	crew_free(crew);
+	decode_end(b);
 	return r;
 }
 
