@@ -8,7 +8,40 @@ import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from box import BUILD, Box, Done, Failed, Skipped, Task, mount, read_stat, read_task
+from box import BUILD, SOURCE, Box, Done, Failed, Skipped, Task, mount, read_stat, read_task
+
+
+# started by tests of their own
+OTHERS = {
+    "busy",
+    "churn",
+    "leaver",
+    "mqueues",
+    "given",
+    "expiries",
+    "refused",
+    "storm",
+    "sysv",
+    "tcp_dropped",
+    "tcp_pump",
+    "tcp_refused",
+    "tty",
+    "unix_outside",
+}
+# take long: only the main ways
+BIG = {"areas60000", "files10000", "threads1000", "unix_flood"}
+NAMES = sorted(p.stem for p in (SOURCE / "tests/live").glob("*.c") if p.stem not in OTHERS)
+# in a network namespace of their own, with these options
+NET = {
+    "inet_options": ("--tcp-established",),
+    "inet_sockets": (),
+    "tcp_halves": ("--tcp-established",),
+    "tcp_streams": ("--tcp-established",),
+}
+# with these options
+OPTIONS = {"filelocks": ("--file-locks",), "links": ("--link-remap",)}
+# whose connections end when they are killed after -R or -s: they cannot come back
+CONNECTED = {"inet_options", "tcp_halves", "tcp_streams"}
 
 
 @dataclass

@@ -11,45 +11,12 @@ import struct
 import termios
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from box import BUILD, TORPOR, Box, Failed, read_task
-from subjects import Subject
+from subjects import BIG, CONNECTED, NAMES, NET, OPTIONS, Subject
 
-HERE = Path(__file__).parent
-# started by tests of their own
-OTHERS = {
-    "busy",
-    "churn",
-    "leaver",
-    "given",
-    "expiries",
-    "mqueues",
-    "refused",
-    "storm",
-    "sysv",
-    "tcp_dropped",
-    "tcp_pump",
-    "tcp_refused",
-    "tty",
-    "unix_outside",
-}
-# take long: only the main ways
-BIG = {"areas60000", "files10000", "threads1000", "unix_flood"}
-NAMES = sorted(p.stem for p in HERE.glob("*.c") if p.stem not in OTHERS)
-# in a network namespace of their own, with these options
-NET = {
-    "inet_options": ("--tcp-established",),
-    "inet_sockets": (),
-    "tcp_halves": ("--tcp-established",),
-    "tcp_streams": ("--tcp-established",),
-}
-# with these options
-OPTIONS = {"filelocks": ("--file-locks",), "links": ("--link-remap",)}
-# whose connections end when they are killed after -R or -s: they cannot come back
-CONNECTED = {"inet_options", "tcp_halves", "tcp_streams"}
 STATIC = ["mem_private", "pipes", "robust_rseq", "threads", "tree"]
 
 

@@ -9,18 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 from box import SOURCE, Box, Failed
-from subjects import Subject
+from subjects import NAMES, NET, OPTIONS, Subject
 
-HERE = Path(__file__).parent
 EXAMPLE = SOURCE / "examples/page-filter-xor"
-# started by tests of their own
-OTHERS = {"busy", "refused", "tty"}
-NAMES = sorted(p.stem for p in (HERE.parent / "live").glob("*.c") if p.stem not in OTHERS)
 
 
 @dataclass(frozen=True)
@@ -113,7 +108,7 @@ def run_mode(box: Box, mode: str, name: str) -> None:
     """Twice, so that what was restored is saved again."""
     m = MODES[mode]
     dump, restore = prepare(box, m)
-    s = Subject(box, name)
+    s = Subject(box, name, options=NET.get(name, OPTIONS.get(name, ())))
     s.restore_options = restore
     s.start(stops=name == "stopped_root")
     for _ in range(2):
@@ -127,4 +122,4 @@ def run_mode(box: Box, mode: str, name: str) -> None:
 
 @pytest.mark.parametrize(("mode", "name"), cases())
 def test_mode(boxed: Callable[..., Any], huge_pages: None, mode: str, name: str) -> None:
-    boxed(run_mode, mode=mode, name=name)
+    boxed(run_mode, net=name in NET, mode=mode, name=name)

@@ -12,11 +12,9 @@ from typing import Any
 
 import pytest
 from box import TORPOR, Box, Done, Failed
-from subjects import Subject
+from subjects import NAMES, NET, OPTIONS, Subject
 
 HERE = Path(__file__).parent
-OTHERS = {"busy", "refused", "tty"}
-NAMES = sorted(p.stem for p in (HERE.parent / "live").glob("*.c") if p.stem not in OTHERS)
 SECRET = ("--compress", "--encrypt", "--recipient", "KEY")
 SAMPLE = {
     ("plain", "mem_shared"), ("plain", "deleted"), ("secret", "mem_cow"),
@@ -47,7 +45,7 @@ class Travel:
         box.torpor("keygen", "--output", self.key)
         self.options = [str(self.key) if w == "KEY" else w for w in SECRET if "secret" in how]
         self.where = box.dir / "stream"
-        self.subject = Subject(box, name)
+        self.subject = Subject(box, name, options=NET.get(name, OPTIONS.get(name, ())))
 
     def start_streamer(self, what: str) -> int:
         self.subject.images.mkdir(exist_ok=True)
@@ -112,7 +110,7 @@ def cases() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("how", "name"), cases())
 def test_travel(boxed: Callable[..., Any], huge_pages: None, how: str, name: str) -> None:
-    boxed(travel, name=name, how=how)
+    boxed(travel, net=name in NET, name=name, how=how)
 
 
 def piped(box: Box) -> None:
