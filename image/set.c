@@ -158,11 +158,11 @@ int image_set_dirfd(const struct image_set *set)
 
 uint64_t image_set_bytes(const struct image_set *set)
 {
-	uint64_t sum = set->streamed;
+	uint64_t sum = 0;
 	struct stat st;
 
 	if (set->stream)
-		return sum;
+		return set->streamed;
 	vec_each(name, &set->created)
 		if (fstatat(set->dirfd, *name, &st, 0) == 0)
 			sum += (uint64_t)st.st_size;

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -112,3 +113,23 @@ def plain_parent(box: Box) -> None:
 
 def test_plain_parent(boxed: Callable[..., Any]) -> None:
     boxed(plain_parent)
+
+
+def sizes(box: Box, options: tuple[str, ...]) -> None:
+    """What a dump says of its size is what lies there."""
+    key = box.dir / "key"
+    box.torpor("keygen", "--output", key)
+    s = Subject(box, "mem_shared")
+    s.start()
+    said = s.dump("-R", "--json", *(str(key) if w == "KEY" else w for w in options)).output
+    aside = {"dump.log", "stats-dump"}
+    there = sum(p.stat().st_size for p in s.images.iterdir() if p.name not in aside)
+    found = json.loads(said.splitlines()[-1])["image_bytes"]
+    if found != there:
+        raise Failed(f"said {found} bytes, there are {there}")
+    s.finish()
+
+
+@pytest.mark.parametrize("options", [(), ZSTD, SECRET], ids=["plain", "zstd", "secret"])
+def test_sizes(boxed: Callable[..., Any], options: tuple[str, ...]) -> None:
+    boxed(sizes, options=options)
