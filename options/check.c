@@ -39,6 +39,8 @@ static int check_option(struct options *o, const struct option_spec *spec, struc
 
 static int check_restore(const struct options *o, struct err *err)
 {
+	if (o->mmap && (o->lazy_pages || o->auto_dedup))
+		return err_usage(err, "--mmap cannot be used with --lazy-pages or --auto-dedup");
 	if (o->exec_cmd && o->restore_detached)
 		return err_usage(err, "--exec-cmd cannot be used with --restore-detached");
 	if (o->exec_cmd && o->n_words == 0)

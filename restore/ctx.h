@@ -53,6 +53,12 @@ int restore_threads(void *ctx, struct err *err);
 int restore_facets(void *ctx, struct err *err);
 int restore_arm(void *ctx, struct err *err);
 
+/* Pages that only children share are kept together, unless pages are not read at all. */
+static inline struct mm_legacies *restore_legacies(const struct restore *r)
+{
+	return r->o->lazy_pages || r->o->mmap ? NULL : r->legacies;
+}
+
 /* ---- lazy.c ---- */
 bool restore_is_lazy(const void *ctx);
 int restore_find_daemon(void *ctx, struct err *err);

@@ -156,7 +156,8 @@ static int step_build(struct restore *rs, struct actor *x, struct err *err)
 	struct mm_build b = { .world = rs->world, .task = x->task,
 		.inherited = x->inherits ? x->by->task : NULL, .husk = &rs->husks[x->index],
 		.images = rs->images, .files = rs->files,
-		.legacies = rs->o->lazy_pages ? NULL : rs->legacies, .lazy = rs->o->lazy_pages,
+		.legacies = restore_legacies(rs), .lazy = rs->o->lazy_pages,
+		.mapped = rs->o->mmap,
 		.vdso = &rs->vdso };
 	int r = mm_build(&b, err);
 

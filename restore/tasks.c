@@ -97,7 +97,7 @@ static int finish_memory(struct restore *rs, const struct task *t, struct err *e
 {
 	struct mm_build b = { .world = rs->world, .task = t, .husk = husk_of(rs, t),
 		.images = rs->images, .files = rs->files,
-		.legacies = rs->o->lazy_pages ? NULL : rs->legacies, .lazy = rs->o->lazy_pages,
+		.legacies = restore_legacies(rs), .lazy = rs->o->lazy_pages,
 		.vdso = &rs->vdso };
 	int r = mm_finish(&b, err);
 

@@ -120,6 +120,7 @@ struct build {
 	struct vdso_plan vdso;
 	struct gather gather;
 	struct decoding *decoding; /* mm_decode.c; NULL: nothing was decoded yet */
+	size_t n_mapped;	   /* mappings of pages files */
 	uint8_t *compared; /* twice COMPARE_PAGES, only if pages are compared */
 	bool thp_always; /* the machine's policy gives huge pages to every area */
 	/* descriptors in the husk; the first `lasting` stay for the whole work: exe, pages files */

@@ -93,6 +93,7 @@ struct mm_build {
 	struct file_store *files;
 	struct mm_legacies *legacies; /* NULL: every parent forks with its own pages */
 	bool lazy; /* pages that may come later are left out */
+	bool mapped; /* long runs of pages are mapped from the images, not read */
 	const struct vdso_self *vdso; /* this kernel's; NULL: it is looked for each time */
 	uint64_t pages_restored, pages_compared, pages_skipped_cow; /* counted up */
 };

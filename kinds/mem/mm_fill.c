@@ -22,6 +22,8 @@ enum {
 	POPULATE_MIN = 4 * PAGE, /* below that faults are cheaper than one more call */
 	MADV_POPULATE_WRITE_ = 23, /* since 5.14; where it is unknown, the faults do the work */
 	LATE_BUFFER = 256 * 1024,
+	MAPPED_MIN = 16 * PAGE, /* --mmap: shorter runs are read */
+	MAPPED_MOST = 20000, /* mappings of one task; vm.max_map_count is 65530 */
 };
 
 #define HUGE_SIZE 0x200000ul
@@ -103,6 +105,33 @@ static int gather_add(struct build *b, uint64_t vaddr, uint64_t len, uint32_t la
 	return 0;
 }
 
+/*
+ * Whether the range can be a private mapping of the pages file (--mmap): then nothing is read until it
+ * is touched. Not for areas that would lose what they are (a growing stack), nor for many small ones.
+ */
+static bool can_be_mapped(const struct build *b, const struct overlap *o)
+{
+	const VmaEntry *v = o->piece->vma;
+
+	return b->b->mapped && b->n_mapped < MAPPED_MOST && !o->piece->kept && !o->piece->plain &&
+		!o->piece->by_mem && o->end - o->start >= MAPPED_MIN && area_class_of(v) == AREA_ANON &&
+		!vma_is_hugetlb(v) && !(v->flags & VMA_MAP_GROWSDOWN) &&
+		build_layer_is_there(b, o->seg->layer);
+}
+
+static int emit_mapping(struct build *b, const struct overlap *o, uint64_t offset, struct err *err)
+{
+	int r = build_room(b, CALL_ROOM, err);
+
+	if (r < 0)
+		return r;
+	b->n_mapped++;
+	build_note(b, tape_call(b->tape, "mm", TAPE_MUST, SYS_mmap, T(o->start), T(o->end - o->start),
+		T(o->piece->prot_now), T(MAP_PRIVATE | MAP_FIXED), T(build_layer_fd(b, o->seg->layer)),
+		T(offset)), o->start, o->end);
+	return 0;
+}
+
 static int emit(struct build *b, const struct overlap *o, struct err *err)
 {
 	const struct page_layer *layer = &b->pages.layers.at[o->seg->layer];
@@ -112,6 +141,8 @@ static int emit(struct build *b, const struct overlap *o, struct err *err)
 	if (!len)
 		return 0;
 	b->b->pages_restored += len / PAGE;
+	if (can_be_mapped(b, o))
+		return emit_mapping(b, o, offset, err);
 	/* a layer without descriptor is mapped (mm_legacy.c) */
 	if (o->piece->by_mem || (layer->fd < 0 && !layer->filtered)) {
 		struct late_write w = { o->start, len, o->seg->layer, offset };
@@ -128,7 +159,7 @@ static bool can_be_huge(const struct build *b, const struct piece *p)
 {
 	uint64_t madv = p->vma->has_madv ? p->vma->madv : 0;
 
-	if (p->kept || p->plain || p->by_mem || !p->pages || area_class_of(p->vma) != AREA_ANON ||
+	if (b->b->mapped || p->kept || p->plain || p->by_mem || !p->pages || area_class_of(p->vma) != AREA_ANON ||
 		vma_is_hugetlb(p->vma) || madv & 1ull << MADV_NOHUGEPAGE)
 		return false;
 	return b->thp_always || madv & 1ull << MADV_HUGEPAGE;

@@ -209,3 +209,87 @@ def restore_at_once(box: Box) -> None:
 
 def test_restore_at_once(boxed: Callable[..., Any]) -> None:
     boxed(restore_at_once)
+
+
+# ------------------------------------------------------------------------------------------ mapped
+
+
+def mapped(box: Box, name: str, filtered: bool) -> int:
+    """restore --mmap: the images are the memory, until something is written."""
+    s = Subject(box, name)
+    s.start()
+    s.dump(*(["--compress"] if filtered else []))
+    s.restore("--mmap")
+    maps = Path(f"/proc/{s.pid}/maps").read_text()
+    count = maps.count("/pages-")
+    s.finish()
+    return count
+
+
+@pytest.mark.parametrize(
+    ("name", "filtered"),
+    [
+        *(("mem_cow", False), ("mem_files", False), ("mem_stack_brk", False)),
+        *(("tree", False), ("threads", False), ("mem_stack_brk", True)),
+    ],
+)
+def test_mapped(boxed: Callable[..., Any], name: str, filtered: bool) -> None:
+    count = boxed(mapped, name=name, filtered=filtered)
+    if name.startswith("mem_"):
+        assert (count > 0) != filtered
+
+
+def mapped_chain(box: Box) -> None:
+    """From a chain of increments; what was restored is dumped and restored again."""
+    s = Subject(box, "mem_stack_brk")
+    s.start()
+    s.dump(*s.pre_dumps(2))
+    s.restore("--mmap")
+    s.dump()
+    s.restore()
+    s.finish()
+
+
+def test_mapped_chain(boxed: Callable[..., Any]) -> None:
+    boxed(mapped_chain)
+
+
+# ------------------------------------------------------------------------------------- working set
+
+
+def recalled(box: Box) -> tuple[dict[str, int], dict[str, int]]:
+    """What an earlier restore touched is brought first; the set stays as it was."""
+    s = Subject(box, "mem_stack_brk")
+    s.start()
+    s.dump()
+    daemon = Daemon(box, s.images)
+    s.restore("--lazy-pages")
+    first = daemon.end()
+    working_set = s.images / "torpor-working-set"
+    if not working_set.exists() or not first["faults"]:
+        raise Failed(f"no working set after {first}")
+    before = working_set.read_bytes()
+    s.kill()
+    daemon = Daemon(box, s.images)
+    s.restore("--lazy-pages")
+    second = daemon.end()
+    if working_set.read_bytes() != before:
+        raise Failed("the working set has changed by being used")
+    s.finish()
+    # one that is damaged is no more than a hint that is not there
+    s2 = Subject(box, "mem_stack_brk")
+    for damage in (before[:30], before[:12] + os.urandom(60), b""):
+        working_set.write_bytes(damage)
+        s.result.unlink(missing_ok=True)
+        s2.pid, s2.rounds, s2.before = s.pid, s.rounds, s.before
+        daemon = Daemon(box, s2.images)
+        s2.restore("--lazy-pages")
+        daemon.end()
+        s2.finish()
+    return first, second
+
+
+def test_working_set(boxed: Callable[..., Any]) -> None:
+    first, second = boxed(recalled)
+    total = first["pages_on_fault"] + first["pages_ahead"]
+    assert second["pages_on_fault"] + second["pages_ahead"] == total
