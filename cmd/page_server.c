@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * `page-server`: listens, goes to the background if asked to, takes the pages of one dump and ends.
- * With --ps-socket the connection is there already.
+ * With --ps-socket the connection is there already. With --lazy-pages it gives the pages of its images
+ * away instead, until somebody needs no more.
  */
 #include "pages/server.h"
 #include "base/cleanup.h"
@@ -9,6 +10,8 @@
 #include "cmd/command.h"
 #include "cmd/daemon.h"
 #include "cmd/figures.h"
+#include "pages/filter.h"
+#include "pages/lazy_give.h"
 #include "pages/parent.h"
 #include "pages/tls.h"
 #include <errno.h>
@@ -46,6 +49,32 @@ static int receive(const struct call *call, struct conn *c, struct err *err)
 	return r;
 }
 
+/* One connection after the other; without a listening socket there is only the given one. */
+static int give_away(const struct call *call, struct conn *c, int listening, struct err *err)
+{
+	struct image_access access = access_open(call->o);
+	struct image_set *set = NULL;
+	struct image_giver g;
+	int r = image_set_open_with(call->images_fd, false, &access, &set, err);
+
+	image_giver_init(&g, set);
+	while (r == 0) {
+		r = begin_tls(call->o, c, err);
+		if (r == 0)
+			r = page_giver_serve(c, &g.base, err);
+		conn_close(c);
+		if (r == 0 && listening < 0)
+			break;
+		if (r == 0)
+			r = conn_accept(listening, c, err);
+	}
+	log_info("%lu pages were given away", (unsigned long)g.given);
+	image_giver_done(&g);
+	image_set_close(set);
+	access_close(&access);
+	return r < 0 ? r : 0;
+}
+
 static int link_parent(const struct call *call, struct err *err)
 {
 	bool made;
@@ -77,5 +106,7 @@ int cmd_page_server(const struct call *call, struct err *err)
 		if (r == 0 && !parent)
 			r = conn_accept(listening, &c, err);
 	}
-	return r < 0 || parent ? r : receive(call, &c, err);
+	if (r < 0 || parent)
+		return r;
+	return o->lazy_pages ? give_away(call, &c, listening, err) : receive(call, &c, err);
 }

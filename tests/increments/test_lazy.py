@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -235,7 +236,7 @@ def mapped(box: Box, name: str, filtered: bool) -> int:
 )
 def test_mapped(boxed: Callable[..., Any], name: str, filtered: bool) -> None:
     count = boxed(mapped, name=name, filtered=filtered)
-    if name.startswith("mem_"):
+    if name in ("mem_cow", "mem_stack_brk"):
         assert (count > 0) != filtered
 
 
@@ -293,3 +294,80 @@ def test_working_set(boxed: Callable[..., Any]) -> None:
     first, second = boxed(recalled)
     total = first["pages_on_fault"] + first["pages_ahead"]
     assert second["pages_on_fault"] + second["pages_ahead"] == total
+
+
+# ------------------------------------------------------------------------- out of images elsewhere
+
+
+def from_server(box: Box) -> dict[str, int]:
+    """The images stay where they are; a page server gives their pages away."""
+    s = Subject(box, "mem_stack_brk")
+    s.start()
+    s.dump()
+    far = box.dir / "far"
+    shutil.copytree(s.images, far)
+    out = box.dir / "server.out"
+    words = ["page-server", "-D", far, "-o", "server.log", "--lazy-pages", "--address", "127.0.0.1"]
+    server = box.start([TORPOR, *words], out=out)
+    box.aside.add(server)
+    port = box.until("no server", 10, lambda: out.exists() and out.read_text().endswith("\n"))
+    port = out.read_text().split("port ")[1].split()[0]
+    # what may come later is not here
+    path = s.images / f"pagemap-{s.pid}.img"
+    number, runs = pagemaps.entries(path)
+    data = (s.images / f"pages-{number}.img").read_bytes()
+    kept, here, at = [], b"", 0
+    for run in runs:
+        size = run.pages * pagemaps.PAGE
+        if run.flags & pagemaps.LAZY:
+            kept.append(pagemaps.Entry(run.vaddr, run.pages, pagemaps.LAZY))
+        else:
+            kept.append(run)
+            here += data[at : at + size]
+        at += size
+    pagemaps.write(path, number, kept)
+    (s.images / f"pages-{number}.img").write_bytes(here)
+    daemon = Daemon(box, s.images, "--address", "127.0.0.1", "--port", port)
+    s.restore("--lazy-pages")
+    found = daemon.end()
+    s.finish()
+    if box.wait(server, 10) != 0:
+        raise Failed(f"the server ended with {box.statuses.get(server)}")
+    return found
+
+
+def test_from_server(boxed: Callable[..., Any]) -> None:
+    found = boxed(from_server)
+    assert found["pages_on_fault"] + found["pages_ahead"] > 200
+
+
+def lost(box: Box) -> None:
+    """Pages that nobody can bring any more: who needs them gets SIGBUS, nobody gets zeros."""
+    s = Subject(box, "mem_stack_brk")
+    s.start()
+    s.dump()
+    path = s.images / f"pagemap-{s.pid}.img"
+    number, runs = pagemaps.entries(path)
+    size = sum(r.pages for r in runs if r.flags & pagemaps.PRESENT) * pagemaps.PAGE
+    daemon = Daemon(box, s.images)
+    os.kill(daemon.pid, signal.SIGSTOP)
+    restore = box.start([TORPOR, *s.restore_command("--lazy-pages")])
+    box.aside.add(restore)
+    # the daemon finds the images cut when it reads them
+    time.sleep(0.3)
+    os.kill(daemon.pid, signal.SIGCONT)
+    with (s.images / f"pages-{number}.img").open("r+b") as f:
+        f.truncate(size // 2 // pagemaps.PAGE * pagemaps.PAGE)
+    box.wait(restore, 20)
+    try:
+        os.kill(s.pid, signal.SIGTERM)
+    except ProcessLookupError:
+        pass
+    status = box.wait(daemon.pid, 20)
+    text = (s.images / "lazy.log").read_text()
+    if status == 0 or not ("are lost" in text or "too short" in text) or s.answer() == "PASS":
+        raise Failed(f"lazy-pages ended with {status}, the subject says '{s.answer()}': {text}")
+
+
+def test_lost_pages(boxed: Callable[..., Any]) -> None:
+    boxed(lost)
