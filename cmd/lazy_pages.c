@@ -114,7 +114,7 @@ static int open_getter(const struct options *o, struct page_getter **ret, struct
 		.address = o->address, .port = (uint16_t)o->port, .fd = (int)o->ps_socket,
 		.head_size = o->page_header == WIRE_HEAD_OLD ? WIRE_HEAD_OLD : WIRE_HEAD,
 		.tls = o->tls,
-		.files = { o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key },
+		.tls_files = { o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key },
 		.tls_name = o->tls_no_cn_verify ? NULL : o->address ? o->address : "localhost",
 	};
 

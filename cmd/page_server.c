@@ -41,7 +41,10 @@ static int receive(const struct call *call, struct conn *c, struct err *err)
 
 	if (r == 0)
 		r = page_server_receive(c, call->images_fd, call->o->auto_dedup, &f, err);
-	if (r == 0)
+	if (r == 0 && f.files)
+		log_info("received %lu files of pages, %lu bytes", (unsigned long)f.files,
+			(unsigned long)f.bytes);
+	else if (r == 0)
 		log_info("received %lu pages of %lu tasks and shared objects; %lu are in the parent "
 			"images", (unsigned long)f.pages, (unsigned long)f.objects,
 			(unsigned long)f.parent_pages);

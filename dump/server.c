@@ -19,11 +19,11 @@ int dump_connect(void *ctx, struct err *err)
 {
 	struct dump *d = ctx;
 	const struct options *o = d->o;
-	const struct page_client_setup setup = {
+	struct page_client_setup setup = {
 		.address = o->address, .port = (uint16_t)o->port, .fd = (int)o->ps_socket,
 		.head_size = o->page_header == WIRE_HEAD_OLD ? WIRE_HEAD_OLD : WIRE_HEAD,
 		.tls = o->tls,
-		.files = { o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key },
+		.tls_files = { o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key },
 		.tls_name = o->tls_no_cn_verify ? NULL : o->address ? o->address : "localhost",
 	};
 	struct filter_chain *chain;
@@ -31,9 +31,8 @@ int dump_connect(void *ctx, struct err *err)
 
 	if (r < 0)
 		return r;
-	if (chain || image_set_is_sealed(d->images))
-		return err_unsupported(err, "pages that are compressed or encrypted cannot be sent to a "
-			"page server by this version; use --tls to protect the connection");
+	/* only torpor can read such pages, so the server must be one, too */
+	setup.files = chain || image_set_is_sealed(d->images);
 	r = page_client_open(&setup, &d->client, err);
 	if (r == 0)
 		image_set_send_pages(d->images, d->client);

@@ -36,6 +36,7 @@ struct image_access {
 	bool streamed; /* the set travels by `stream` (image/stream.h), not in the directory */
 	struct stream_plan stream;
 	const cpu_set_t *cpus; /* processors for threads that decode; NULL: the caller's */
+	bool pages_elsewhere; /* reading: pages files may be missing, a page server has them */
 	bool pages_only; /* sets of a page server, which have no inventory */
 };
 
@@ -172,6 +173,8 @@ int image_create_raw(struct image_set *set, enum image_id type, unsigned long id
 	struct err *err) must_use;
 /* How long a pages file became: a set that travels or is encrypted cannot ask the directory. */
 void image_note_pages(struct image_set *set, unsigned long id, uint64_t bytes);
+/* Instead of image_create_raw(): the pages file belongs to the set and is written elsewhere. */
+void image_note_remote_pages(struct image_set *set, unsigned long id);
 /*
  * Everything but the inventory must be finished. Removes what an older set left behind, syncs,
  * writes the inventory, syncs again.

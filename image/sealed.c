@@ -288,18 +288,21 @@ int sealed_open_inventory(const struct sealed *s, int *ret_fd, struct err *err)
 static int take_entry(struct image_set *set, const TorporManifestEntry *e, struct err *err)
 {
 	struct sealed *s = set->sealed;
+	off_t size = (off_t)e->size;
 	struct stat st;
 
 	if ((e->has_salt && e->salt.len != SEAL_SALT) || strchr(e->name, '/') ||
 		s->files.n == FILES_MOST)
 		return err_image(err, "%s has an impossible entry '%s'", manifest_name, e->name);
-	if (fstatat(set->dirfd, e->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (fstatat(set->dirfd, e->name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		size = st.st_size;
+	else if (errno != ENOENT || e->has_salt || !set->access->pages_elsewhere)
 		return errno == ENOENT ?
 			err_image(err, "image '%s' is missing, though it belongs to the set", e->name) :
 			err_sys(err, "cannot look at image '%s'", e->name);
-	if ((uint64_t)st.st_size != e->size)
+	if ((uint64_t)size != e->size)
 		return err_image(err, "image '%s' has %ld bytes instead of %lu", e->name,
-			(long)st.st_size, e->size);
+			(long)size, e->size);
 	sealed_note(s, e->name, e->has_salt ? e->salt.data : NULL);
 	s->files.at[s->files.n - 1].size = e->size;
 	table_put(&s->by_name, name_key(e->name), (void *)(uintptr_t)s->files.n);

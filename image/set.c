@@ -198,18 +198,31 @@ int image_create_fd(struct image_set *set, const char *name, int *ret, struct er
 	return 0;
 }
 
+static void note_raw(struct image_set *set, enum image_id type, unsigned long id, const char *name)
+{
+	table_put(&set->made, table_key((uint64_t)type, id), set);
+	if (set->sealed && type == IMG_PAGES)
+		sealed_note(set->sealed, name, NULL);
+}
+
 int image_create_raw(struct image_set *set, enum image_id type, unsigned long id, int *ret_fd,
 	struct err *err)
 {
 	char name[IMAGE_NAME];
 
-	table_put(&set->made, table_key((uint64_t)type, id), set);
 	image_name(type, id, name, sizeof(name));
+	note_raw(set, type, id, name);
 	if (set->sealed && type != IMG_PAGES)
 		return sealed_create_memory(set->sealed, name, ret_fd, err);
-	if (set->sealed)
-		sealed_note(set->sealed, name, NULL);
 	return image_create_fd(set, name, ret_fd, err);
+}
+
+void image_note_remote_pages(struct image_set *set, unsigned long id)
+{
+	char name[IMAGE_NAME];
+
+	image_name(IMG_PAGES, id, name, sizeof(name));
+	note_raw(set, IMG_PAGES, id, name);
 }
 
 void image_note_pages(struct image_set *set, unsigned long id, uint64_t bytes)

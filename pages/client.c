@@ -9,6 +9,7 @@
 struct page_client {
 	struct conn conn;
 	size_t head_size;
+	bool files;
 };
 
 int page_client_open(const struct page_client_setup *setup, struct page_client **ret,
@@ -20,12 +21,15 @@ int page_client_open(const struct page_client_setup *setup, struct page_client *
 	if (!c)
 		return err_nomem(err);
 	c->head_size = setup->head_size;
+	c->files = setup->files;
 	if (setup->fd >= 0)
 		conn_of_fd(setup->fd, &c->conn);
 	else
 		r = conn_open(setup->address, setup->port, &c->conn, err);
 	if (r == 0 && setup->tls)
-		r = tls_begin(c->conn.fd, false, &setup->files, setup->tls_name, &c->conn.tls, err);
+		r = tls_begin(c->conn.fd, false, &setup->tls_files, setup->tls_name, &c->conn.tls, err);
+	if (r == 0 && c->files)
+		r = conn_write(&c->conn, &(uint32_t){ htole32(WIRE_FILES) }, 4, err);
 	if (r < 0) {
 		page_client_drop(c);
 		return err_while(err, "connecting to the page server");
@@ -62,7 +66,29 @@ static int get_answer(struct page_client *c, void *buf, size_t len, struct err *
 	return r < 0 ? r : 0;
 }
 
-int page_client_close(struct page_client *c, struct err *err)
+/* The server's own sentence. */
+static int files_answer(struct page_client *c, struct err *err)
+{
+	char text[FRAME_TEXT_MAX + 1];
+	uint32_t answer[2];
+	uint8_t frame[FRAME];
+	size_t len;
+	int r;
+
+	frame_pack(FRAME_CLOSE, 0, frame);
+	r = conn_write(&c->conn, frame, sizeof(frame), err);
+	if (r == 0)
+		r = get_answer(c, answer, sizeof(answer), err);
+	if (r < 0 || !answer[0])
+		return r;
+	len = le32toh(answer[1]) < FRAME_TEXT_MAX ? le32toh(answer[1]) : FRAME_TEXT_MAX;
+	r = get_answer(c, text, len, err);
+	text[len] = 0;
+	return r < 0 ? r : err_set(err, ERR_RESOURCE, EIO, "the page server at %s says: %s",
+		c->conn.peer, text);
+}
+
+static int commands_answer(struct page_client *c, struct err *err)
 {
 	const struct wire_head h = { .cmd = WIRE_CLOSE };
 	uint32_t answer = 0;
@@ -75,8 +101,62 @@ int page_client_close(struct page_client *c, struct err *err)
 		r = err_set(err, ERR_RESOURCE, EIO, "the page server at %s could not keep the pages: "
 			"%s; its log tells more", c->conn.peer,
 			strerror((int32_t)answer < 0 ? -(int32_t)answer : (int32_t)answer));
+	return r;
+}
+
+int page_client_close(struct page_client *c, struct err *err)
+{
+	int r = c->files ? files_answer(c, err) : commands_answer(c, err);
+
 	page_client_drop(c);
 	return r;
+}
+
+/* ---- torpor's own form ---- */
+
+bool page_client_takes_files(const struct page_client *c)
+{
+	return c->files;
+}
+
+static int send_frame(struct page_client *c, enum frame_kind kind, uint64_t number, const void *body,
+	size_t len, struct err *err)
+{
+	uint8_t frame[FRAME];
+	int r;
+
+	frame_pack(kind, number, frame);
+	r = conn_write2(&c->conn, frame, sizeof(frame), body, len, err);
+	return r < 0 ? err_while(err, "sending pages to the page server") : 0;
+}
+
+int page_client_file_begin(struct page_client *c, uint32_t pages_id, struct err *err)
+{
+	return send_frame(c, FRAME_FILE, pages_id, NULL, 0, err);
+}
+
+int page_client_file_write(struct page_client *c, const void *bytes, size_t len, struct err *err)
+{
+	int r = 0;
+
+	while (len && r == 0) {
+		size_t part = len < FRAME_DATA_MAX ? len : FRAME_DATA_MAX;
+
+		r = send_frame(c, FRAME_DATA, part, bytes, part, err);
+		bytes = (const uint8_t *)bytes + part;
+		len -= part;
+	}
+	return r;
+}
+
+int page_client_file_hole(struct page_client *c, uint64_t len, struct err *err)
+{
+	return send_frame(c, FRAME_HOLE, len, NULL, 0, err);
+}
+
+int page_client_file_end(struct page_client *c, struct err *err)
+{
+	return send_frame(c, FRAME_END, 0, NULL, 0, err);
 }
 
 /* ---- the sink ---- */

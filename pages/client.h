@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * The side of a dump that sends its pages to a page server (pages/server.h). The server writes
- * pagemaps and pages; what was sent is noted beside the images ("torpor-pagemap-ID"), so that the next
- * dump can be an increment.
+ * The side of a dump that sends its pages to a page server (pages/server.h).
+ *
+ * CRIU's form: the server writes pagemaps and pages; what was sent is noted beside the images
+ * ("torpor-pagemap-ID"), so that the next dump can be an increment. torpor's own form, for pages that
+ * went through filters: only pages files are sent, by the sink that writes the pagemap here.
  */
 #pragma once
 #include "pages/conn.h"
@@ -14,8 +16,9 @@ struct page_client_setup {
 	uint16_t port;
 	int fd; /* a connection that is there already, or -1 */
 	unsigned head_size; /* WIRE_HEAD or WIRE_HEAD_OLD */
+	bool files; /* torpor's own form: pages files as they are */
 	bool tls;
-	struct tls_files files;
+	struct tls_files tls_files;
 	const char *tls_name; /* whose certificate it must be; NULL: anybody's */
 };
 
@@ -28,6 +31,16 @@ int page_client_close(struct page_client *c, struct err *err) must_use;
 /* Just closes: the server then throws everything away. NULL is fine. */
 void page_client_drop(struct page_client *c);
 
+/* ---- torpor's own form ---- */
+bool page_client_takes_files(const struct page_client *c);
+/* Begins a pages file; everything until page_client_file_end() belongs to it. */
+int page_client_file_begin(struct page_client *c, uint32_t pages_id, struct err *err) must_use;
+int page_client_file_write(struct page_client *c, const void *bytes, size_t len, struct err *err)
+	must_use;
+int page_client_file_hole(struct page_client *c, uint64_t len, struct err *err) must_use;
+int page_client_file_end(struct page_client *c, struct err *err) must_use;
+
+/* ---- CRIU's form ---- */
 struct client_sink {
 	struct page_sink base;
 	struct page_client *client;

@@ -26,7 +26,7 @@ static int connect_again(struct page_getter *g, struct err *err)
 	int r = conn_open(s->address, s->port, &g->conn, err);
 
 	if (r == 0 && s->tls)
-		r = tls_begin(g->conn.fd, false, &s->files, s->tls_name, &g->conn.tls, err);
+		r = tls_begin(g->conn.fd, false, &s->tls_files, s->tls_name, &g->conn.tls, err);
 	if (r < 0)
 		conn_close(&g->conn);
 	return r;
@@ -45,7 +45,7 @@ int page_getter_open(const struct page_client_setup *setup, struct page_getter *
 	if (setup->fd >= 0) {
 		conn_of_fd(setup->fd, &g->conn);
 		if (setup->tls)
-			r = tls_begin(g->conn.fd, false, &setup->files, setup->tls_name,
+			r = tls_begin(g->conn.fd, false, &setup->tls_files, setup->tls_name,
 				&g->conn.tls, err);
 	} else {
 		r = connect_again(g, err);
@@ -69,7 +69,7 @@ static int ask(struct page_getter *g, const struct wire_head *h, void *buf, uint
 	int r = conn_write(&g->conn, head, wire_pack(h, size, head), err);
 
 	if (r == 0)
-		r = wire_read(&g->conn, &size, &answer, err);
+		r = wire_read(&g->conn, size, &answer, err);
 	if (r == 0)
 		return err_set(err, ERR_RESOURCE, ECONNRESET, "the page server at %s does not answer; "
 			"its log tells why", g->conn.peer);
@@ -175,7 +175,11 @@ int page_giver_serve(struct conn *c, struct page_giver *g, struct err *err)
 
 	if (!buf)
 		return err_nomem(err);
-	while ((r = wire_read(c, &head_size, &h, err)) > 0) {
+	for (r = wire_read_first(c, &head_size, &h, err); r > 0;
+		r = wire_read(c, head_size, &h, err)) {
+		if (!head_size)
+			return err_set(err, ERR_USAGE, EPROTO, "%s sends pages instead of asking for "
+				"them", c->peer);
 		if (h.cmd == WIRE_CLOSE || h.cmd == WIRE_FORCE_CLOSE)
 			return conn_write(c, &fine, sizeof(fine), err) < 0 ? -err->number : 1;
 		if (h.cmd != WIRE_GET)

@@ -6,10 +6,10 @@ int page_out_open(struct page_out *o, struct image_set *set, enum image_id type,
 {
 	struct page_client *client = image_set_page_client(set);
 
-	*o = (struct page_out){ .remote = client };
-	o->sink = client ? &o->client.base : &o->image.base;
-	return client ? client_sink_open(&o->client, client, set, type, id, err) :
-			image_sink_open(&o->image, set, type, id, pages_id, err);
+	*o = (struct page_out){ .remote = client && !page_client_takes_files(client) };
+	o->sink = o->remote ? &o->client.base : &o->image.base;
+	return o->remote ? client_sink_open(&o->client, client, set, type, id, err) :
+			   image_sink_open(&o->image, set, type, id, pages_id, client, err);
 }
 
 int page_out_close(struct page_out *o, uint64_t *ret_written, struct err *err)

@@ -6,7 +6,7 @@
 
 struct page_out {
 	struct page_sink *sink; /* for pages_pump() */
-	bool remote;
+	bool remote; /* by commands; in torpor's own form the image sink sends its pages file */
 	struct image_sink image;
 	struct client_sink client;
 };

@@ -153,7 +153,7 @@ static int read_runs(struct loading *l, struct arena *scratch, struct err *err)
 }
 
 static int check_pages_file(struct image_set *set, const char *pagemap, uint32_t pages_id,
-	uint64_t bytes, struct err *err)
+	uint64_t bytes, bool may_miss, struct err *err)
 {
 	auto_close int fd = -1;
 	struct stat st;
@@ -162,6 +162,10 @@ static int check_pages_file(struct image_set *set, const char *pagemap, uint32_t
 	if (!bytes)
 		return 0;
 	rc = image_open_raw(set, IMG_PAGES, pages_id, &fd, err);
+	if (rc && may_miss && err->number == ENOENT) {
+		err_clear(err);
+		return 0;
+	}
 	if (rc)
 		return err_while(err, "reading the pages of %s", pagemap);
 	if (fstat(fd, &st))
@@ -189,8 +193,9 @@ static void to_pagemap(const struct loading *l, struct arena *a, struct pagemap 
 		ret->extents = arena_memdup(a, l->extents.at, l->extents.n * sizeof(*l->extents.at));
 }
 
-int pagemap_load(struct image_set *set, enum image_id type, unsigned long id, struct arena *a,
-	struct pagemap *ret, struct err *err)
+/* sent: whether pages of a filtered set may be at a page server still. */
+static int load(struct image_set *set, enum image_id type, unsigned long id, bool sent,
+	struct arena *a, struct pagemap *ret, struct err *err)
 {
 	struct loading l = { 0 };
 	struct arena *scratch;
@@ -210,7 +215,8 @@ int pagemap_load(struct image_set *set, enum image_id type, unsigned long id, st
 	image_reader_close(l.r);
 	if (!rc && !is_told(type))
 		rc = check_pages_file(set, image_name(type, id, name, sizeof(name)), l.head.pages_id,
-			l.head.has_extent_object ? l.stored : l.bytes, err);
+			l.head.has_extent_object ? l.stored : l.bytes,
+			sent && l.head.has_extent_object, err);
 	if (!rc)
 		to_pagemap(&l, a, ret);
 	vec_done(&l.runs);
@@ -218,13 +224,19 @@ int pagemap_load(struct image_set *set, enum image_id type, unsigned long id, st
 	return rc;
 }
 
+int pagemap_load(struct image_set *set, enum image_id type, unsigned long id, struct arena *a,
+	struct pagemap *ret, struct err *err)
+{
+	return load(set, type, id, false, a, ret, err);
+}
+
 int pagemap_load_told(struct image_set *set, enum image_id type, unsigned long id, struct arena *a,
 	struct pagemap *ret, struct err *err)
 {
-	int rc = pagemap_load(set, type, id, a, ret, err);
+	int rc = load(set, type, id, true, a, ret, err);
 
 	if (rc < 0 || ret->n)
 		return rc;
-	return pagemap_load(set, type == IMG_PAGEMAP ? IMG_TORPOR_PAGEMAP : IMG_TORPOR_PAGEMAP_SHMEM,
-		id, a, ret, err);
+	return load(set, type == IMG_PAGEMAP ? IMG_TORPOR_PAGEMAP : IMG_TORPOR_PAGEMAP_SHMEM, id, true,
+		a, ret, err);
 }

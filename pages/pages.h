@@ -132,7 +132,10 @@ struct page_stats {
  */
 int pagemap_load(struct image_set *set, enum image_id type, unsigned long id, struct arena *a,
 	struct pagemap *ret, struct err *err) must_use;
-/* The same; if there is none, what was sent to a page server instead ("torpor-pagemap-ID"). */
+/*
+ * The same, also when the pages are at a page server: then there is "torpor-pagemap-ID" instead, or,
+ * with filters, just no pages file.
+ */
 int pagemap_load_told(struct image_set *set, enum image_id type, unsigned long id,
 	struct arena *a, struct pagemap *ret, struct err *err) must_use;
 

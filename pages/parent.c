@@ -38,8 +38,8 @@ int parent_link_make(int images_dirfd, const char *path, bool *ret_made, struct 
 	return 0;
 }
 
-int parent_set_open(struct image_set *child, struct arena *a, struct image_set **ret,
-	const char **ret_name, struct err *err)
+static int open_behind(struct image_set *child, const struct image_access *access, struct arena *a,
+	struct image_set **ret, const char **ret_name, struct err *err)
 {
 	int at = image_set_dirfd(child), dirfd, r;
 	char target[PATH_MAX];
@@ -55,7 +55,7 @@ int parent_set_open(struct image_set *child, struct arena *a, struct image_set *
 	if (dirfd < 0)
 		return err_set(err, ERR_IMAGE, errno, "the parent images '%s' cannot be opened: %s",
 			target, strerror(errno));
-	r = image_set_open_with(dirfd, false, image_set_access(child), ret, err);
+	r = image_set_open_with(dirfd, false, access, ret, err);
 	if (r < 0) {
 		close(dirfd);
 		*ret = NULL;
@@ -63,6 +63,12 @@ int parent_set_open(struct image_set *child, struct arena *a, struct image_set *
 	}
 	*ret_name = arena_strdup(a, target);
 	return 0;
+}
+
+int parent_set_open(struct image_set *child, struct arena *a, struct image_set **ret,
+	const char **ret_name, struct err *err)
+{
+	return open_behind(child, image_set_access(child), a, ret, ret_name, err);
 }
 
 void parent_set_close(struct image_set *set)
@@ -156,7 +162,9 @@ int parent_open(struct image_set *child, struct page_parent **ret, struct err *e
 	if (!p)
 		return err_nomem(err);
 	p->arena = arena_new();
-	r = parent_set_open(child, p->arena, &p->set, &name, err);
+	p->access = *image_set_access(child);
+	p->access.pages_elsewhere = true;
+	r = open_behind(child, &p->access, p->arena, &p->set, &name, err);
 	if (r == 0 && p->set && !image_set_access(child)->pages_only)
 		r = read_messages(p, err);
 	if (r == 0 && p->set)

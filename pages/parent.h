@@ -8,6 +8,7 @@
 #include "proto/messages.h"
 
 struct page_parent {
+	struct image_access access; /* that of the child, but for what is at a page server */
 	struct image_set *set;
 	struct arena *arena;
 	const InventoryEntry *inventory; /* NULL for sets of a page server, which have none */
@@ -35,7 +36,7 @@ void parent_set_close(struct image_set *set);
 /*
  * Opens the set behind the link in the directory of `child`, as child is accessed; *ret is NULL if
  * there is no link. The whole chain behind it must be there: a link that leads nowhere, to what is no
- * complete set or in a circle is an image error.
+ * complete set or in a circle is an image error. Pages may be at a page server still.
  */
 int parent_open(struct image_set *child, struct page_parent **ret, struct err *err) must_use;
 void parent_close(struct page_parent *p); /* NULL is fine */

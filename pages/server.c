@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "pages/dedup.h"
 #include "pages/parent.h"
+#include "pages/server_files.h"
 #include "pages/sink.h"
 #include "pages/wire.h"
 #include <endian.h>
@@ -14,7 +15,6 @@ enum { FIRST_PAGES_ID = 0x10001 };
 
 struct server {
 	struct conn *conn;
-	size_t head_size;
 	struct image_set *set;
 	struct page_parent *parent; /* NULL: none */
 	uint32_t next_pages_id;
@@ -61,7 +61,7 @@ static int begin_object(struct server *s, uint64_t object, struct err *err)
 			s->conn->peer, object);
 	r = look_before(s, type, id, err);
 	if (r == 0)
-		r = image_sink_open(&s->sink, s->set, type, id, s->next_pages_id++, err);
+		r = image_sink_open(&s->sink, s->set, type, id, s->next_pages_id++, NULL, err);
 	if (r < 0)
 		return r;
 	s->object = object;
@@ -226,19 +226,33 @@ static int command(struct server *s, const struct wire_head *h, struct err *err)
 	return r < 0 ? r : 1;
 }
 
+static int take_files(struct server *s, struct err *err)
+{
+	struct files_taken taken = { 0 };
+	int r = server_take_files(s->conn, s->set, &taken, &s->why, err);
+
+	s->figures->files = taken.files;
+	s->figures->bytes = taken.bytes;
+	return r;
+}
+
 static int serve(struct server *s, struct err *err)
 {
 	struct wire_head h;
-	int r;
+	size_t size;
+	int r = wire_read_first(s->conn, &size, &h, err);
 
-	do {
-		r = wire_read(s->conn, &s->head_size, &h, err);
-		if (r == 0 && s->figures->objects)
-			return err_set(err, ERR_RESOURCE, ECONNRESET,
-				"%s went away before it said that this was all", s->conn->peer);
-		if (r > 0)
-			r = command(s, &h, err);
-	} while (r > 0);
+	if (r > 0 && !size)
+		return take_files(s, err);
+	while (r > 0) {
+		r = command(s, &h, err);
+		if (r <= 0)
+			return r;
+		r = wire_read(s->conn, size, &h, err);
+	}
+	if (r == 0 && s->figures->objects)
+		return err_set(err, ERR_RESOURCE, ECONNRESET,
+			"%s went away before it said that this was all", s->conn->peer);
 	return r;
 }
 
@@ -307,7 +321,7 @@ int page_server_receive(struct conn *c, int images_dirfd, bool auto_dedup,
 			r = -s.why.number;
 		}
 	}
-	if (r == 0 && auto_dedup && s.parent)
+	if (r == 0 && auto_dedup && s.parent && !ret->files)
 		free_replaced(&s);
 	server_close(&s, r == 0);
 	return r;

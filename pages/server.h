@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * The page server: takes the pages of one dump from a connection (pages/wire.h) and writes pagemaps
- * and pages files into a directory, which has neither an inventory nor other images.
+ * and pages files into a directory, which has neither an inventory nor other images. In torpor's own
+ * form there are only pages files, as the sender wants them.
  *
  *   waiting --open--> receiving --close--> answered 0 --> done
  *        \                \--failure--> draining --close--> answered with the failure
@@ -14,6 +15,7 @@
 
 struct page_server_figures {
 	uint64_t objects, pages, parent_pages;
+	uint64_t files, bytes; /* of torpor's own form */
 };
 
 /*

@@ -7,6 +7,7 @@
  */
 #include "pages/sink.h"
 #include "base/io.h"
+#include "pages/client.h"
 #include "pages/filter.h"
 #include "proto/messages.h"
 #include <errno.h>
@@ -53,12 +54,24 @@ static int put_run(struct image_sink *s, const struct run *run, struct err *err)
 	return 0;
 }
 
+/* Bytes of the pages file, wherever that is. */
+static int store(struct image_sink *s, const uint8_t *bytes, size_t len, struct err *err)
+{
+	int rc = 0;
+
+	if (s->remote)
+		return page_client_file_write(s->remote, bytes, len, err);
+	if (s->fd >= 0)
+		rc = io_write_all(s->fd, bytes, len);
+	return rc < 0 ? err_sysn(err, -rc, "cannot write memory pages") : 0;
+}
+
 static int put_plain(struct image_sink *s, const struct batch *b, struct err *err)
 {
-	int rc = s->fd < 0 ? 0 : io_write_all(s->fd, b->bytes, b->len);
+	int rc = store(s, b->bytes, b->len, err);
 
 	if (rc < 0)
-		return err_sysn(err, -rc, "cannot write memory pages");
+		return rc;
 	s->stored += b->len;
 	for (size_t i = 0; i < b->n_runs && rc == 0; i++)
 		rc = put_run(s, &b->runs[i], err);
@@ -80,8 +93,8 @@ static int make_hole(struct image_sink *s, const struct extent *x)
 	return end < 0 || ftruncate(s->fd, end) < 0 ? -errno : 0;
 }
 
-/* In as few calls as can be; zero pages that stayed zero pages become holes. */
-static int write_extents(struct image_sink *s, const struct batch *b, struct err *err)
+/* In as few calls as can be. */
+static int write_here(struct image_sink *s, const struct batch *b, struct err *err)
 {
 	struct iovec iov[BATCH_BYTES / EXTENT_BYTES + 1];
 	int n = 0, rc = 0;
@@ -102,6 +115,27 @@ static int write_extents(struct image_sink *s, const struct batch *b, struct err
 			rc = make_hole(s, x);
 	}
 	return rc < 0 ? err_sysn(err, -rc, "cannot write memory pages") : 0;
+}
+
+static int write_there(struct image_sink *s, const struct batch *b, struct err *err)
+{
+	int rc = 0;
+
+	for (size_t i = 0; i < b->n_extents && rc == 0; i++) {
+		const struct extent *x = &b->extents[i];
+		const uint8_t *bytes = batch_extent(b, x);
+
+		s->stored += x->bytes;
+		rc = is_hole(s, x, bytes) ? page_client_file_hole(s->remote, x->bytes, err)
+					  : page_client_file_write(s->remote, bytes, x->bytes, err);
+	}
+	return rc;
+}
+
+/* Zero pages that stayed zero pages become holes. */
+static int write_extents(struct image_sink *s, const struct batch *b, struct err *err)
+{
+	return s->remote ? write_there(s, b, err) : write_here(s, b, err);
 }
 
 static void note_extent(struct image_sink *s, const struct extent *x)
@@ -138,13 +172,13 @@ static int image_sink_put(struct page_sink *base, const struct batch *b, struct 
 /* ----------------------------------------------------------------------------- open and close */
 
 int image_sink_open(struct image_sink *s, struct image_set *set, enum image_id type,
-	unsigned long id, uint32_t pages_id, struct err *err)
+	unsigned long id, uint32_t pages_id, struct page_client *remote, struct err *err)
 {
 	PagemapHead head = PAGEMAP_HEAD__INIT;
 	int rc;
 
 	*s = (struct image_sink){ .base = { image_sink_put }, .fd = -1, .set = set,
-		.pages_id = pages_id, .travels = image_set_access(set)->streamed };
+		.remote = remote, .pages_id = pages_id, .travels = image_set_access(set)->streamed };
 	head.pages_id = pages_id;
 	rc = filter_chain_of(set, &s->base.chain, err);
 	if (rc < 0)
@@ -160,8 +194,12 @@ int image_sink_open(struct image_sink *s, struct image_set *set, enum image_id t
 	}
 	if (rc == 0)
 		rc = image_put(s->pagemap, &head, err);
-	if (rc == 0)
+	if (rc == 0 && remote) {
+		image_note_remote_pages(set, pages_id);
+		rc = page_client_file_begin(remote, pages_id, err);
+	} else if (rc == 0) {
 		rc = image_create_raw(set, IMG_PAGES, pages_id, &s->fd, err);
+	}
 	if (rc < 0)
 		image_sink_drop(s);
 	return rc;
@@ -196,6 +234,8 @@ int image_sink_close(struct image_sink *s, struct err *err)
 	int rc = flush_pending(s, err);
 	int rc2 = image_finish(s->pagemap, err);
 
+	if (s->remote && rc == 0 && rc2 == 0)
+		rc = page_client_file_end(s->remote, err);
 	if (s->fd >= 0 && close(s->fd) < 0 && rc == 0 && rc2 == 0)
 		rc = err_sys(err, "cannot write memory pages");
 	if (s->set) /* else the pages went to a server */

@@ -103,21 +103,60 @@ static size_t size_of_first(const uint8_t *buf)
 	return third || (get32(buf) & 0xffff) >= WIRE_CLOSE ? WIRE_HEAD_OLD : WIRE_HEAD;
 }
 
-int wire_read(struct conn *c, size_t *size, struct wire_head *ret, struct err *err)
+/* The rest of something whose first bytes came. */
+static int read_rest(struct conn *c, uint8_t *buf, size_t len, struct err *err)
+{
+	int r = len ? conn_read(c, buf, len, err) : 1;
+
+	return r ? r : err_set(err, ERR_RESOURCE, ECONNRESET,
+		"the connection to %s ended in the middle of a command", c->peer);
+}
+
+int wire_read_first(struct conn *c, size_t *ret_size, struct wire_head *ret, struct err *err)
 {
 	uint8_t buf[WIRE_HEAD];
-	size_t first = *size ? *size : WIRE_HEAD_OLD;
-	int r = conn_read(c, buf, first, err);
+	int r = conn_read(c, buf, 4, err);
 
-	if (r > 0 && !*size) {
-		*size = size_of_first(buf);
-		if (*size > first)
-			r = conn_read(c, buf + first, *size - first, err);
-		if (r == 0)
-			r = err_set(err, ERR_RESOURCE, ECONNRESET,
-				"the connection to %s ended in the middle of a command", c->peer);
-	}
+	if (r <= 0)
+		return r;
+	*ret_size = 0;
+	if (get32(buf) == WIRE_FILES)
+		return 1;
+	r = read_rest(c, buf + 4, WIRE_HEAD_OLD - 4, err);
+	if (r < 0)
+		return r;
+	*ret_size = size_of_first(buf);
+	r = read_rest(c, buf + WIRE_HEAD_OLD, *ret_size - WIRE_HEAD_OLD, err);
 	if (r > 0)
-		wire_parse(buf, *size, ret);
+		wire_parse(buf, *ret_size, ret);
+	return r;
+}
+
+int wire_read(struct conn *c, size_t size, struct wire_head *ret, struct err *err)
+{
+	uint8_t buf[WIRE_HEAD];
+	int r = conn_read(c, buf, size, err);
+
+	if (r > 0)
+		wire_parse(buf, size, ret);
+	return r;
+}
+
+void frame_pack(enum frame_kind kind, uint64_t number, uint8_t buf[FRAME])
+{
+	put32(buf, kind);
+	put32(buf + 4, 0);
+	put64(buf + 8, number);
+}
+
+int frame_read(struct conn *c, uint32_t *ret_kind, uint64_t *ret_number, struct err *err)
+{
+	uint8_t buf[FRAME];
+	int r = conn_read(c, buf, sizeof(buf), err);
+
+	if (r > 0) {
+		*ret_kind = get32(buf);
+		*ret_number = get64(buf + 8);
+	}
 	return r;
 }

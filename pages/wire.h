@@ -7,6 +7,7 @@
  *   32 bytes (since 4.2)    cmd, nothing (32 bits each), pages, vaddr, object (64 bits each)
  */
 #pragma once
+#include "base/err.h"
 #include "image/types.h"
 #include "pages/conn.h"
 
@@ -38,8 +39,36 @@ int wire_object_parse(uint64_t object, enum image_id *ret_type, unsigned long *r
 /* Into buf, which has room for WIRE_HEAD; returns `size`. */
 size_t wire_pack(const struct wire_head *h, size_t size, uint8_t *buf);
 void wire_parse(const uint8_t *buf, size_t size, struct wire_head *ret);
+/* Reads a head of `size` bytes: 1, or 0 at the end of the stream. */
+int wire_read(struct conn *c, size_t size, struct wire_head *ret, struct err *err) must_use;
 /*
- * Reads a head of *size bytes; *size 0: finds out, which the first command that names an object
- * allows. 1, or 0 at the end of the stream.
+ * Reads the first head and finds out its size, which the first command that names an object allows.
+ * Size 0: it was WIRE_FILES instead.
  */
-int wire_read(struct conn *c, size_t *size, struct wire_head *ret, struct err *err) must_use;
+int wire_read_first(struct conn *c, size_t *ret_size, struct wire_head *ret, struct err *err)
+	must_use;
+
+/*
+ * torpor's own form, for pages that went through filters: pagemaps stay with the other images, and
+ * pages files are sent as they are, so the server needs neither filters nor keys. It begins with
+ * WIRE_FILES, then come frames of 16 bytes and what belongs to them:
+ *
+ *   kind (32 bits), nothing (32 bits), number (64 bits)
+ *
+ * The answer to FRAME_CLOSE is 32 bits, 0 or an errno, 32 bits of length, and a sentence.
+ */
+#define WIRE_FILES 0x31505054u /* no command of the other form begins like this */
+
+enum frame_kind {
+	FRAME_FILE = 1, /* number: N of pages-N.img */
+	FRAME_DATA = 2, /* number: bytes that follow */
+	FRAME_HOLE = 3, /* number: bytes that are zeros */
+	FRAME_END = 4, /* of the file */
+	FRAME_CLOSE = 5, /* that was all */
+};
+
+enum { FRAME = 16, FRAME_DATA_MAX = 1 << 24, FRAME_TEXT_MAX = 2048 };
+
+void frame_pack(enum frame_kind kind, uint64_t number, uint8_t buf[FRAME]);
+/* 1, or 0 at the end of the stream. */
+int frame_read(struct conn *c, uint32_t *ret_kind, uint64_t *ret_number, struct err *err) must_use;

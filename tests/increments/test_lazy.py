@@ -15,28 +15,8 @@ from typing import Any
 import pagemaps
 import pytest
 from box import TORPOR, Box, Failed
+from daemons import Daemon
 from subjects import Subject
-
-
-class Daemon:
-    """lazy-pages for the images of a subject."""
-
-    def __init__(self, box: Box, images: Path, *options: str) -> None:
-        self.box = box
-        self.images = images
-        self.out = box.dir / f"daemon-{box.runs}.out"
-        words = ["lazy-pages", "-D", images, "-o", "lazy.log", "-v4", "--json", *options]
-        self.pid = box.start([TORPOR, *words], out=self.out)
-        box.aside.add(self.pid)
-        box.until("no socket", 10, (images / "lazy-pages.socket").exists)
-
-    def end(self, good: bool = True) -> dict[str, int]:
-        status = self.box.wait(self.pid, 60)
-        if (status == 0) != good:
-            raise Failed(f"lazy-pages ended with {status}: {self.out.read_text()}")
-        if (self.images / "lazy-pages.socket").exists():
-            raise Failed("the socket is left")
-        return json.loads(self.out.read_text().splitlines()[0]) if good else {}
 
 
 def restored_lazily(box: Box, s: Subject, *options: str) -> dict[str, int]:

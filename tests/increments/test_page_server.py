@@ -4,11 +4,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
 import struct
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,48 +16,10 @@ import pagemaps
 import pytest
 from box import TORPOR, Box, Failed, mount
 from pagemaps import PAGE, PARENT, PRESENT, Entry
+from daemons import Server, make_certificates, merge, tls_options
 from subjects import Subject
 
 ADD_OLD, HOLE_OLD, OPEN, PARENT_ASKED, ADD, CLOSE = 1, 2, 4, 5, 6, 0x1023
-
-
-class Server:
-    """A page server into a directory."""
-
-    def __init__(self, box: Box, images: Path, *options: str | Path) -> None:
-        self.box = box
-        self.images = images
-        images.mkdir(exist_ok=True)
-        self.out = box.dir / f"server-{box.runs}-{images.name}.out"
-        words = ["page-server", "-D", images, "-o", "server.log", "-v4"]
-        words += ["--address", "127.0.0.1", *options]
-        self.pid = box.start([TORPOR, *words], out=self.out)
-        self.port = box.until(f"no server: {self.out}", 10, self.listening)
-
-    def listening(self) -> int:
-        if self.pid in self.box.statuses:
-            raise Failed(f"the server ended: {self.out.read_text()}")
-        text = self.out.read_text()
-        return int(text.split("port ")[1].split()[0]) if text.endswith("\n") else 0
-
-    def end(self, good: bool = True) -> str:
-        """Its exit and output."""
-        status = self.box.wait(self.pid, 20)
-        text = self.out.read_text()
-        if (status == 0) != good:
-            raise Failed(f"the server ended with {status}: {text}")
-        return text
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        return ("--page-server", "--address", "127.0.0.1", "--port", str(self.port))
-
-
-def merge(server: Path, images: Path) -> None:
-    """What a user does before a restore: all files in one place."""
-    for path in server.iterdir():
-        if path.suffix == ".img":
-            shutil.copy(path, images)
 
 
 # ------------------------------------------------------------------------------ dump and restore
@@ -85,33 +45,47 @@ def test_dump(boxed: Callable[..., Any], name: str, header: str) -> None:
     boxed(through_server, name=name, header=header)
 
 
-def increments(box: Box, tracker: str) -> None:
-    """Three pre-dumps and a dump, each to a server of its own beside the one before."""
+def increments(box: Box, tracker: str, filters: tuple[str, ...] = ()) -> None:
+    """Three pre-dumps and a dump, each to a server of its own beside the one before.
+
+    Filtered pages go as whole files, and the servers need no parents.
+    """
     s = Subject(box, "mem_private")
     s.start()
+    key = str(box.dir / "key")
+    if "KEY" in filters and box.torpor("keygen", "--output", key).status != 0:
+        raise Failed("no key was made")
+    filters = tuple(key if word == "KEY" else word for word in filters)
     sets: list[tuple[Path, Path]] = []
     for i in range(4):
         last = i == 3
-        far = ["--prev-images-dir", f"../far-{i - 1}"] if i else []
+        far = ["--prev-images-dir", f"../far-{i - 1}"] if i and not filters else []
         near = ["--prev-images-dir", f"../near-{i - 1}"] if i else []
         server = Server(box, box.dir / f"far-{i}", *far)
         images = box.dir / f"near-{i}"
         images.mkdir()
         command = "dump" if last else "pre-dump"
         words = [command, "-t", str(s.pid), "-D", images, "-o", "dump.log", "-v4"]
-        done = box.torpor(*words, "--tracker", tracker, *near, *server.options)
+        words += ["--tracker", tracker, *near, *server.options, *filters]
+        done = box.torpor(*words)
         if done.status != 0:
             raise Failed(f"{command} failed")
         server.end()
         sets.append((images, server.images))
-    own, parents = pagemaps.counts(sets[-1][1])
-    if parents < 12000 or own > 100:
-        raise Failed(f"the last step sent {own} pages, {parents} were known")
+    if filters:
+        got = {p.name: p.stat().st_size for p in sets[-1][1].glob("*.img")}
+        if any(name[:6] != "pages-" for name in got) or sum(got.values()) > 100 * PAGE:
+            raise Failed(f"in the last step the server got {got}")
+    else:
+        own, parents = pagemaps.counts(sets[-1][1])
+        if parents < 12000 or own > 100:
+            raise Failed(f"the last step sent {own} pages, {parents} were known")
     for near, far in sets:
         merge(far, near)
     s.box.until("still there", 5, lambda: not box.tasks())
     s.forget()
-    if box.torpor("restore", "-d", "-D", sets[-1][0], "-o", "restore.log").status != 0:
+    words = ["restore", "-d", "-D", str(sets[-1][0]), "-o", "restore.log"]
+    if box.torpor(*words, *(["--identity", key] if key in filters else [])).status != 0:
         raise Failed("restore failed")
     s.finish()
 
@@ -119,6 +93,14 @@ def increments(box: Box, tracker: str) -> None:
 @pytest.mark.parametrize("tracker", ["auto", "hash"])
 def test_increments(boxed: Callable[..., Any], tracker: str) -> None:
     boxed(increments, tracker=tracker)
+
+
+ENCRYPTED = ("--compress", "--encrypt", "--recipient", "KEY", "--identity", "KEY")
+
+
+@pytest.mark.parametrize("filters", [("--compress=zstd",), ENCRYPTED], ids=["zstd", "encrypted"])
+def test_filtered_increments(boxed: Callable[..., Any], filters: tuple[str, ...]) -> None:
+    boxed(increments, tracker="auto", filters=filters)
 
 
 def server_without_parent(box: Box) -> None:
@@ -252,6 +234,69 @@ def hostile(box: Box) -> None:
             raise Failed(f"{name}: the server answers {answer!r}")
 
 
+def frame(kind: int, number: int = 0) -> bytes:
+    return struct.pack("<IIQ", kind, 0, number)
+
+
+FILES = struct.pack("<I", 0x31505054)
+FILE, DATA, HOLE, END, ALL = 1, 2, 3, 4, 5
+BAD_FILES = {
+    "half a frame": frame(FILE, 1)[:9],
+    "half of data": frame(FILE, 1) + frame(DATA, 100) + b"x" * 99,
+    "no file": frame(DATA, 3) + b"abc" + frame(ALL),
+    "hole in nothing": frame(HOLE, 3) + frame(ALL),
+    "end of nothing": frame(END) + frame(ALL),
+    "file in a file": frame(FILE, 1) + frame(FILE, 2) + frame(ALL),
+    "number 0": frame(FILE) + frame(ALL),
+    "number too big": frame(FILE, 1 << 32) + frame(ALL),
+    "no end": frame(FILE, 1) + frame(ALL),
+    "unknown frame": frame(FILE, 1) + frame(9) + frame(ALL),
+    "too much data": frame(FILE, 1) + frame(DATA, 1 << 40),
+    "too large a hole": frame(FILE, 1) + frame(HOLE, 1 << 63) + frame(ALL),
+    "holes beyond the end": frame(FILE, 1) + frame(HOLE, 1 << 62) * 5 + frame(ALL),
+    "nothing said": b"",
+    "nothing more": frame(FILE, 1) + frame(DATA, 3) + b"abc" + frame(END),
+}
+
+
+def files(box: Box) -> None:
+    """torpor's own form, good and bad."""
+    server = Server(box, box.dir / "good")
+    c = socket.create_connection(("127.0.0.1", server.port))
+    big = os.urandom(3 << 20)
+    c.sendall(FILES + frame(FILE, 3) + frame(DATA, len(big)) + big + frame(HOLE, 8192))
+    c.sendall(frame(DATA, 2) + b"ab" + frame(HOLE, 100) + frame(END) + frame(FILE, 5))
+    c.sendall(frame(END) + frame(ALL))
+    if c.recv(8, socket.MSG_WAITALL) != bytes(8):
+        raise Failed("no answer, or a bad one")
+    c.close()
+    server.end()
+    want = big + bytes(8192) + b"ab" + bytes(100)
+    if (server.images / "pages-3.img").read_bytes() != want:
+        raise Failed("pages-3.img is not what was sent")
+    if (server.images / "pages-5.img").read_bytes():
+        raise Failed("pages-5.img is not empty")
+    for name, data in BAD_FILES.items():
+        server = Server(box, box.dir / name.replace(" ", "-"))
+        c = socket.create_connection(("127.0.0.1", server.port))
+        c.settimeout(10)
+        c.sendall(FILES + data)
+        if data.endswith(frame(ALL)):
+            number, length = struct.unpack("<II", c.recv(8, socket.MSG_WAITALL))
+            sentence = c.recv(length, socket.MSG_WAITALL)
+            if not number or len(sentence) < 20 or len(sentence) != length:
+                raise Failed(f"{name}: the server answers {number}, {sentence!r}")
+        c.close()
+        text = server.end(good=False)
+        left = [p.name for p in server.images.iterdir() if p.name != "server.log"]
+        if left or not text.strip():
+            raise Failed(f"{name}: left {left}, said '{text}'")
+
+
+def test_files(boxed: Callable[..., Any]) -> None:
+    boxed(files)
+
+
 def test_hostile(boxed: Callable[..., Any]) -> None:
     boxed(hostile)
 
@@ -259,7 +304,7 @@ def test_hostile(boxed: Callable[..., Any]) -> None:
 # ----------------------------------------------------------------------------------------- failure
 
 
-def server_dies(box: Box) -> None:
+def server_dies(box: Box, *filters: str) -> None:
     """At any moment: the dump fails with a sentence, nothing is left, the tasks run on."""
     s = Subject(box, "mem_private")
     s.start()
@@ -267,7 +312,7 @@ def server_dies(box: Box) -> None:
         server = Server(box, box.dir / f"pages-{delay}")
         images = box.dir / f"images-{delay}"
         images.mkdir()
-        words = ["dump", "-t", str(s.pid), "-D", images, "-o", "dump.log", *server.options]
+        words = ["dump", "-t", str(s.pid), "-D", images, "-o", "dump.log", *server.options, *filters]
         if delay == 0:
             os.kill(server.pid, signal.SIGKILL)
             box.wait(server.pid, 5)
@@ -286,11 +331,16 @@ def server_dies(box: Box) -> None:
     s.finish()
 
 
-def test_server_dies(boxed: Callable[..., Any]) -> None:
-    boxed(server_dies)
+def filtered_server_dies(box: Box) -> None:
+    server_dies(box, "--compress")
 
 
-def server_is_full(box: Box) -> None:
+@pytest.mark.parametrize("play", [server_dies, filtered_server_dies], ids=["plain", "filtered"])
+def test_server_dies(boxed: Callable[..., Any], play: Callable[[Box], None]) -> None:
+    boxed(play)
+
+
+def server_is_full(box: Box, filters: tuple[str, ...] = ()) -> None:
     """No room there: the sender is told why."""
     s = Subject(box, "mem_private")
     s.start()
@@ -298,7 +348,7 @@ def server_is_full(box: Box) -> None:
     images.mkdir()
     mount("none", str(images), "tmpfs", 0, "size=4m")
     server = Server(box, images)
-    done = box.torpor(*s.dump_command(*server.options))
+    done = box.torpor(*s.dump_command(*server.options, *filters))
     if done.status == 0 or "No space left" not in done.output:
         raise Failed("the sender does not say why")
     server.end(good=False)
@@ -306,8 +356,9 @@ def server_is_full(box: Box) -> None:
     s.finish()
 
 
-def test_server_is_full(boxed: Callable[..., Any]) -> None:
-    boxed(server_is_full)
+@pytest.mark.parametrize("filters", [(), ("--page-filter", "digest")], ids=["plain", "filtered"])
+def test_server_is_full(boxed: Callable[..., Any], filters: tuple[str, ...]) -> None:
+    boxed(server_is_full, filters=filters)
 
 
 def sender_dies(box: Box) -> None:
@@ -379,53 +430,6 @@ def test_background(boxed: Callable[..., Any]) -> None:
 # --------------------------------------------------------------------------------------------- TLS
 
 
-def openssl(*words: str | Path) -> None:
-    done = subprocess.run(["openssl", *words], capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise Failed(f"openssl {words[0]}: {done.stderr}")
-
-
-def make_certificates(where: Path) -> None:
-    """An authority with two children, one of them revoked; another authority with one."""
-    where.mkdir()
-    for authority in ("ca", "other"):
-        openssl(
-            *("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
-            *("-keyout", where / f"{authority}.key", "-out", where / f"{authority}.pem"),
-            *("-subj", f"/CN={authority}", "-days", "2"),
-        )
-    children = [("good", "ca", "IP:127.0.0.1"), ("revoked", "ca", "IP:127.0.0.1")]
-    children += [("elsewhere", "ca", "DNS:elsewhere.example"), ("foreign", "other", "IP:127.0.0.1")]
-    for name, authority, alias in children:
-        request = where / f"{name}.csr"
-        openssl(
-            *("req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"),
-            *("-keyout", where / f"{name}.key", "-out", request, "-subj", f"/CN={name}"),
-        )
-        extra = where / "extra"
-        extra.write_text(f"subjectAltName={alias}\n")
-        openssl(
-            *("x509", "-req", "-in", request, "-CA", where / f"{authority}.pem"),
-            *("-CAkey", where / f"{authority}.key", "-CAcreateserial", "-days", "2"),
-            *("-extfile", extra, "-out", where / f"{name}.pem"),
-        )
-    (where / "index").write_text("")
-    (where / "number").write_text("01\n")
-    (where / "config").write_text(
-        f"[ca]\ndefault_ca=x\n[x]\ndatabase={where}/index\ncrlnumber={where}/number\n"
-        "default_md=sha256\ndefault_crl_days=2\n"
-    )
-    same = ("-config", where / "config", "-cert", where / "ca.pem", "-keyfile", where / "ca.key")
-    openssl("ca", *same, "-revoke", where / "revoked.pem")
-    openssl("ca", *same, "-gencrl", "-out", where / "crl.pem")
-
-
-def tls_options(where: Path, name: str, crl: bool = False) -> list[str]:
-    words = ["--tls", "--tls-cacert", str(where / "ca.pem")]
-    words += ["--tls-cert", str(where / f"{name}.pem"), "--tls-key", str(where / f"{name}.key")]
-    return words + (["--tls-cacrl", str(where / "crl.pem")] if crl else [])
-
-
 def with_tls(box: Box) -> None:
     where = box.dir / "tls"
     make_certificates(where)
@@ -448,10 +452,12 @@ def with_tls(box: Box) -> None:
             True,
         ),
         "good": (good, good, True),
+        "good and filtered": (good, good, True),
     }
     for name, (server_options, client_options, works) in cases.items():
         server = Server(box, box.dir / name.replace(" ", "-"), *server_options)
-        command = s.dump_command(*server.options, *client_options, "-R")
+        filters = ["--compress=zstd"] if name == "good and filtered" else []
+        command = s.dump_command(*server.options, *client_options, *filters, "-R")
         done = box.torpor(*command)
         if (done.status == 0) != works:
             raise Failed(f"{name}: the dump ended with {done.status}: {done.output}")

@@ -147,7 +147,7 @@ static void test_round_trip(struct rig *r)
 			(uint64_t)p + (uint64_t)(i + 1) * LEN / 4, RUN_PRESENT, i != 1, i != 2 };
 	rc = task_feed_open(&feed, getpid(), spans, 3, &err);
 	if (rc == 0)
-		rc = image_sink_open(&sink, r->set, IMG_PAGEMAP, 2, 8, &err);
+		rc = image_sink_open(&sink, r->set, IMG_PAGEMAP, 2, 8, NULL, &err);
 	if (rc == 0)
 		rc = pages_pump(&feed.base, &sink.base, &stats, &err);
 	if (rc == 0)
