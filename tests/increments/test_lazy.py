@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -16,6 +15,7 @@ import pagemaps
 import pytest
 from box import TORPOR, Box, Failed
 from daemons import Daemon
+from elsewhere import move, start_dump, start_high
 from subjects import Subject
 
 
@@ -54,7 +54,7 @@ def test_all_comes(boxed: Callable[..., Any], name: str) -> None:
 
 # mem_private compares its areas: the kernel merges two of them when both have become equal, which
 # happens when all pages are there
-@pytest.mark.parametrize("name", ["mem_private", "mem_cow", *NAMES])
+@pytest.mark.parametrize("name", ["mem_private", *NAMES])
 def test_works_meanwhile(boxed: Callable[..., Any], name: str) -> None:
     found = boxed(local, name=name, work=True)
     if name == "mem_private":
@@ -91,66 +91,18 @@ def test_storm(boxed: Callable[..., Any], seed: int) -> None:
 
 # ---------------------------------------------------------------------------------------- elsewhere
 
-ELSEWHERE = """
-"$torpor" lazy-pages -D . -o lazy.log -v4 --json --address 127.0.0.1 --port $port $more >lazy.out 2>&1 &
-daemon=$!
-while [ ! -S lazy-pages.socket ]; do sleep 0.01; kill -0 $daemon || exit 3; done
-"$torpor" restore -d -D . -o restore.log -v4 --lazy-pages >restore.out 2>&1 || exit 4
-sleep $pause
-kill -TERM $pid
-for i in $(seq 3000); do grep -q 'PASS\\|FAIL' "$result" && break; sleep 0.01; done
-wait $daemon || exit 5
-"""
-
-
-def start_dump(box: Box, s: Subject, *options: str) -> tuple[int, int]:
-    """A dump that keeps the memory; its process and port."""
-    out = box.dir / "lazy-dump.out"
-    words = s.dump_command("--lazy-pages", "--address", "127.0.0.1", *options)
-    dump = box.start([TORPOR, *words], out=out)
-    box.aside.add(dump)
-    box.until("no inventory", 30, (s.images / "inventory.img").exists)
-    return dump, int(out.read_text().split("port ")[1].split()[0])
-
-
-def go_elsewhere(box: Box, s: Subject, port: int, pause: float = 0.2, more: str = "") -> int:
-    """Restores it in a pid namespace of its own; what the script above says."""
-    env = {"torpor": str(TORPOR), "port": str(port), "pid": str(s.pid), "pause": str(pause)}
-    env |= {"result": str(s.result), "more": more}
-    words = ["unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", ELSEWHERE]
-    return box.run(words, cwd=s.images, env=env, timeout=90).status
-
-
-def started_high(box: Box, name: str) -> Subject:
-    """With pids that the helpers in another namespace do not take."""
-    Path("/proc/sys/kernel/ns_last_pid").write_text("500")
-    s = Subject(box, name)
-    s.start()
-    return s
-
-
 def remote(box: Box, name: str, pre: bool, pause: float) -> dict[str, int]:
     """Post-copy: the tasks run elsewhere before their memory is there."""
-    s = started_high(box, name)
+    s = Subject(box, name)
+    start_high(box, s)
     options = s.pre_dumps(1) if pre else ()
-    dump, port = start_dump(box, s, *options)
-    flags = {e.flags for p in s.images.glob("pagemap-*") for e in pagemaps.entries(p)[1]}
-    if pagemaps.LAZY not in flags or pagemaps.LAZY | pagemaps.PRESENT in flags:
-        raise Failed(f"pages that may come later were saved ({flags})")
-    status = go_elsewhere(box, s, port, pause)
-    if status != 0 or s.answer() != "PASS":
-        logs = [(s.images / n).read_text()[-800:] for n in ("lazy.log", "restore.log", "lazy.out")]
-        raise Failed(f"ended with {status}, '{s.answer()}': {logs}")
-    if box.wait(dump, 10) != 0:
-        raise Failed(f"the dump ended with {box.statuses.get(dump)}")
-    box.until("the tasks are still here", 5, lambda: not box.tasks())
-    return json.loads((s.images / "lazy.out").read_text().splitlines()[0])
+    return move(box, s, *options, pause=pause)
 
 
 @pytest.mark.parametrize(
     ("name", "pre", "pause"),
     [
-        *(("mem_cow", False, 0.0), ("mem_cow", True, 0.0), ("mem_stack_brk", False, 0.0)),
+        *(("mem_files", False, 0.0), ("mem_shared", True, 0.0), ("mem_stack_brk", False, 0.0)),
         *(("tree", False, 0.2), ("threads", True, 0.0)),
     ],
 )
@@ -161,7 +113,8 @@ def test_remote(boxed: Callable[..., Any], name: str, pre: bool, pause: float) -
 
 def never_fetched(box: Box) -> None:
     """The dump is ended before anybody asked: the tasks run on."""
-    s = started_high(box, "mem_private")
+    s = Subject(box, "mem_private")
+    start_high(box, s)
     dump, _ = start_dump(box, s)
     os.kill(dump, signal.SIGKILL)
     box.wait(dump, 5)
@@ -175,7 +128,8 @@ def test_never_fetched(boxed: Callable[..., Any]) -> None:
 
 def restore_at_once(box: Box) -> None:
     """Without --lazy-pages such a set is refused by a sentence; with it, without a daemon, too."""
-    s = started_high(box, "mem_private")
+    s = Subject(box, "mem_private")
+    start_high(box, s)
     dump, _ = start_dump(box, s)
     os.kill(dump, signal.SIGKILL)
     box.wait(dump, 5)

@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 from box import SOURCE, Box, Failed
+from daemons import Daemon, Server, make_certificates, merge, tls_options
+from elsewhere import Network, move, start_high
 from subjects import NAMES, NET, OPTIONS, Subject
 
 EXAMPLE = SOURCE / "examples/page-filter-xor"
@@ -27,6 +29,10 @@ class Mode:
     needs: str = "torpor-filters"  # an image that shows that the mode was in effect
     plugin: bool = False  # needs the example filter, whose path is XOR
     pre_dumps: int = 0  # before each dump, with the same options
+    server: bool = False  # pages go to a page server
+    tls: bool = False  # and inside of TLS
+    lazy: bool = False  # memory is restored by lazy-pages
+    moves: bool = False  # elsewhere, from a dump that keeps the memory
 
 
 MODES = {
@@ -54,6 +60,20 @@ MODES = {
         "parent",
         pre_dumps=2,
     ),
+    "server": Mode(needs="inventory.img", server=True),
+    "server-tls-zstd": Mode(("--compress=zstd",), server=True, tls=True),
+    "lazy": Mode((), ("--lazy-pages",), "inventory.img", lazy=True),
+    "lazy-zstd-pre-dump": Mode(
+        ("--compress=zstd",), ("--lazy-pages",), "parent", pre_dumps=1, lazy=True
+    ),
+    "remote-lazy": Mode(moves=True),
+    "mmap": Mode((), ("--mmap",), "inventory.img"),
+}
+
+# what a mode cannot keep: pages that tasks have in common are brought to each of them, and two areas
+# side by side become one when all their pages are there
+LIMITS = {
+    mode: {"mem_cow", "mem_private"} for mode in ("lazy", "lazy-zstd-pre-dump", "remote-lazy")
 }
 
 SAMPLE = [
@@ -77,6 +97,18 @@ SAMPLE = [
     ("pre-dumps-hash-zstd", "mem_private"),
     ("pre-dumps-hash-zstd", "mem_shared"),
     ("pre-dumps-encrypted", "mem_private"),
+    ("server", "mem_cow"),
+    ("server", "deleted"),
+    ("server-tls-zstd", "mem_shared"),
+    ("server-tls-zstd", "mem_private"),
+    ("lazy", "hugetlb"),
+    ("lazy", "vdso"),
+    ("lazy-zstd-pre-dump", "mem_stack_brk"),
+    ("remote-lazy", "hugetlb"),
+    ("remote-lazy", "mem_shared"),
+    ("remote-lazy", "pipes"),
+    ("mmap", "mem_files"),
+    ("mmap", "mem_args"),
 ]
 
 
@@ -84,7 +116,8 @@ def cases() -> Iterator[Any]:
     everything = os.environ.get("TORPOR_MODES") == "all"
     for mode in MODES:
         for name in NAMES:
-            if everything or (mode, name) in SAMPLE:
+            wanted = (everything and name not in LIMITS.get(mode, ())) or (mode, name) in SAMPLE
+            if wanted:
                 yield pytest.param(mode, name, id=f"{mode}-{name}")
 
 
@@ -104,22 +137,53 @@ def prepare(box: Box, m: Mode) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return named(m.dump), named(m.restore)
 
 
+def dump_to_server(s: Subject, tls: list[str], *options: str) -> None:
+    server = Server(s.box, s.box.dir / f"pages-{s.rounds}", *tls)
+    s.dump(*options, *server.options, *tls)
+    server.end()
+    if list(s.images.glob("pages-*")):
+        raise Failed("there are pages in the images directory")
+    merge(server.images, s.images)
+
+
+def run_move(box: Box, name: str) -> None:
+    """Once: it finishes in a network and with pids of its own, while it stands still here."""
+    s = Subject(box, name, options=NET.get(name, OPTIONS.get(name, ())))
+    start_high(box, s, stops=name == "stopped_root")
+    move(box, s, net=Network(box))
+
+
 def run_mode(box: Box, mode: str, name: str) -> None:
     """Twice, so that what was restored is saved again."""
     m = MODES[mode]
+    if m.moves:
+        run_move(box, name)
+        return
     dump, restore = prepare(box, m)
+    if m.tls:
+        make_certificates(box.dir / "tls")
+    tls = tls_options(box.dir / "tls", "good") if m.tls else []
     s = Subject(box, name, options=NET.get(name, OPTIONS.get(name, ())))
     s.restore_options = restore
     s.start(stops=name == "stopped_root")
+    daemon = None
     for _ in range(2):
+        if daemon:
+            daemon.end()
         previous = s.pre_dumps(m.pre_dumps, *dump)
-        s.dump(*dump, *previous)
+        if m.server:
+            dump_to_server(s, tls, *dump, *previous)
+        else:
+            s.dump(*dump, *previous)
         if not (s.images / m.needs).exists():
             raise Failed(f"there is no image {m.needs}: the mode was not in effect")
+        daemon = Daemon(box, s.images) if m.lazy else None
         s.restore()
     s.finish()
+    if daemon:
+        daemon.end()
 
 
 @pytest.mark.parametrize(("mode", "name"), cases())
 def test_mode(boxed: Callable[..., Any], huge_pages: None, mode: str, name: str) -> None:
-    boxed(run_mode, net=name in NET, mode=mode, name=name)
+    boxed(run_mode, net=name in NET or MODES[mode].moves, mode=mode, name=name)
