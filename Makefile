@@ -3,6 +3,7 @@
 #
 #   make            builds build/torpor
 #   make demo       installs what is missing, builds, saves and restores a program before your eyes
+#   make demo-migration  moves a redis under load from one network to another one
 #   make check      installs what is missing, builds, runs every test
 #   make check-programs  saves and restores real programs, ROUNDS=10 times each
 #   make check-modes  every live subject again with filters, increments, servers ...: long
@@ -17,7 +18,7 @@ BUILD := build
 # The system's Python: the one Debian's packages belong to.
 PYTHON := /usr/bin/python3
 
-.PHONY: all demo check check-programs check-modes check-increments bench install uninstall deps build-deps clean
+.PHONY: all demo demo-migration check check-programs check-modes check-increments bench install uninstall deps build-deps clean
 
 all: build-deps $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -34,6 +35,10 @@ $(BUILD)/build.ninja:
 demo: build-deps $(BUILD)/build.ninja
 	ninja -C $(BUILD) torpor
 	tools/demo.sh $(BUILD)/torpor
+
+demo-migration: deps $(BUILD)/build.ninja
+	ninja -C $(BUILD) torpor
+	tools/demo-migration.py $(BUILD)/torpor
 
 check: deps all
 	$(PYTHON) -m pytest tests

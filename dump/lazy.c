@@ -127,11 +127,26 @@ bool lazy_is_wanted(const void *ctx)
 	return d->o->lazy_pages;
 }
 
+/* The set is complete, and pages can be asked for: one byte 0, then the end (--status-fd). */
+static void tell_ready(const struct options *o)
+{
+	int fd = (int)o->status_fd;
+
+	if (fd < 0)
+		return;
+	if (write(fd, "", 1) != 1)
+		log_warn("nobody is told by descriptor %d: %s", fd, strerror(errno));
+	close(fd);
+}
+
 /* 1: the tasks were taken over elsewhere; 0: nobody ever asked for a page. */
 int lazy_serve(struct dump *d, struct err *err)
 {
 	struct giver g = { .base = { give }, .d = d, .mem = -1 };
-	int r = answer_all(d, &g, err);
+	int r;
+
+	tell_ready(d->o);
+	r = answer_all(d, &g, err);
 
 	if (g.mem >= 0)
 		close(g.mem);

@@ -19,7 +19,7 @@ class Server:
         self.images = images
         images.mkdir(exist_ok=True)
         self.out = box.dir / f"server-{box.runs}-{images.name}.out"
-        words = ["page-server", "-D", images, "-o", "server.log", "-v4"]
+        words: list[str | Path] = ["page-server", "-D", images, "-o", "server.log", "-v4"]
         words += ["--address", "127.0.0.1", *options]
         self.pid = box.start([TORPOR, *words], out=self.out)
         self.port = box.until(f"no server: {self.out}", 10, self.listening)
@@ -57,7 +57,8 @@ class Daemon:
         self.box = box
         self.images = images
         self.out = box.dir / f"daemon-{box.runs}.out"
-        words = ["lazy-pages", "-D", images, "-o", "lazy.log", "-v4", "--json", *options]
+        words: list[str | Path] = ["lazy-pages", "-D", images, "-o", "lazy.log", "-v4", "--json"]
+        words += options
         self.pid = box.start([TORPOR, *words], out=self.out)
         box.aside.add(self.pid)
         box.until("no socket", 10, (images / "lazy-pages.socket").exists)
@@ -68,7 +69,8 @@ class Daemon:
             raise Failed(f"lazy-pages ended with {status}: {self.out.read_text()}")
         if (self.images / "lazy-pages.socket").exists():
             raise Failed("the socket is left")
-        return json.loads(self.out.read_text().splitlines()[0]) if good else {}
+        found: dict[str, int] = json.loads(self.out.read_text().splitlines()[0]) if good else {}
+        return found
 
 
 def openssl(*words: str | Path) -> None:
