@@ -296,7 +296,7 @@ static int find_files(const struct settle *s, struct named_file *n, struct err *
 static int name_areas(const struct settle *s, struct err *err)
 {
 	world_each_task(t, s->world) {
-		if (!task_is_alive(t))
+		if (!task_is_alive(t) || !t->mm)
 			continue;
 		for (size_t i = 0; i < t->mm->n_vmas; i++) {
 			VmaEntry *v = t->mm->vmas[i];
