@@ -314,7 +314,7 @@ class Postgres(Server):
 
     def begin(self) -> None:
         self.box.until("psql does not start", 60, (self.work / "answers").exists)
-        command = [self.bin / "psql", "-qAtX", "-h", "127.0.0.1", "-p", str(PORT), "-U", self.user]
+        command = [str(self.bin / "psql"), "-qAtX", "-h", "127.0.0.1", "-p", str(PORT), "-U", self.user]
         self.psql = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.outside = Psql(self.ask_outside, self.line_outside)
         self.asks = os.open(self.work / "ask", os.O_RDWR)
@@ -367,11 +367,13 @@ def void(_: object) -> None:
     """A call of which the result does not matter."""
 
 
-SERVERS = {c.__name__.lower(): c for c in (Redis, Memcached, Nginx, Asyncio, Node, Postgres)}
+SERVERS: dict[str, type[Server]] = {
+    c.__name__.lower(): c for c in (Redis, Memcached, Nginx, Asyncio, Node, Postgres)
+}
 
 
-def run_server(box: Box, name: str, rounds: int, seed: int) -> dict[str, Any]:
-    server = SERVERS[name](box, random.Random(seed))
+def run_server(box: Box, kind: type[Server], rounds: int, seed: int) -> dict[str, Any]:
+    server = kind(box, random.Random(seed))
     pid = box.start(server.argv(), cwd=server.work, out=box.dir / "server.out")
     server.begin()
     server.check(1)

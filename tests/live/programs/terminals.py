@@ -18,6 +18,8 @@ from box import Box, Failed, Skipped
 from subjects import Subject
 
 PATIENCE = 30.0
+# a job in the background: three programs with pipes between them, which are fed at every turn
+PIPELINE = "while read n; do echo $((n * 2)); done <numbers | tee -a twice | sed -u s/^/got/ >>got &"
 NEEDED = ("tmux", "vim", "top", "bash")
 
 
@@ -51,7 +53,9 @@ class Tmux(Subject):
         self.command("new-window", "-d", "-n", "top", "top -d 0.2")
         self.command("new-window", "-d", "-n", "sh", "bash --norc --noediting -i")
         self.pid = int(self.command("display-message", "-p", "#{pid}"))
-        self.type("sh", "PS1='$ ' turns=0", "sleep 1000 &", "seq 1000000 | sort -n | wc -l")
+        os.mkfifo(work / "numbers")
+        self.type("sh", "PS1='$ ' turns=0", "exec 9<>numbers", PIPELINE)
+        self.type("sh", "sleep 1000 &", "seq 1000000 | sort -n | wc -l")
         self.until("sh", "1000000")
         self.expect_tasks()
 
@@ -105,21 +109,34 @@ class Tmux(Subject):
 
     def check_shell(self, turn: int) -> None:
         """Jobs are stopped and continued by the terminal; variables are kept."""
-        self.type("sh", f'turns=$((turns + 1)); clear; echo "turn" $turns "jobs" $(jobs -r | wc -l)')
-        self.until("sh", f"turn {turn} jobs 1")
-        self.type("sh", f"sleep {1000 + turn}")
+        self.type("sh", f'turns=$((turns + 1)); clear; echo "turn" $turns "jobs" $(jobs -rp | wc -l)')
+        self.until("sh", f"turn {turn} jobs 2")
+        self.check_pipeline(turn)
+        self.type("sh", f"sleep {1000 + turn} | sort | wc -l")
         self.box.until("no sleep runs", PATIENCE, lambda: self.sleeps(1000 + turn) == "S")
         self.command("send-keys", "-t", "s:sh", "C-z")
         self.until("sh", "Stopped")
         self.box.until("sleep is not stopped", PATIENCE, lambda: self.sleeps(1000 + turn) == "T")
 
     def resume_shell(self, turn: int) -> None:
-        """After the restore the stopped job is brought back and interrupted."""
+        """After the restore the stopped pipeline is brought back and interrupted."""
         self.box.until("sleep is not stopped", PATIENCE, lambda: self.sleeps(1000 + turn) == "T")
         self.type("sh", f"clear; fg %?{1000 + turn}")
         self.box.until("fg does nothing", PATIENCE, lambda: self.sleeps(1000 + turn) == "S")
         self.command("send-keys", "-t", "s:sh", "C-c")
         self.box.until("C-c does nothing", PATIENCE, lambda: not self.sleeps(1000 + turn))
+
+    def check_pipeline(self, turn: int) -> None:
+        """What the shell writes goes through all of the pipeline in the background."""
+        self.type("sh", "echo $turns >&9")
+        for name, word in (("twice", ""), ("got", "got")):
+            path = self.box.dir / "work" / name
+            wanted = "".join(f"{word}{2 * i}\n" for i in range(1, turn + 1))
+            self.box.until(
+                f"the pipeline wrote {path.read_text()!r}",
+                PATIENCE,
+                lambda path=path, wanted=wanted: path.read_text() == wanted,
+            )
 
     def sleeps(self, seconds: int) -> str:
         """State of `sleep SECONDS`, '' if there is none."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Real servers, saved, killed and restored many times while clients stay connected (servers.py).
+"""Real servers, saved, killed and restored many times while clients stay connected (servers.py, web.py).
 
 ROUNDS (10) says how often, SEED when, PROGRAMS=all that more than one of them runs.
 """
@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 from servers import SERVERS, run_server
+from web import WEB
 
 ROUNDS = int(os.environ.get("ROUNDS", "10"))
-WANTED = list(SERVERS) if os.environ.get("PROGRAMS") == "all" else ["redis"]
+KINDS = SERVERS | WEB
+WANTED = list(KINDS) if os.environ.get("PROGRAMS") == "all" else ["redis"]
 
 
 @pytest.mark.slow
@@ -23,4 +25,4 @@ WANTED = list(SERVERS) if os.environ.get("PROGRAMS") == "all" else ["redis"]
 def test_server(boxed: Callable[..., Any], name: str) -> None:
     seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
     how = {"rounds": ROUNDS, "seed": seed, "timeout": 90 + 20 * ROUNDS}
-    print(boxed(run_server, net=True, name=name, **how))
+    print(boxed(run_server, net=True, kind=KINDS[name], **how))
