@@ -83,7 +83,7 @@ static int put_plain(struct image_sink *s, const struct batch *b, struct err *er
 static bool is_hole(const struct image_sink *s, const struct extent *x, const uint8_t *bytes)
 {
 	return x->bytes == x->length && !bytes[0] && !memcmp(bytes, bytes + 1, x->bytes - 1) &&
-		filter_chain_keeps_zeros(s->base.chain, x->applied);
+	       filter_chain_keeps_zeros(s->base.chain, x->applied);
 }
 
 static int make_hole(struct image_sink *s, const struct extent *x)
@@ -177,8 +177,12 @@ int image_sink_open(struct image_sink *s, struct image_set *set, enum image_id t
 	PagemapHead head = PAGEMAP_HEAD__INIT;
 	int rc;
 
-	*s = (struct image_sink){ .base = { image_sink_put }, .fd = -1, .set = set,
-		.remote = remote, .pages_id = pages_id, .travels = image_set_access(set)->streamed };
+	*s = (struct image_sink){ .base = { image_sink_put },
+		.fd = -1,
+		.set = set,
+		.remote = remote,
+		.pages_id = pages_id,
+		.travels = image_set_access(set)->streamed };
 	head.pages_id = pages_id;
 	rc = filter_chain_of(set, &s->base.chain, err);
 	if (rc < 0)

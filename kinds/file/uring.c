@@ -21,8 +21,11 @@
 #endif
 
 enum {
-	SEEN_RINGS = 740, SEEN_LINKS = 741, GROUPS_MAX = 4096,
-	REGISTER_IOWQ_MAX_WORKERS = 19, REGISTER_PBUF_STATUS = 26, /* 5.15, 6.8 */
+	SEEN_RINGS = 740,
+	SEEN_LINKS = 741,
+	GROUPS_MAX = 4096,
+	REGISTER_IOWQ_MAX_WORKERS = 19,
+	REGISTER_PBUF_STATUS = 26, /* 5.15, 6.8 */
 };
 
 /* A registered file, which the kernel names by its path only; found when all tables are known. */
@@ -41,8 +44,8 @@ static int refuse(const struct fd_look *l, const char *what, struct err *err)
 {
 	char who[96];
 
-	return err_unsupported(err, "%s is an io_uring %s; it cannot be saved", file_look_who(l, who,
-		sizeof(who)), what);
+	return err_unsupported(err, "%s is an io_uring %s; it cannot be saved",
+		file_look_who(l, who, sizeof(who)), what);
 }
 
 static int check_idle(const struct fd_look *l, const struct uring_info *i, struct err *err)
@@ -131,11 +134,13 @@ static int read_memory(const struct fd_look *l, TorporUringEntry *e, struct err 
 	char who[96];
 
 	if (r == -EINVAL)
-		return refuse(l, "with memory of its own or entries of another size "
-			"(IORING_SETUP_NO_MMAP, SQE128, CQE32)", err);
+		return refuse(l,
+			"with memory of its own or entries of another size "
+			"(IORING_SETUP_NO_MMAP, SQE128, CQE32)",
+			err);
 	if (r < 0)
-		return err_sysn(err, -r, "%s: cannot look into an io_uring", file_look_who(l, who,
-			sizeof(who)));
+		return err_sysn(err, -r, "%s: cannot look into an io_uring",
+			file_look_who(l, who, sizeof(who)));
 	save_memory(l->world->arena, &m, e);
 	uring_unmap(&m);
 	return 0;
@@ -255,7 +260,7 @@ static void add_link(struct world *w, struct links *all, const char *text, uint3
 
 static void read_links(struct world *w, struct links *all)
 {
-	world_each_task(t, w) {
+	world_each_task (t, w) {
 		if (!task_is_alive(t) || t->fds->owner != t)
 			continue;
 		for (size_t i = 0; i < t->fds->n_fds; i++) {
@@ -282,8 +287,10 @@ static int find_files(const struct settle *s, struct named_file *n, struct err *
 		const struct link *x = table_get(&all.by_text, hash(n->name));
 
 		if (!x || x->several || strcmp(x->text, n->name) != 0)
-			r = err_unsupported(err, "%s is an io_uring whose registered file %u, '%s', %s; it "
-				"cannot be saved", n->who, n->file->slot, n->name,
+			r = err_unsupported(err,
+				"%s is an io_uring whose registered file %u, '%s', %s; it "
+				"cannot be saved",
+				n->who, n->file->slot, n->name,
 				x ? "is one of several" : "no task has open");
 		else
 			n->file->file = x->id;
@@ -295,20 +302,23 @@ static int find_files(const struct settle *s, struct named_file *n, struct err *
 /* Areas know the inode; from now on the file. */
 static int name_areas(const struct settle *s, struct err *err)
 {
-	world_each_task(t, s->world) {
+	world_each_task (t, s->world) {
 		if (!task_is_alive(t) || !t->mm)
 			continue;
 		for (size_t i = 0; i < t->mm->n_vmas; i++) {
 			VmaEntry *v = t->mm->vmas[i];
-			const FileEntry *fe = v->status & AREA_URING ?
-				table_get(s->seen, table_key(SEEN_RINGS, v->shmid)) : NULL;
+			const FileEntry *fe =
+				v->status & AREA_URING
+					? table_get(s->seen, table_key(SEEN_RINGS, v->shmid))
+					: NULL;
 
 			if (!(v->status & AREA_URING))
 				continue;
 			if (!fe)
-				return err_unsupported(err, "task %d (%s): the area 0x%lx-0x%lx is memory of an "
-					"io_uring whose descriptor no task has; it cannot be saved", t->pid,
-					task_comm(t), v->start, v->end);
+				return err_unsupported(err,
+					"task %d (%s): the area 0x%lx-0x%lx is memory of an "
+					"io_uring whose descriptor no task has; it cannot be saved",
+					t->pid, task_comm(t), v->start, v->end);
 			v->shmid = fe->id;
 		}
 	}
@@ -354,7 +364,8 @@ static void uring_check(const struct world *w, const FileEntry *fe, struct findi
 	const TorporFileEntry *x = world_extra(w, fe->id);
 
 	if (!x || !x->uring || !is_sound(w, x->uring))
-		finding_add(f, "uring", SEV_ERROR, 0, "io_uring (file %u) is not described soundly", fe->id);
+		finding_add(f, "uring", SEV_ERROR, 0, "io_uring (file %u) is not described soundly",
+			fe->id);
 }
 
 static void uring_describe(const FileEntry *fe, char *buf, size_t size)
