@@ -12,11 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from browser import Chromium
 from servers import SERVERS, run_server
 from web import WEB
 
 ROUNDS = int(os.environ.get("ROUNDS", "10"))
-KINDS = SERVERS | WEB
+KINDS = SERVERS | WEB | {"chromium": Chromium}
 WANTED = list(KINDS) if os.environ.get("PROGRAMS") == "all" else ["redis"]
 
 
