@@ -60,7 +60,8 @@ static int itimers_review(struct look *l, struct err *err)
 
 static void check_one(const ItimerEntry *e, const struct thread *th, struct findings *f)
 {
-	if (e && (e->iusec > 999999 || e->vusec > 999999))
+	if (e && (e->iusec > 999999 || e->vusec > 999999 || e->isec > INT64_MAX ||
+		e->vsec > INT64_MAX))
 		finding_add(f, "itimer-time", SEV_ERROR, th->task->pid,
 			"an interval timer of task %d has an impossible time", th->task->pid);
 }

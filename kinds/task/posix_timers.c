@@ -171,12 +171,31 @@ static int timers_review(struct look *l, struct err *err)
 
 /* ---- check ---- */
 
+/* By which timer_create(2) can be asked to notify (SIGEV_*). */
+static bool can_notify(const PosixTimerEntry *p)
+{
+	/* see event_of() */
+	if (p->it_sigev_notify & NOTIFY_THREAD_ID && !p->notify_thread_id)
+		return true;
+	switch (p->it_sigev_notify) {
+	case SIGEV_NONE:
+		return true;
+	case SIGEV_SIGNAL:
+	case SIGEV_THREAD:
+	case NOTIFY_THREAD_ID:
+		return p->si_signo;
+	default:
+		return false;
+	}
+}
+
 static void check_timer(const PosixTimerEntry *p, const struct thread *th, struct findings *f)
 {
 	bool found = false;
 
 	if (p->insec > 999999999 || p->vnsec > 999999999 || p->it_id > INT32_MAX ||
-		p->si_signo > 64)
+		p->si_signo > 64 || !can_notify(p) ||
+		((p->vsec || p->vnsec) && (p->isec > INT64_MAX || p->vsec > INT64_MAX)))
 		finding_add(f, "timer-bad", SEV_ERROR, th->task->pid,
 			"POSIX timer %u of task %d has impossible values", p->it_id, th->task->pid);
 	task_each_thread(one, th->task)
