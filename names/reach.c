@@ -98,6 +98,41 @@ static int ghost_fd(struct reach *r, uint32_t id, const char *path, int *ret_fd,
 	return 0;
 }
 
+static const char *type_name(mode_t mode)
+{
+	switch (mode & S_IFMT) {
+	case S_IFREG:
+		return "regular file";
+	case S_IFDIR:
+		return "directory";
+	case S_IFCHR:
+		return "character device";
+	case S_IFBLK:
+		return "block device";
+	case S_IFIFO:
+		return "fifo";
+	case S_IFLNK:
+		return "symbolic link";
+	case S_IFSOCK:
+		return "socket";
+	default:
+		return "file of unknown type";
+	}
+}
+
+/* What a ghost has become must be of the type that was open. */
+static int check_ghost(const RegFileEntry *reg, int fd, struct err *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return err_sys(err, "cannot look at the deleted file '%s'", reg->name);
+	if (reg->has_mode && (st.st_mode & S_IFMT) != (reg->mode & S_IFMT))
+		return err_image(err, "the deleted file '%s' was a %s, but its image is that of a %s",
+			reg->name, type_name(reg->mode), type_name(st.st_mode));
+	return 0;
+}
+
 static int verify(const struct reach *r, const RegFileEntry *reg, int fd, struct err *err);
 
 /* What an O_PATH descriptor holds. */
@@ -146,31 +181,11 @@ static int open_remapped(struct reach *r, const RegFileEntry *reg, const RemapFi
 		return open_linked(r, reg, e, flags, ret_fd, err);
 	res = ghost_fd(r, e->has_remap_type ? e->remap_id : e->remap_id & 0x7fffffff, reg->name, &fd,
 		err);
+	if (res == 0)
+		res = check_ghost(reg, fd, err);
 	if (res < 0)
 		return res;
 	return open_held(fd, reg, flags, ret_fd, err);
-}
-
-static const char *type_name(mode_t mode)
-{
-	switch (mode & S_IFMT) {
-	case S_IFREG:
-		return "regular file";
-	case S_IFDIR:
-		return "directory";
-	case S_IFCHR:
-		return "character device";
-	case S_IFBLK:
-		return "block device";
-	case S_IFIFO:
-		return "fifo";
-	case S_IFLNK:
-		return "symbolic link";
-	case S_IFSOCK:
-		return "socket";
-	default:
-		return "file of unknown type";
-	}
 }
 
 static void pack_build_id(const uint8_t *id, size_t len, uint32_t *words)
