@@ -7,6 +7,7 @@
 #include "kinds/kind.h"
 #include "kinds/lock/locks.h"
 #include "names/remap.h"
+#include <signal.h>
 #include <string.h>
 
 #define PAGE_MASK 4095ull
@@ -112,6 +113,19 @@ static void check_spaces(const struct world *w, const struct task *t, struct fin
 			finding_add(f, "ns-own", SEV_ERROR, t->pid,
 				"task %d (%s) has a %s namespace of its own, which this version "
 				"cannot restore", t->pid, task_comm(t), spaces[i].what);
+}
+
+/* A zombie dies again: by exit(2), or by a signal that kills. */
+static void check_zombie(const struct task *t, struct findings *f)
+{
+	const uint64_t spares = 1ull << SIGCHLD | 1ull << SIGCONT | 1ull << SIGSTOP |
+		1ull << SIGTSTP | 1ull << SIGTTIN | 1ull << SIGTTOU | 1ull << SIGURG |
+		1ull << SIGWINCH;
+	uint32_t signal = t->threads[0].core->tc->exit_code & 0x7f;
+
+	if (signal > 64 || (signal < 64 && spares >> signal & 1))
+		finding_add(f, "zombie-status", SEV_ERROR, t->pid,
+			"task %d was ended by signal %u, which ends nobody", t->pid, signal);
 }
 
 static void check_ids(const struct task *t, struct findings *f)
@@ -339,6 +353,8 @@ void snapshot_check(const struct world *w, struct findings *f)
 		check_ids(t, f);
 		if (task_is_alive(t))
 			check_alive(w, t, f);
+		else
+			check_zombie(t, f);
 	}
 	check_queues(w, f);
 	if (findings_error(f))
