@@ -38,6 +38,7 @@ IMAGE = re.compile(
     r'^IMAGE\((\w+),\s*"([^"]+)",\s*"([^"]+)",\s*(0x[0-9a-fA-F]+|0),\s*([&\w]+),\s*([^)]*)\)', re.M
 )
 FLAG = re.compile(r"^\s*IMGF_(\w+)\s*=\s*(\d+),", re.M)
+FILTER = re.compile(r"^\s*TORPOR_FILTER_(\w+) = ([0-9 *]+),", re.M)
 MAGIC = re.compile(r"^#define IMAGE_((?:MAGIC|VERSION)_\w+) (0x[0-9a-fA-F]+)u?\b", re.M)
 
 
@@ -64,6 +65,9 @@ def tables(source: Path) -> str:
     priv = (source / "image/priv.h").read_text()
     flags = "".join(f"    {name} = {bit}\n" for name, bit in FLAG.findall(header))
     magics = "".join(f"{name} = {value}\n" for name, value in MAGIC.findall(priv))
+    filters = (source / "include/torpor/page_filter.h").read_text()
+    for name, value in FILTER.findall(filters):
+        magics += f"{name} = {value}\n"
     rows = "".join(image_rows((source / "image/types.def").read_text()))
     return (
         HEAD.format("The table of image kinds, from image/types.def.")
@@ -175,7 +179,7 @@ def runtime(files: FileDescriptorSet) -> str:
 
 
 STUB_HEAD = """import enum
-from collections.abc import Iterable, Iterator, MutableSequence
+from collections.abc import Iterable, Iterator, MutableSequence, Sequence
 from typing import Any, TypeVar, overload
 
 M = TypeVar("M", bound=Message)
@@ -211,8 +215,14 @@ class MessageType:
     fields_by_name: dict[str, Field]
     fields_by_number: dict[int, Field]
 
+class UnknownField:
+    field_number: int
+    wire_type: int
+    data: Any
+
 class Message:
     DESCRIPTOR: MessageType
+    def UnknownFields(self) -> Sequence[UnknownField]: ...
     def SerializeToString(self, *, deterministic: bool = ...) -> bytes: ...
     def SerializePartialToString(self, *, deterministic: bool = ...) -> bytes: ...
     def ParseFromString(self, serialized: bytes | memoryview) -> int: ...
@@ -317,6 +327,7 @@ def generate(source: Path, out: Path, protoc: str = "protoc") -> list[Path]:
     put(out / "images/messages.pyi", stubs(files))
     put(out / "images/tables.py", tables(source))
     used = [source / "image" / n for n in ("types.def", "types.h", "priv.h")]
+    used += [source / "include/torpor/page_filter.h"]
     return [Path(__file__).resolve(), *used, *sorted((source / "proto").glob("*.proto"))]
 
 

@@ -77,8 +77,11 @@ def _ghost(message: pb.ghost_file_entry, rng: random.Random) -> bytes:
     for _ in range(rng.randrange(4)):
         data = rng.randbytes(rng.randrange(1, 40))
         at += rng.randrange(5000)
-        parts += [pack(pb.ghost_chunk_entry(len=len(data), off=at)), data]
-        at += len(data)
+        chunk = pb.ghost_chunk_entry(len=len(data), off=at)
+        if rng.randrange(4) == 0:  # went through a page filter
+            chunk.len, chunk.extent_bytes, chunk.extent_filters = 4096, len(data), 1
+        parts += [pack(chunk), data]
+        at += chunk.len
     return b"".join(parts)
 
 

@@ -82,7 +82,7 @@ def test_pip(tmp_path: Path) -> None:
     ):
         pytest.skip("pip is not installed")
     tree = tmp_path / "tree"
-    for name in ("python", "image", "proto", "tools"):
+    for name in ("python", "image", "include", "model", "proto", "tools"):
         shutil.copytree(
             SOURCE / name, tree / name, ignore=shutil.ignore_patterns("build", "*.egg-info")
         )
@@ -101,7 +101,7 @@ def test_pip(tmp_path: Path) -> None:
 def test_sdist(tmp_path: Path) -> None:
     """A source distribution has what is generated: it builds without the rest of the tree."""
     tree = tmp_path / "tree"
-    for name in ("python", "image", "proto", "tools"):
+    for name in ("python", "image", "include", "model", "proto", "tools"):
         shutil.copytree(
             SOURCE / name, tree / name, ignore=shutil.ignore_patterns("build", "*.egg-info")
         )

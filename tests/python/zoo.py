@@ -172,6 +172,11 @@ def make_zoo(folder: Path) -> Path:
     state.watched.add(epoll=30, index=1, number=77, file=21)
     put(folder, "TORPOR_STATE", state)
     put(folder, "TORPOR_FILES", pb.torpor_file_entry(id=13))
+    touched = pb.torpor_touched_entry(pid=ROOT, vaddr=0x400000, pages=1)
+    put(folder, "TORPOR_WORKING_SET", touched)
+    with ImageWriter(folder / "torpor-pagemap-100", BY_ID["TORPOR_PAGEMAP"]) as out:
+        out.put(pb.pagemap_head(pages_id=1))
+        out.put(pb.pagemap_entry(vaddr=0x400000, compat_nr_pages=1, flags=4))
     with ImageWriter(folder / "torpor-digest-100", BY_ID["TORPOR_DIGEST"]) as out:
         out.put(pb.torpor_digest_head(run_id="x", digest="xxh3-128", seed=1), bytes(32))
     put(folder, "RLIMIT", pb.rlimit_entry(cur=1, max=2), number=CHILD)

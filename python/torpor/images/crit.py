@@ -125,7 +125,7 @@ def _ghost_json(image: Image, entry: Entry, pretty: bool) -> list[Json]:
         return [head]
     parts = [head]
     for chunk in payload.ghost_chunks(ghost, entry.payload, image.name):
-        parts.append({"len": len(chunk.data), "off": chunk.offset, "extra": base64_of(chunk.data)})
+        parts.append(message_json(chunk.entry, pretty) | {"extra": base64_of(chunk.data)})
     return parts
 
 

@@ -198,15 +198,20 @@ class ImageSet:
             raise ImageError("parent", f"this is no link ({e.strerror})", None, "chain-link") from e
         return ImageSet(self.path / "parent", self.growth)
 
+    @property
+    def identity(self) -> tuple[int, int]:
+        """Device and inode of the directory."""
+        st = os.fstat(self._fd)
+        return st.st_dev, st.st_ino
+
     def chain(self) -> list[ImageSet]:
         """This set and all it builds on, newest first; ImageError for a circle."""
-        sets, seen = [self], {os.fstat(self._fd)[1:3]}
+        sets, seen = [self], {self.identity}
         while parent := sets[-1].parent():
-            place = os.fstat(parent._fd)[1:3]
-            if place in seen or len(sets) > CHAIN_MAX:
+            if len(sets) > CHAIN_MAX or parent.identity in seen:
                 raise ImageError(
                     "parent", "the chain of parents leads back into itself", None, "chain-circle"
                 )
-            seen.add(place)
+            seen.add(parent.identity)
             sets.append(parent)
         return sets

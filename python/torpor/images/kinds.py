@@ -27,7 +27,9 @@ BY_ID: dict[str, Kind] = {k.id: k for k in KINDS}
 """The table by unique id."""
 
 # Images whose first entry is another message than the rest.
-HEADS: dict[str, type[messages.Message]] = {"PAGEMAP": messages.pagemap_head}
+HEADS: dict[str, type[messages.Message]] = dict.fromkeys(
+    ("PAGEMAP", "TORPOR_PAGEMAP"), messages.pagemap_head
+)
 
 
 def file_name(kind: Kind, number: int = 0) -> str:

@@ -18,6 +18,11 @@ from torpor.images.errors import ImageError
 from torpor.images.imageset import ImageSet
 from torpor.images.limits import PAGE
 from torpor.images.reader import Image
+from torpor.images.tables import EXPANSION_MAX, EXTENT_MAX
+
+
+# A filter may make an extent longer; so many filters there can be (pages/filter.h).
+FILTERS_MAX = 16
 
 
 class Flag(enum.IntFlag):
@@ -26,6 +31,9 @@ class Flag(enum.IntFlag):
     PARENT = 1  # in the set this one builds on
     LAZY = 2  # may come later, when they are touched
     PRESENT = 4  # in the pages file of this set
+
+
+PARENT_ONLY = int(Flag.PARENT | Flag.PRESENT)
 
 
 class Run(NamedTuple):
@@ -86,6 +94,11 @@ class PageMap:
         """Whether the runs ascend and do not overlap."""
         self.flags = 0
         """All flags any run has."""
+        self.needs_parent = False
+        """Whether a run has its pages in the set this one builds on and nowhere else."""
+        self.extent_problems: list[str] = []
+        """What is wrong with the extents of filtered pages."""
+        self._covered = 0
         self._address = array("Q")
         self._pages = array("Q")
         self._flags = array("L")
@@ -103,7 +116,7 @@ class PageMap:
         add_address, add_pages = self._address.append, self._pages.append
         add_flags, add_offset = self._flags.append, self._offset.append
         end = stored = extents = 0
-        present = int(Flag.PRESENT)
+        present, parent = int(Flag.PRESENT), int(Flag.PARENT)
         for entry in image.each(pb.pagemap_entry, skip=1):
             address, pages, flags = entry.vaddr, run_pages(entry), run_flags(entry)
             add_address(address)
@@ -111,6 +124,8 @@ class PageMap:
             add_flags(flags)
             add_offset(stored)
             self.flags |= flags
+            if flags & PARENT_ONLY == parent:
+                self.needs_parent = True
             if address < end:
                 self.ordered = False
             end = address + pages * PAGE
@@ -119,9 +134,42 @@ class PageMap:
                 raise ImageError(self.name, text, None, "pagemap-range")
             if flags & present:
                 stored += pages * PAGE
-            if self.filtered:
-                extents += sum(entry.extent_bytes)
+            if self.filtered or entry.extent_pages:
+                extents += self._extents(entry, stored)
         self.stored = extents if self.filtered else stored
+        if self.filtered and self._covered != stored:
+            self.extent_problems.append(
+                f"its extents have {self._covered} bytes of pages, its entries {stored}"
+            )
+
+    def _extents(self, entry: pb.pagemap_entry, stored: int) -> int:
+        """Verifies the extents of a run; returns the bytes they take in the pages file."""
+        where = f"the entry at 0x{entry.vaddr:x}"
+        numbers = len(entry.extent_pages), len(entry.extent_bytes), len(entry.extent_filters)
+        if len(set(numbers)) > 1 or not self.filtered:
+            self._problem(f"{where} has contradictory extents")
+            return 0
+        total, begin = 0, stored - run_pages(entry) * PAGE
+        if not run_flags(entry) & Flag.PRESENT:
+            begin = stored
+        for pages, size, filters in zip(
+            entry.extent_pages, entry.extent_bytes, entry.extent_filters
+        ):
+            if not 0 < pages <= EXTENT_MAX // PAGE or not size:
+                self._problem(f"an extent of {where} has {pages} pages in {size} bytes")
+            elif size > EXTENT_MAX + FILTERS_MAX * EXPANSION_MAX or (
+                not filters and size != pages * PAGE
+            ):
+                self._problem(f"an extent of {where} has {pages} pages in {size} bytes")
+            elif not begin <= self._covered < stored:
+                self._problem(f"an extent does not begin in {where}")
+            self._covered += pages * PAGE
+            total += size
+        return total
+
+    def _problem(self, text: str) -> None:
+        if len(self.extent_problems) < 10:
+            self.extent_problems.append(text)
 
     def __len__(self) -> int:
         return len(self._address)

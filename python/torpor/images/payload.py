@@ -69,8 +69,8 @@ def length(kind: Kind, message: pb.Message, data: memoryview, at: int, name: str
 class Chunk(NamedTuple):
     """A part of a sparse ghost file."""
 
-    offset: int  # in the file, bytes
-    data: memoryview
+    entry: pb.ghost_chunk_entry
+    data: memoryview  # as long, unless page filters have made something else of it
     end: int  # of the chunk in the payload
 
 
@@ -107,11 +107,16 @@ def _fill(message: pb.Message, body: memoryview, name: str, at: int) -> None:
         raise ImageError(name, text, at, "image-payload")
 
 
+def stored_bytes(chunk: pb.ghost_chunk_entry) -> int:
+    """Bytes of a ghost's chunk behind its message: those of the file, or of an extent of it."""
+    return chunk.extent_bytes if chunk.HasField("extent_bytes") else chunk.len
+
+
 def ghost_chunks(entry: pb.ghost_file_entry, view: memoryview, name: str) -> Iterator[Chunk]:
     """The parts of a ghost file's content; between them are holes. Offsets count in bytes."""
     if not entry.chunks:
         if len(view):
-            yield Chunk(0, view, len(view))
+            yield Chunk(pb.ghost_chunk_entry(len=len(view), off=0), view, len(view))
         return
     at = 0
     while at < len(view):
@@ -119,9 +124,9 @@ def ghost_chunks(entry: pb.ghost_file_entry, view: memoryview, name: str) -> Ite
         body, at = _framed(view, at, name)
         chunk = pb.ghost_chunk_entry()
         _fill(chunk, body, name, begin)
-        data = _part(view, at, chunk.len, name)
-        at += chunk.len
-        yield Chunk(chunk.off, data, at)
+        data = _part(view, at, stored_bytes(chunk), name)
+        at += len(data)
+        yield Chunk(chunk, data, at)
 
 
 def ipc_messages(entry: pb.ipc_msg_entry, view: memoryview, name: str) -> Iterator[QueuedMessage]:

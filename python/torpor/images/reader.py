@@ -146,6 +146,10 @@ class Image:
         """Number of entries; the file is walked through for that once."""
         return len(self._offsets())
 
+    def __bool__(self) -> bool:
+        """An image is there, however many entries it has."""
+        return True
+
     def __getitem__(self, index: int) -> Entry:
         """An entry by its number; the file is walked through as far as that, once."""
         return self._entry(self._offsets(index)[index])[0]
@@ -182,7 +186,7 @@ class Image:
                 good = take(data[at + 4 : stop]) == stop - at - 4 and message.IsInitialized()
             except Exception:
                 good = False
-            if not good:
+            if not good or wire.contradicts(message):
                 text = f"there is no valid {make.DESCRIPTOR.name}"
                 raise ImageError(self.name, text, at, "image-message")
             yield message

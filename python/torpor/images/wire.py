@@ -21,7 +21,11 @@ from torpor.images.messages import Field, Message, MessageType
 M = TypeVar("M", bound=Message)
 
 VARINT, FIXED64, DELIMITED, FIXED32 = 0, 1, 2, 5
-_TYPE_MESSAGE, _TYPE_STRING, _TYPE_BYTES, _REPEATED, _REQUIRED = 11, 9, 12, 3, 2
+_TYPE_MESSAGE, _TYPE_STRING, _TYPE_BYTES, _TYPE_ENUM = 11, 9, 12, 14
+_WIDE = {1, 3, 4, 6, 16, 18}  # types of 64 bits
+_FIXED = {1: 8, 6: 8, 16: 8, 2: 4, 7: 4, 15: 4}
+_GOES_ON = bytes(range(0x80, 0x100))
+_REPEATED, _REQUIRED = 3, 2
 # Memory of the parsed form, measured with protobuf 3.21: an object, one of its members, an element
 # of a repeated member, a string. Lists grow by doubling.
 _OBJECT, _MEMBER, _ELEMENT, _STRING = 56, 8, 16, 40
@@ -35,6 +39,7 @@ class _Cost:
 
     each: int
     inner: MessageType | None = None
+    width: int = 0  # of an element of a packed list; 0: varints, -1: there are no packed ones
 
 
 def _has_lists(kind: MessageType) -> bool:
@@ -51,10 +56,18 @@ def _cost(field: Field) -> _Cost:
     if field.type == _TYPE_MESSAGE and field.message_type:
         inner = field.message_type
         each = _OBJECT + _MEMBER * len(inner.fields) + _ELEMENT
-        return _Cost(each, inner if _has_lists(inner) else None)
+        return _Cost(each, inner if _has_lists(inner) else None, -1)
     if field.type in (_TYPE_STRING, _TYPE_BYTES):
-        return _Cost(_STRING)
-    return _Cost(_ELEMENT)
+        return _Cost(_STRING, None, -1)
+    each = _ELEMENT if field.type in _WIDE else _ELEMENT // 2
+    return _Cost(each, None, _FIXED.get(field.type, 0))
+
+
+def _packed(data: memoryview, at: int, end: int, width: int) -> int:
+    """Elements of a packed list; every varint ends with a byte below 0x80."""
+    if width:
+        return (end - at) // width
+    return len(bytes(data[at:end]).translate(None, _GOES_ON))
 
 
 def varint(data: bytes | memoryview, at: int, end: int) -> tuple[int, int]:
@@ -121,11 +134,11 @@ class _Meter:
         if depth > DEPTH_MAX:
             raise OverflowError("is nested too deeply")
         costs = _costs(kind)
-        free = _Cost(0)
+        free = _Cost(0, None, -1)
         for number, wire, start, value, stop in fields(data, at, end):
             cost = costs.get(number, free)
-            if wire == DELIMITED and cost.each == _ELEMENT:  # a packed list
-                self.used += (stop - value) * _ELEMENT
+            if wire == DELIMITED and cost.width >= 0:
+                self.used += _packed(data, value, stop, cost.width) * cost.each
             else:
                 self.used += cost.each
             if cost.inner and wire == DELIMITED:
@@ -149,6 +162,47 @@ def guard(
         raise ImageError(name, f"there is no valid {kind.name}", offset, "image-message") from None
     if meter.used > GROWTH_FREE + growth * len(view):
         raise ImageError(name, "the message takes too much memory", offset, "image-memory")
+
+
+def contradicts(message: Message) -> bool:
+    """Whether the message itself (not one inside it) has a known member in a wrong encoding.
+
+    protobuf takes that for a member it does not know; other readers refuse the message.
+    """
+    unknown = message.UnknownFields()
+    if not len(unknown):
+        return False
+    known = message.DESCRIPTOR.fields_by_number
+    return any(
+        f.field_number in known and not _is_new_value(known[f.field_number], f.wire_type)
+        for f in unknown
+    )
+
+
+def _is_new_value(field: Field, wire_type: int) -> bool:
+    """An enumeration with a value of a newer release is no contradiction."""
+    return field.type == _TYPE_ENUM and wire_type == VARINT
+
+
+def unknown_value(message: Message, member: str) -> int | None:
+    """Number of an enumeration that has a value this version does not know."""
+    number = message.DESCRIPTOR.fields_by_name[member].number
+    for f in message.UnknownFields():
+        if f.field_number == number and f.wire_type == VARINT:
+            return int(f.data)
+    return None
+
+
+def contradicts_deep(message: Message) -> bool:
+    """The same for messages inside it, too."""
+    if contradicts(message):
+        return True
+    for field, value in message.ListFields():
+        if field.type == _TYPE_MESSAGE:
+            inner = value if field.label == _REPEATED else (value,)
+            if any(contradicts_deep(m) for m in inner):
+                return True
+    return False
 
 
 class Lazy(Generic[M]):
@@ -192,7 +246,7 @@ class Lazy(Generic[M]):
             done = message.ParseFromString(self._view[at:end])
         except Exception:
             raise self._error() from None
-        if done != end - at or not message.IsInitialized():
+        if done != end - at or not message.IsInitialized() or contradicts(message):
             raise self._error()
 
 

@@ -17,7 +17,7 @@ Drawable = Graph | Part
 # Colour of each family of nodes: fill, and the kinds that have it.
 COLOURS = {
     "#cfe8cf": ("task", "thread", "session", "group", "signal", "timer", "lock"),
-    "#d5e3f5": ("mm", "area", "run", "pagemap", "pages", "shmem", "aio", "layer"),
+    "#d5e3f5": ("mm", "area", "run", "pagemap", "pages", "touched", "shmem", "aio", "layer"),
     "#fbe5c8": ("fdtable", "fd", "fs", "file", "remap", "ghost", "memfd", "pipe", "fifo", "tty"),
     "#f7d4dd": ("packet", "stream", "socket", "watch"),
     "#e6dcf2": ("ns", "mount", "peers", "superblock", "device", "cgset", "cgroup"),

@@ -375,8 +375,8 @@ class Graph:
             index += 1
 
     def pagemap(self, owner: str, number: int) -> PageMap:
-        """The runs of "task" pid or "shmem" id."""
-        kind = "PAGEMAP" if owner == "task" else "PAGEMAP_SHMEM"
+        """The runs of "task" pid or "shmem" id (or "task elsewhere": on a page server)."""
+        kind = next(k for k, o in rooms_memory.OWNERS.items() if o == owner)
 
         def make() -> PageMap:
             with self.images.open(kind, number) as image:

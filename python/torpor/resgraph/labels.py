@@ -95,7 +95,8 @@ def _watch(node: Node) -> str:
 
 def _pagemap(node: Node) -> str:
     owner, number = cast("tuple[str, int]", node.key)
-    return f"pages of {'task' if owner == 'task' else 'shared memory'} {number}"
+    whose = owner.replace("shmem", "shared memory").replace("elsewhere", "on a page server")
+    return f"pages of {whose} {number}"
 
 
 LABELS: dict[str, Callable[[Node], str]] = {

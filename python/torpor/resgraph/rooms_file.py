@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from torpor.images import crit
+from torpor.images import crit, wire
 from torpor.images import messages as pb
 from torpor.images.imageset import Found
 from torpor.images.reader import Image
@@ -173,6 +173,7 @@ TYPES: dict[int, tuple[str, str, Detail]] = {
     pb.fd_types.PIDFD: ("pidfd", "PIDFD", _pidfd),
 }
 TYPE_OF_OLD = {old: type_ for type_, (_, old, _) in TYPES.items() if old}
+OLD_OF_TYPE = {type_: old for type_, (_, old, _) in TYPES.items() if old}
 
 
 def _add_file(b: Builder, found: Found, i: int, id_: int, type_: int) -> int:
@@ -247,13 +248,17 @@ def remaps(b: Builder, image: Image, found: Found) -> None:
         b.refer(node, kind, number, "kept in")
 
 
+REMAPS = {0: "file", 1: "ghost", 2: "task"}
+
+
 def remap_target(entry: pb.remap_file_path_entry) -> tuple[str, int]:
     """What leads to the file: kind and key of the node. Old releases have a bit for a type."""
-    number, type_ = entry.remap_id, entry.remap_type
-    if not entry.HasField("remap_type"):
-        ghost = bool(number >> 31)
-        number, type_ = number & 0x7FFFFFFF, int(ghost)
-    return {0: "file", 1: "ghost", 2: "task"}.get(type_, "file"), number
+    number = entry.remap_id
+    if entry.HasField("remap_type"):
+        return REMAPS.get(entry.remap_type, "ghost"), number
+    if wire.unknown_value(entry, "remap_type") is not None:
+        return "ghost", number
+    return "ghost" if number >> 31 else "file", number & 0x7FFFFFFF
 
 
 def ghost(b: Builder, image: Image, found: Found) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from torpor.images import messages as pb
 from torpor.images.errors import ImageError
 from torpor.images.imageset import Found
-from torpor.images.pages import Flag, PageMap
+from torpor.images.pages import PageMap
 from torpor.images.reader import Image
 from torpor.resgraph.builder import Builder, read
 from torpor.resgraph.store import NOWHERE, Place
@@ -55,19 +55,36 @@ def finish_segments(b: Builder) -> None:
         b.refer(area, "shm", (b.ipc.get(pid, 0), number), "maps")
 
 
+# Kind of image -> owner in the key of its node. What a page server was told is not in this set.
+OWNERS = {
+    "PAGEMAP": "task",
+    "PAGEMAP_SHMEM": "shmem",
+    "TORPOR_PAGEMAP": "task elsewhere",
+    "TORPOR_PAGEMAP_SHMEM": "shmem elsewhere",
+}
+
+
 def pagemap(b: Builder, image: Image, found: Found) -> None:
-    """pagemap-PID.img, pagemap-shmem-ID.img"""
+    """pagemap-PID.img, pagemap-shmem-ID.img, torpor-pagemap-..."""
     runs = PageMap(image)
     if not runs.headed:
         raise ImageError(found.name, "it has no head, which names the file with the pages")
-    owner = "task" if found.kind.id == "PAGEMAP" else "shmem"
+    owner = OWNERS[found.kind.id]
     node = b.add("pagemap", (owner, found.number), found)
-    if runs.pages_id:
+    if owner.endswith(" elsewhere"):
+        b.refer(node, owner.partition(" ")[0], found.number, "of")
+    elif runs.pages_id:
         b.refer(node, "pages", runs.pages_id, "stored in")
-    if runs.flags & Flag.PARENT:
+    if runs.needs_parent:
         b.refer(node, "layer", 1, "builds on")
     # the head is entry 0
     b.store.add_block("run", len(runs), node, Place(found.kind.id, found.number, 1, "", NOWHERE))
+
+
+def touched(b: Builder, image: Image, found: Found) -> None:
+    """torpor-working-set: what a lazy restore brings first"""
+    for i, entry in enumerate(read(image, pb.torpor_touched_entry)):
+        b.refer(b.add("touched", i, found, i), "task", entry.pid, "of")
 
 
 def pages(b: Builder, image: Image, found: Found) -> None:
@@ -78,7 +95,7 @@ def pages(b: Builder, image: Image, found: Found) -> None:
 def memfd(b: Builder, image: Image, found: Found) -> None:
     """memfd.img"""
     for i, entry in enumerate(read(image, pb.memfd_inode_entry)):
-        node = b.add("memfd", entry.inode_id, found, i)
+        node = b.add("memfd", entry.inode_id & 0xFFFFFFFF, found, i)  # files have 32 bits of it
         b.may_refer(node, "pagemap", ("shmem", entry.shmid), "content in")
 
 
@@ -114,6 +131,9 @@ def digests(b: Builder, image: Image, found: Found) -> None:
 ROOMS = {
     "TORPOR_DIGEST": digests,
     "TORPOR_DIGEST_SHMEM": digests,
+    "TORPOR_PAGEMAP": pagemap,
+    "TORPOR_PAGEMAP_SHMEM": pagemap,
+    "TORPOR_WORKING_SET": touched,
     "MM": mm,
     "PAGEMAP": pagemap,
     "PAGEMAP_SHMEM": pagemap,
