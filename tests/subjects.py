@@ -44,6 +44,13 @@ OPTIONS = {"filelocks": ("--file-locks",), "links": ("--link-remap",)}
 CONNECTED = {"inet_options", "tcp_halves", "tcp_streams"}
 
 
+# options of a restore that validate wants to know
+VALIDATED = {
+    *("--shell-job", "-j", "--tcp-established", "--tcp-close", "--file-locks", "--lazy-pages"),
+    *("--ext-unix-sk", "--skip-file-rwx-check", "--inherit-fd", "--file-validation"),
+}
+
+
 @dataclass
 class Subject:
     """One subject (tests/live/NAME.c) and the images made of it."""
@@ -170,6 +177,8 @@ class Subject:
 
     def restore(self, *options: str, timeout: float = 60) -> Done:
         """Restores it; every task and thread must be there as it was."""
+        if os.environ.get("TORPOR_VALIDATE"):
+            self.validate(*self.options, *self.restore_options, *options)
         (self.box.dir / "pidfile").unlink(missing_ok=True)
         self.forget()
         done = self.box.torpor(*self.restore_command(*options), timeout=timeout, fds=self.fds)
@@ -186,6 +195,16 @@ class Subject:
         else:
             self.expect_tasks()
         return done
+
+    def validate(self, *options: str) -> None:
+        """`torpor validate` must have nothing against what is about to be restored."""
+        told: list[str] = []
+        for i, option in enumerate(options):
+            if option.partition("=")[0] in VALIDATED:
+                told += options[i : i + 2] if option == "--inherit-fd" else [option]
+        done = self.box.torpor("validate", str(self.images), "--target", "here", *told, fds=self.fds)
+        if done.status != 0:
+            raise Failed(f"validate: {done.output}")
 
     def forget(self) -> None:
         """Forgets how tasks ended: the same pids are going to live again."""

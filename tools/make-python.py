@@ -6,8 +6,9 @@ usage: make-python.py [--protoc PROGRAM] [--copy] [--depfile FILE] SOURCE OUT
 
 SOURCE is the root of the source tree. Into OUT, which becomes the package `torpor`, go
 images/tables.py (image/types.h, image/types.def), images/messages.py, messages.pyi and
-messages.bin (proto/*.proto), and with --copy everything of python/torpor. The depfile lists what
-was read, for ninja. The same script serves meson and pip (python/setup.py).
+messages.bin (proto/*.proto), validate/catalogue.py (model/rules.def), and with --copy everything of
+python/torpor. The depfile lists what was read, for ninja. The same script serves meson and pip
+(python/setup.py).
 """
 
 from __future__ import annotations
@@ -87,6 +88,38 @@ def tables(source: Path) -> str:
         + "\n\nKINDS: tuple[Kind, ...] = (\n"
         + rows
         + ")\n"
+    )
+
+
+# ------------------------------------------------------------------------------------ rules
+
+RULE = re.compile(
+    r'^RULE\("([a-z0-9-]+)", (\w+), (\w+), (\w+),\s*((?:"(?:[^"\\]|\\.)*"[\s,]*)+)\)$', re.M
+)
+
+
+def catalogue(text: str) -> str:
+    """catalogue.py, from model/rules.def."""
+    rows = []
+    found = RULE.findall(text)
+    if len(found) != len(re.findall(r"^RULE\(", text, re.M)):
+        sys.exit("rules.def has a line of a form that make-python.py does not know")
+    for name, severity, stage, area, rest in found:
+        words = re.findall(r'"((?:[^"\\]|\\.)*)"', rest)
+        if len(words) != 3:
+            sys.exit(f"rules.def: rule {name} needs three texts")
+        texts = "".join(f'        "{w}",\n' for w in words)
+        rows.append(
+            f'    Rule(\n        "{name}",\n        Severity.{severity},\n        Stage.{stage},\n'
+            f'        "{area.lower()}",\n{texts}    ),\n'
+        )
+    return (
+        HEAD.format("The catalogue of rules, from model/rules.def.")
+        + "from __future__ import annotations\n\n"
+        + "from torpor.validate.rule import Rule, Severity, Stage\n\n"
+        + "RULES: dict[str, Rule] = {\n    r.id: r\n    for r in (\n"
+        + "".join(rows).replace("\n    ", "\n        ").replace("    Rule(", "        Rule(", 1)
+        + "    )\n}\n"
     )
 
 
@@ -326,8 +359,10 @@ def generate(source: Path, out: Path, protoc: str = "protoc") -> list[Path]:
     put(out / "images/messages.py", runtime(files))
     put(out / "images/messages.pyi", stubs(files))
     put(out / "images/tables.py", tables(source))
+    rules = source / "model/rules.def"
+    put(out / "validate/catalogue.py", catalogue(rules.read_text()))
     used = [source / "image" / n for n in ("types.def", "types.h", "priv.h")]
-    used += [source / "include/torpor/page_filter.h"]
+    used += [rules, source / "include/torpor/page_filter.h"]
     return [Path(__file__).resolve(), *used, *sorted((source / "proto").glob("*.proto"))]
 
 

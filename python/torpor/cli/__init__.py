@@ -19,6 +19,8 @@ from torpor.images.errors import ImageError
 
 # Name and what it is good for; the C program has the same names in options/table.c.
 COMMANDS = {
+    "validate": "tell whether images can be restored, and if not, why",
+    "facts": "tell what this computer is like, for validate --target elsewhere",
     "decode": "print an image as JSON",
     "encode": "make an image from JSON",
     "graph": "ask for, draw or export what hangs together in an image set",
@@ -74,7 +76,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"torpor: unknown command '{words[0]}'\n{_usage()}", file=sys.stderr)
         return EXIT_USAGE
     command, args = _parse(words)
+    _silence_libraries()
     return _run(words[0], command, args)
+
+
+def _silence_libraries() -> None:
+    """What C libraries print on standard error goes nowhere; what we print still arrives.
+
+    protobuf says there that a string is not UTF-8. Paths need not be, and we know.
+    """
+    try:
+        ours = os.dup(2)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    except OSError:
+        return
+    sys.stderr = os.fdopen(ours, "w", errors="backslashreplace", buffering=1)
 
 
 def _run(name: str, command: Command, args: argparse.Namespace) -> int:

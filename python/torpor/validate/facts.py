@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: MIT
+"""What a computer is like, as far as it decides whether a dump can be restored on it.
+
+`collect()` looks at this one, `load()` reads what was collected elsewhere (`torpor facts`). The
+JSON form has the members of `Facts` by name; unknown ones are ignored, missing ones mean that
+nothing is known, and then nothing is found.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import stat
+import subprocess
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from torpor.validate import buildid
+
+LIMITS = 16
+# prlimit numbers in the order of the images, which is the kernel's
+CAP_SYS_RESOURCE = 24
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """One path."""
+
+    mode: int = 0  # st_mode; 0: there is no such file
+    size: int = 0
+    build_id: str = ""  # hexadecimal
+    mtime_ns: int = 0  # since the epoch
+    error: str = ""  # why it could not be looked at
+
+
+@dataclass
+class Facts:
+    """One computer."""
+
+    version: int = 1
+    arch: str = ""
+    kernel: str = ""
+    cpu_flags: list[str] = field(default_factory=list)
+    taken: list[int] = field(default_factory=list)
+    """Numbers of processes, threads, groups and sessions."""
+    pid_max: int = 0
+    files: dict[str, FileFacts] = field(default_factory=dict)
+    """Paths that were asked for."""
+    features: dict[str, bool] = field(default_factory=dict)
+    """Kernel features by `torpor check --all`."""
+    hard_limits: list[int] = field(default_factory=list)
+    nr_open: int = 0
+    capabilities: dict[str, int] = field(default_factory=dict)
+    """permitted, inheritable, bounding, last"""
+    devices: list[str] = field(default_factory=list)
+    addresses: list[str] = field(default_factory=list)
+    ports: list[list[int]] = field(default_factory=list)
+    """[protocol, port] of sockets that are bound"""
+    ipc: dict[str, list[list[int]]] = field(default_factory=dict)
+    """Kind of image -> [number, key] of System V objects"""
+    mounts: list[str] = field(default_factory=list)
+    cgroups: list[str] = field(default_factory=list)
+    uid_map: list[list[int]] = field(default_factory=list)
+    gid_map: list[list[int]] = field(default_factory=list)
+    lsm: str = ""
+    memory: int = 0
+    """Bytes that are available."""
+    live: bool = False
+    """Whether this is the computer we run on: files are looked at when they are asked for."""
+
+    def file(self, path: str) -> FileFacts | None:
+        """What is at a path; None if nobody looked."""
+        if path not in self.files and self.live:
+            self.files[path] = look_at(path)
+        return self.files.get(path)
+
+    def to_json(self) -> str:
+        """The JSON form."""
+        values = asdict(self)
+        del values["live"]
+        return json.dumps(values, indent=1, sort_keys=True)
+
+
+def look_at(path: str) -> FileFacts:
+    """What is at a path, without following it into a device or a fifo."""
+    name = os.fsencode(path) if "\0" not in path else b""
+    try:
+        st = os.stat(name)
+    except OSError as e:
+        try:
+            st = os.lstat(name)
+        except OSError:
+            return FileFacts(error=e.strerror or str(e))
+    build_id = ""
+    if stat.S_ISREG(st.st_mode):
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as e:
+            return FileFacts(st.st_mode, st.st_size, "", st.st_mtime_ns, e.strerror or "")
+        try:
+            build_id = buildid.read(fd).hex()
+        finally:
+            os.close(fd)
+    return FileFacts(st.st_mode, st.st_size, build_id, st.st_mtime_ns)
+
+
+def load(text: str) -> Facts:
+    """Facts from their JSON form; ValueError if it is something else."""
+    values = json.loads(text)
+    if not isinstance(values, dict) or values.get("version") != 1:
+        raise ValueError("these are no facts of version 1 (see torpor facts)")
+    known = {f.name for f in fields(Facts)} - {"live", "files"}
+    facts = Facts(**{k: v for k, v in values.items() if k in known})
+    files = values.get("files", {})
+    if not isinstance(files, dict):
+        raise ValueError("'files' is no object")
+    for path, entry in files.items():
+        facts.files[path] = FileFacts(**{k: entry[k] for k in asdict(FileFacts()) if k in entry})
+    return facts
+
+
+# ------------------------------------------------------------------------------- this computer
+
+
+def collect(paths: Iterable[str] = ()) -> Facts:
+    """This computer. Files at `paths` are looked at now, others when they are asked for."""
+    facts = Facts(
+        arch=platform.machine(),
+        kernel=platform.release(),
+        cpu_flags=_cpu_flags(),
+        taken=_taken(),
+        pid_max=_number("/proc/sys/kernel/pid_max"),
+        features=_features(),
+        hard_limits=[resource.getrlimit(i)[1] % (1 << 64) for i in range(LIMITS)],
+        nr_open=_number("/proc/sys/fs/nr_open"),
+        capabilities=_capabilities(),
+        devices=sorted(_names("/sys/class/net")),
+        addresses=_addresses(),
+        ports=_ports(),
+        ipc={kind: _ipc(name) for kind, name in IPC.items()},
+        mounts=[line.split()[4] for line in _lines("/proc/self/mountinfo")],
+        cgroups=[line.strip() for line in _lines("/proc/self/cgroup")],
+        uid_map=_id_map("/proc/self/uid_map"),
+        gid_map=_id_map("/proc/self/gid_map"),
+        lsm=_text("/sys/kernel/security/lsm"),
+        memory=_available(),
+        live=True,
+    )
+    for path in paths:
+        facts.file(path)
+    return facts
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _lines(path: str) -> list[str]:
+    return _text(path).splitlines()
+
+
+def _number(path: str) -> int:
+    text = _text(path)
+    return int(text) if text.isdigit() else 0
+
+
+def _names(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+def _cpu_flags() -> list[str]:
+    for line in _lines("/proc/cpuinfo"):
+        if line.startswith("flags"):
+            return line.partition(":")[2].split()
+    return []
+
+
+def _taken() -> list[int]:
+    """Every number the pid namespace has given to something."""
+    found: set[int] = set()
+    for name in _names("/proc"):
+        if not name.isdigit():
+            continue
+        found.update(int(t) for t in _names(f"/proc/{name}/task") if t.isdigit())
+        stat_text = _text(f"/proc/{name}/stat")
+        words = stat_text[stat_text.rfind(")") + 1 :].split()
+        found.update(int(w) for w in words[2:4])
+    return sorted(n for n in found if n > 0)
+
+
+def _features() -> dict[str, bool]:
+    """By the table the C program has; nothing is known where that is not to be found."""
+    program = os.environ.get("TORPOR_PROGRAM")
+    if not program:
+        return {}
+    command = [program, "check", "--all", "--json"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        return {f["name"]: bool(f["has"]) for f in json.loads(done.stdout)["features"]}
+    except (OSError, ValueError, KeyError, subprocess.SubprocessError):
+        return {}
+
+
+def _capabilities() -> dict[str, int]:
+    names = {"CapPrm": "permitted", "CapInh": "inheritable", "CapBnd": "bounding"}
+    found = {"last": _number("/proc/sys/kernel/cap_last_cap")}
+    for line in _lines("/proc/self/status"):
+        name, _, value = line.partition(":")
+        if name in names:
+            found[names[name]] = int(value, 16)
+    return found
+
+
+def _addresses() -> list[str]:
+    local = []
+    previous = ""
+    for line in _lines("/proc/net/fib_trie"):
+        if "|--" in line:
+            previous = line.split()[-1]
+        elif "/32 host LOCAL" in line and previous not in local:
+            local.append(previous)
+    for line in _lines("/proc/net/if_inet6"):
+        raw = line.split()[0]
+        local.append(":".join(raw[i : i + 4] for i in range(0, 32, 4)))
+    return local
+
+
+def _ports() -> list[list[int]]:
+    found = set()
+    for name, protocol in (("tcp", 6), ("tcp6", 6), ("udp", 17), ("udp6", 17)):
+        for line in _lines(f"/proc/net/{name}")[1:]:
+            found.add((protocol, int(line.split()[1].rpartition(":")[2], 16)))
+    return [list(p) for p in sorted(found)]
+
+
+IPC = {"IPCNS_SHM": "shm", "IPCNS_SEM": "sem", "IPCNS_MSG": "msg"}
+
+
+def _ipc(name: str) -> list[list[int]]:
+    rows = [line.split() for line in _lines(f"/proc/sysvipc/{name}")[1:]]
+    return [[int(row[1]), int(row[0]) % (1 << 32)] for row in rows if len(row) > 1]
+
+
+def _id_map(path: str) -> list[list[int]]:
+    return [[int(w) for w in line.split()] for line in _lines(path)]
+
+
+def _available() -> int:
+    for line in _lines("/proc/meminfo"):
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def as_dict(facts: Facts) -> dict[str, Any]:
+    """The JSON form as an object."""
+    value = json.loads(facts.to_json())
+    assert isinstance(value, dict)
+    return value

@@ -1,0 +1,455 @@
+# SPDX-License-Identifier: MIT
+"""Memory: areas, marks of the address space, page runs through the chain of sets, the vdso."""
+
+from __future__ import annotations
+
+import stat
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from torpor.images import ImageError, ImageSet
+from torpor.images import messages as pb
+from torpor.images.kinds import LAYOUT_TORPOR
+from torpor.images.limits import PAGE
+from torpor.images.pages import Flag, Layer, PageMap, Run, Segment, resolve
+from torpor.validate import rules_ipc
+from torpor.validate.context import Context, TaskView
+
+USER_END = 0x7FFFFFFFF000
+VSYSCALL_START = 0xFFFFFFFFFF600000
+MIN_ADDRESS = 0x10000
+# vma_entry.status
+VSYSCALL, VDSO, FILE_PRIVATE, FILE_SHARED, ANON_PRIVATE = 0x4, 0x8, 0x40, 0x80, 0x200
+SYSVIPC, SOCKET, VVAR, AIORING, SHSTK = 0x400, 0x800, 0x1000, 0x2000, 0x8000
+ANON_SHARED, GUARD, UPROBES, PLUGIN = 0x100, 0x10000, 0x20000, 0x8000000
+REFUSED = {
+    SHSTK: "a shadow stack",
+    PLUGIN: "a device mapping of a plugin",
+}
+PLACED = FILE_PRIVATE | FILE_SHARED | ANON_PRIVATE | SOCKET | SYSVIPC | AIORING
+VDSO_MAX = 64 * PAGE
+WRITE = 2  # vma_entry.prot
+MAP_GROWSDOWN, MAP_HUGETLB = 0x100, 0x40000  # vma_entry.flags
+KNOWN_FLAGS = int(Flag.PARENT | Flag.LAZY | Flag.PRESENT)
+
+
+class Spans(NamedTuple):
+    """Areas that can hold pages, ascending."""
+
+    starts: array[int]
+    ends: array[int]
+    limits: array[int]  # where the file that is mapped ends; pages behind it cannot be written
+    shared: array[int]  # 1: a shared file, whose pages are not the task's
+    rings: dict[int, int]  # start and end of aio contexts
+
+    def find(self, address: int) -> int:
+        """Number of the span an address lies in, or -1."""
+        i = bisect_right(self.starts, address) - 1
+        return i if i >= 0 and address < self.ends[i] else -1
+
+
+def task(c: Context, t: TaskView) -> None:
+    """Rules over the memory of one live task."""
+    if t.mm is None or t.areas is None:
+        return
+    try:
+        spans, vdso = _areas(c, t)
+        _marks(c, t, t.mm)
+        _pages(c, t, spans, vdso)
+    except ImageError as e:
+        c.add_error(e, t.pid)
+
+
+def _areas(c: Context, t: TaskView) -> tuple[Spans, tuple[int, int] | None]:
+    """Areas one by one. Returns those that hold pages, and the place of the vdso."""
+    image, end, ordered = f"mm-{t.pid}.img", 0, True
+    spans = Spans(array("Q"), array("Q"), array("Q"), array("B"), {})
+    vdso: tuple[int, int] | None = None
+    guards: list[tuple[int, int]] = []
+    assert t.areas is not None
+    for v in t.areas.each():
+        status, start, stop = v.status, v.start, v.end
+        good = start < stop and not (start | stop) % PAGE
+        if not good or (stop > USER_END and start != VSYSCALL_START):
+            text = f"task {t.pid} has an area from 0x{start:x} to 0x{stop:x}"
+            c.add("vma-range", text, t.pid, image)
+            break
+        if status & (FILE_PRIVATE | FILE_SHARED | SOCKET):
+            _mapped_file(c, t, v)
+        if status & GUARD:
+            guards.append((start, stop))
+            continue
+        if start < end:
+            text = f"task {t.pid}: the area at 0x{start:x} begins before the one in front ends"
+            c.add("vma-order", text, t.pid, image)
+            ordered = False
+        end = max(end, stop)
+        if status & (VSYSCALL | UPROBES):
+            continue
+        if status & (AIORING | SYSVIPC):
+            rules_ipc.area(c, t, v)
+            if status & AIORING:
+                spans.rings[start] = stop
+        if stop > USER_END:
+            c.add("vma-range", f"task {t.pid} has an area at 0x{start:x}", t.pid, image)
+        if status & VDSO:
+            if vdso or stop - start > VDSO_MAX:
+                text = f"task {t.pid} has an impossible vdso at 0x{start:x}"
+                c.add("vma-vdso", text, t.pid, image)
+            vdso = (start, stop)
+            continue
+        if status & VVAR:
+            # beside a vdso of another kernel it becomes plain memory, which takes pages
+            spans.starts.append(start)
+            spans.ends.append(stop)
+            spans.limits.append(stop)
+            spans.shared.append(False)
+            continue
+        refused = next((w for bit, w in REFUSED.items() if status & bit), "")
+        if not refused and not status & PLACED:
+            shared = "shared memory without a descriptor"
+            refused = shared if status & ANON_SHARED else "of an unknown kind"
+        if refused:
+            text = (
+                f"task {t.pid} ({t.comm}): area 0x{start:x}-0x{stop:x} is {refused} "
+                f"(status 0x{status:x})"
+            )
+            c.add("vma-kind", text, t.pid, image)
+        if v.flags & MAP_GROWSDOWN and status & (FILE_PRIVATE | FILE_SHARED):
+            text = f"task {t.pid}: area 0x{start:x}-0x{stop:x} of a file grows down"
+            c.add("vma-flags", text, t.pid, image)
+        if v.flags & MAP_HUGETLB and not status & (FILE_PRIVATE | FILE_SHARED):
+            _huge(c, t, v)
+        if ordered:
+            spans.starts.append(start)
+            spans.ends.append(stop)
+            spans.limits.append(_limit(c, v) if status & FILE_PRIVATE else stop)
+            spans.shared.append(bool(status & (FILE_SHARED | SOCKET | SYSVIPC)))
+    _guards(c, t, spans, guards)
+    _seals(c, t, spans)
+    return spans, vdso
+
+
+def _guards(c: Context, t: TaskView, spans: Spans, guards: list[tuple[int, int]]) -> None:
+    """Guard pages are in areas, which may be several."""
+    for start, stop in guards:
+        at = start
+        while at < stop:
+            i = spans.find(at)
+            if i < 0:
+                text = f"task {t.pid}: the guard pages at 0x{at:x} are in no area"
+                c.add("vma-flags", text, t.pid, f"mm-{t.pid}.img")
+                break
+            at = spans.ends[i]
+
+
+def _seals(c: Context, t: TaskView, spans: Spans) -> None:
+    for area in t.extra.areas if t.extra else ():
+        i = spans.find(area.start) if area.sealed else 0
+        if area.sealed and (i < 0 or spans.starts[i] != area.start):
+            text = f"task {t.pid}: there is no area at 0x{area.start:x} to be sealed"
+            c.add("vma-flags", text, t.pid, "torpor-state")
+
+
+def _huge(c: Context, t: TaskView, v: pb.vma_entry) -> None:
+    """Areas of huge pages consist of whole ones, of a size the processor has."""
+    shift = v.flags >> 26 & 63 or 21
+    if shift not in (21, 30) or (v.start | v.end) & ((1 << shift) - 1):
+        text = f"task {t.pid}: area 0x{v.start:x}-0x{v.end:x} has huge pages of 2^{shift} bytes"
+        c.add("vma-flags", text, t.pid, f"mm-{t.pid}.img")
+
+
+def _limit(c: Context, v: pb.vma_entry) -> int:
+    """Address behind the last page of the file an area maps."""
+    file = c.files.get(v.shmid)
+    if file is None or not file.HasField("reg") or not file.reg.HasField("size"):
+        return v.end
+    return v.start + max(0, (file.reg.size + PAGE - 1) // PAGE * PAGE - v.pgoff)
+
+
+def _mapped_file(c: Context, t: TaskView, v: pb.vma_entry) -> None:
+    image = f"mm-{t.pid}.img"
+    file = c.files.get(v.shmid)
+    if file is None:
+        text = f"task {t.pid}: the area at 0x{v.start:x} maps file {v.shmid}, which is not there"
+        c.add("file-dangling", text, t.pid, image)
+        return
+    if v.status & SOCKET:
+        _ring(c, t, v, file)
+        return
+    folder = file.HasField("reg") and file.reg.HasField("mode") and stat.S_ISDIR(file.reg.mode)
+    text = f"task {t.pid}: the area at 0x{v.start:x} maps file {v.shmid}"
+    if file.type not in (pb.fd_types.REG, pb.fd_types.MEMFD) or folder:
+        kind = "a folder" if folder else pb.fd_types(file.type).name
+        c.add("vma-file", f"{text}, {kind}", t.pid, image)
+        return
+    shared = bool(v.status & FILE_SHARED)
+    mode = v.fdflags & 3 if v.HasField("fdflags") else 2 * (shared and v.prot & WRITE) // WRITE
+    if mode in (1, 3) or (shared and v.prot & WRITE and mode != 2):
+        c.add("vma-file", f"{text}, opened in mode {mode} with rights {v.prot}", t.pid, image)
+    elif mode == 2 and v.shmid in c.programs:
+        c.add("vma-file", f"{text}, a program, for writing", t.pid, image)
+
+
+def _ring(c: Context, t: TaskView, v: pb.vma_entry, file: pb.file_entry) -> None:
+    """Rings of a packet socket are mapped as a whole."""
+    rings = (file.psk.rx_ring, file.psk.tx_ring)
+    size = sum(r.block_size * r.block_nr for r in rings)
+    if not file.HasField("psk") or size != v.end - v.start or v.pgoff:
+        text = f"task {t.pid}: the area at 0x{v.start:x} maps file {v.shmid}, whose rings have "
+        c.add("vma-file", f"{text}{size} bytes", t.pid, f"mm-{t.pid}.img")
+
+
+# ---------------------------------------------------------------------- marks of the address space
+
+
+def _marks(c: Context, t: TaskView, mm: pb.mm_entry) -> None:
+    """What prctl(PR_SET_MM_MAP) verifies."""
+    pairs = {
+        "code": (mm.mm_start_code, mm.mm_end_code),
+        "data": (mm.mm_start_data, mm.mm_end_data),
+        "heap": (mm.mm_start_brk, mm.mm_brk),
+        "stack": (mm.mm_start_stack, mm.mm_start_stack),
+        "arguments": (mm.mm_arg_start, mm.mm_arg_end),
+        "environment": (mm.mm_env_start, mm.mm_env_end),
+    }
+    for what, (start, end) in pairs.items():
+        inside = MIN_ADDRESS <= start < USER_END and MIN_ADDRESS <= end < USER_END
+        if not inside or start > end or (what == "code" and start == end):
+            text = f"task {t.pid}: its {what} is from 0x{start:x} to 0x{end:x}"
+            c.add("mm-limits", text, t.pid, f"mm-{t.pid}.img")
+
+
+# ---------------------------------------------------------------------------------------- pages
+
+
+def pagemap_problems(c: Context, image: str, runs: PageMap, task: int) -> bool:
+    """What is wrong in a pagemap by itself; whether it can be used."""
+    before = len(c.findings.counts)
+    end = 0
+    bad = False
+    for run in runs:
+        if run.flags & ~KNOWN_FLAGS:
+            text = f"{image}: the entry at 0x{run.address:x} has unknown flags 0x{run.flags:x}"
+            c.add("pagemap-flags", text, task, image)
+        elif run.address % PAGE:
+            text = f"{image}: address 0x{run.address:x} does not start a page"
+            c.add("pagemap-address", text, task, image)
+        elif not run.pages:
+            text = f"{image}: the entry at 0x{run.address:x} has no page"
+            c.add("pagemap-range", text, task, image)
+        elif run.address < end:
+            text = f"{image}: the entry at 0x{run.address:x} overlaps or precedes the one before"
+            c.add("pagemap-order", text, task, image)
+        else:
+            end = run.end
+            continue
+        bad = True
+        break
+    return not bad and before == len(c.findings.counts)
+
+
+def _load(c: Context, images: ImageSet, kind: str, number: int, task: int) -> PageMap | None:
+    """A pagemap that can be used, or None: then there are findings, or no such image."""
+    image = images.get(kind, number)
+    if image is None:
+        return None
+    with image:
+        runs = PageMap(image)
+        layout = image.layout
+    if not runs.headed:
+        c.add("pagemap-head", f"{runs.name} has no head", task, runs.name)
+        return None
+    if runs.filtered != (layout == LAYOUT_TORPOR):
+        text = f"{runs.name}: magic and head contradict each other"
+        c.add("pagemap-head", text, task, runs.name)
+        return None
+    for problem in runs.extent_problems:
+        c.add("pagemap-extents", f"{runs.name}: {problem}", task, runs.name)
+    if not pagemap_problems(c, runs.name, runs, task) or runs.extent_problems:
+        return None
+    if runs.filtered and not images.has("TORPOR_FILTERS"):
+        c.add("set-filters", f"{runs.name} is filtered, but torpor-filters is missing", task)
+    if runs.stored and not _long_enough(c, images, runs, task):
+        return None
+    return runs
+
+
+def _long_enough(c: Context, images: ImageSet, runs: PageMap, task: int) -> bool:
+    name = f"pages-{runs.pages_id}.img"
+    found = next((f for f in images.images("PAGES") if f.number == runs.pages_id), None)
+    if found is None:
+        c.add("image-missing", f"image '{name}' is missing, which {runs.name} needs", task, name)
+        return False
+    size = images.size(found)
+    if size < runs.stored:
+        text = f"{name} is too short: {runs.name} needs {runs.stored} bytes, {size} are there"
+        c.add("pages-length", text, task, name)
+        return False
+    if size > runs.stored:
+        text = f"{name} has {size} bytes, {runs.name} needs only {runs.stored}"
+        c.add("pages-rest", text, task, name)
+    return True
+
+
+def layers_of(c: Context, kind: str, number: int, task: int) -> list[Layer] | None:
+    """What each set of the chain knows, as far down as pages are looked for there."""
+    top = _load(c, c.images, kind, number, task)
+    if top is None:
+        return None
+    layers = [Layer(c.images, top)]
+    while layers[-1].pagemap is not None and layers[-1].pagemap.needs_parent:
+        try:
+            below = _parent(c, layers[-1].images, layers[0].pagemap, task)
+        except OSError as e:
+            c.add("chain-link", f"the link 'parent' leads nowhere: {e.strerror}", task, "parent")
+            return None
+        if below is None:
+            return None
+        runs = _load(c, below, kind, number, task)
+        layers.append(Layer(below, runs))
+        if len(layers) > len(c.chain):
+            c.chain.append(below)
+    return layers
+
+
+def _parent(c: Context, images: ImageSet, top: PageMap | None, task: int) -> ImageSet | None:
+    depth = c.chain.index(images)
+    if depth + 1 < len(c.chain):
+        return c.chain[depth + 1]
+    below = images.parent()
+    if below is None:
+        name = top.name if top else ""
+        text = f"{name} has pages in parent images, but there is no link 'parent'"
+        c.add("chain-link", text, task, name)
+        return None
+    if any(below.identity == s.identity for s in c.chain):
+        c.add("chain-circle", "the links to parent images lead in a circle", task, "parent")
+        return None
+    if below.encrypted:
+        c.add("set-encrypted", "the parent images are encrypted", task, "parent")
+        return None
+    return below
+
+
+def _segments(c: Context, layers: Sequence[Layer], name: str, task: int) -> Iterator[Segment]:
+    """The pages of an object; what no set has is a finding."""
+    for segment in resolve(layers):
+        if segment.layer is not None:
+            yield segment
+        elif segment.lazy and not c.options.lazy_pages:
+            text = f"{name}: page 0x{segment.address:x} was left to a lazy-pages server"
+            c.add("page-lazy", text, task, name)
+        elif not segment.lazy:
+            text = f"{name}: page 0x{segment.address:x} is in parent images, which do not have it"
+            c.add("page-lost", text, task, name)
+
+
+def _pages(c: Context, t: TaskView, spans: Spans, vdso: tuple[int, int] | None) -> None:
+    name = f"pagemap-{t.pid}.img"
+    layers = layers_of(c, "PAGEMAP", t.pid, t.pid)
+    if layers is None:
+        if c.images.has("TORPOR_PAGEMAP", t.pid) and not c.images.has("PAGEMAP", t.pid):
+            text = f"task {t.pid}: its pages were sent to a page server, which has {name}"
+            c.add("page-lost", text, t.pid, name)
+        elif vdso and not c.images.has("PAGEMAP", t.pid):
+            text = f"task {t.pid}: the image does not have all pages of its vdso"
+            c.add("vma-vdso", text, t.pid, name)
+        return
+    in_vdso = 0
+    for segment in _segments(c, layers, name, t.pid):
+        at = segment.address
+        while at < segment.end:
+            if vdso and vdso[0] <= at < vdso[1]:
+                stop = min(segment.end, vdso[1])
+                in_vdso += stop - at
+                if at == vdso[0]:
+                    _vdso_content(c, t, layers, segment, at)
+            else:
+                stop = _page_place(c, t, spans, at, segment, vdso)
+                if at in spans.rings:
+                    size = spans.rings[at] - at
+                    rules_ipc.ring(c, t, at, size, _content(layers, segment, at, PAGE))
+            if not stop:
+                return
+            at = stop
+    if vdso and in_vdso != vdso[1] - vdso[0]:
+        text = f"task {t.pid}: the image does not have all pages of its vdso"
+        c.add("vma-vdso", text, t.pid, name)
+
+
+def _vdso_content(
+    c: Context, t: TaskView, layers: Sequence[Layer], segment: Segment, at: int
+) -> None:
+    """The saved vdso is an ELF image; it is not if the pages are shifted against the pagemap."""
+    head = _content(layers, segment, at, 4)
+    if head and head != b"\x7fELF":
+        text = f"task {t.pid}: its saved vdso is not an ELF image; are these its pages?"
+        c.add("vma-vdso", text, t.pid, f"pagemap-{t.pid}.img")
+
+
+def _content(layers: Sequence[Layer], segment: Segment, at: int, size: int) -> bytes:
+    """What a page begins with; nothing where only torpor can tell."""
+    assert segment.layer is not None
+    layer = layers[segment.layer]
+    if layer.pagemap is None or layer.pagemap.filtered:
+        return b""
+    with layer.images.open("PAGES", layer.pagemap.pages_id) as pages:
+        begin = segment.offset + at - segment.address
+        return bytes(pages.data[begin : begin + size])
+
+
+def _page_place(
+    c: Context,
+    t: TaskView,
+    spans: Spans,
+    at: int,
+    segment: Segment,
+    vdso: tuple[int, int] | None,
+) -> int:
+    """Where the area a page lies in ends; 0 after a finding: one is enough."""
+    i = spans.find(at)
+    name = f"pagemap-{t.pid}.img"
+    if i < 0:
+        c.add("page-outside", f"task {t.pid}: page 0x{at:x} lies outside of all areas", t.pid, name)
+        return 0
+    if spans.shared[i]:
+        c.add("page-shared", f"task {t.pid}: page 0x{at:x} is in a shared area", t.pid, name)
+        return 0
+    stop = min(segment.end, spans.ends[i])
+    if stop > spans.limits[i]:
+        text = f"task {t.pid}: page 0x{max(at, spans.limits[i]):x} lies behind the end of its file"
+        c.add("page-behind", text, t.pid, name)
+        return 0
+    return stop
+
+
+def shared(c: Context) -> None:
+    """Rules over files in memory: every inode of memfd.img has its pages."""
+    for inode in c.all(pb.memfd_inode_entry, "MEMFD_INODE"):
+        try:
+            _shared(c, inode)
+        except (ImageError, OSError) as e:
+            c.add_error(e)
+
+
+def _shared(c: Context, inode: pb.memfd_inode_entry) -> None:
+    name = f"pagemap-shmem-{inode.shmid}.img"
+    layers = layers_of(c, "PAGEMAP_SHMEM", inode.shmid, 0)
+    if layers is None:
+        return
+    node = c.graph.find("memfd", inode.inode_id)
+    for segment in _segments(c, layers, name, 0):
+        if segment.end - PAGE >= inode.size:
+            text = (
+                f"{name}: page 0x{segment.address:x} lies outside of the object's "
+                f"{inode.size} bytes"
+            )
+            if inode.size:
+                c.add("page-outside", text, 0, name, node)
+            return
+
+
+__all__ = ["Run", "layers_of", "pagemap_problems", "shared", "task"]
