@@ -5,7 +5,7 @@
 usage: make-python.py [--protoc PROGRAM] [--copy] [--depfile FILE] SOURCE OUT
 
 SOURCE is the root of the source tree. Into OUT, which becomes the package `torpor`, go
-images/tables.py (image/types.h, image/types.def), images/messages.py, messages.pyi and
+images/tables.py (image/types.*, kinds/file_kinds.c), images/messages.py, messages.pyi and
 messages.bin (proto/*.proto), validate/catalogue.py (model/rules.def), and with --copy everything of
 python/torpor. The depfile lists what was read, for ninja. The same script serves meson and pip
 (python/setup.py).
@@ -41,6 +41,20 @@ IMAGE = re.compile(
 FLAG = re.compile(r"^\s*IMGF_(\w+)\s*=\s*(\d+),", re.M)
 FILTER = re.compile(r"^\s*TORPOR_FILTER_(\w+) = ([0-9 *]+),", re.M)
 MAGIC = re.compile(r"^#define IMAGE_((?:MAGIC|VERSION)_\w+) (0x[0-9a-fA-F]+)u?\b", re.M)
+FILE_KIND = re.compile(
+    r"^const struct file_kind (file_kind_\w+) = \{.*?^\t\.type = FD_TYPES__(\w+),", re.M | re.S
+)
+
+
+def restorable(source: Path) -> list[str]:
+    """Types of files that kinds/file_kinds.c registers."""
+    types = {}
+    for path in sorted((source / "kinds").glob("*/*.c")):
+        types.update(FILE_KIND.findall(path.read_text()))
+    names = re.findall(r"^\t&(file_kind_\w+),", (source / "kinds/file_kinds.c").read_text(), re.M)
+    if not names or not types.keys() >= set(names):
+        sys.exit("kinds/file_kinds.c has a line of a form that make-python.py does not know")
+    return sorted(types[n] for n in names)
 
 
 def image_rows(text: str) -> Iterator[str]:
@@ -69,6 +83,7 @@ def tables(source: Path) -> str:
     filters = (source / "include/torpor/page_filter.h").read_text()
     for name, value in FILTER.findall(filters):
         magics += f"{name} = {value}\n"
+    files = "".join(f'    "{name}",\n' for name in restorable(source))
     rows = "".join(image_rows((source / "image/types.def").read_text()))
     return (
         HEAD.format("The table of image kinds, from image/types.def.")
@@ -87,7 +102,9 @@ def tables(source: Path) -> str:
         + "    traits: Trait\n"
         + "\n\nKINDS: tuple[Kind, ...] = (\n"
         + rows
-        + ")\n"
+        + ")\n\n# Types of open files (fd_types) that torpor can restore.\nRESTORABLE = frozenset((\n"
+        + files
+        + "))\n"
     )
 
 
@@ -363,6 +380,7 @@ def generate(source: Path, out: Path, protoc: str = "protoc") -> list[Path]:
     put(out / "validate/catalogue.py", catalogue(rules.read_text()))
     used = [source / "image" / n for n in ("types.def", "types.h", "priv.h")]
     used += [rules, source / "include/torpor/page_filter.h"]
+    used += [source / "kinds/file_kinds.c", *sorted((source / "kinds").glob("*/*.c"))]
     return [Path(__file__).resolve(), *used, *sorted((source / "proto").glob("*.proto"))]
 
 

@@ -16,6 +16,8 @@ from box import BUILD, SOURCE
 from conftest import PACKAGE
 
 PYTHON = SOURCE / "python"
+# what the package is built from
+SOURCES = ("python", "image", "include", "kinds", "model", "proto", "tools")
 
 
 def run(*words: str | Path, **how: object) -> str:
@@ -82,7 +84,7 @@ def test_pip(tmp_path: Path) -> None:
     ):
         pytest.skip("pip is not installed")
     tree = tmp_path / "tree"
-    for name in ("python", "image", "include", "model", "proto", "tools"):
+    for name in SOURCES:
         shutil.copytree(
             SOURCE / name, tree / name, ignore=shutil.ignore_patterns("build", "*.egg-info")
         )
@@ -101,7 +103,7 @@ def test_pip(tmp_path: Path) -> None:
 def test_sdist(tmp_path: Path) -> None:
     """A source distribution has what is generated: it builds without the rest of the tree."""
     tree = tmp_path / "tree"
-    for name in ("python", "image", "include", "model", "proto", "tools"):
+    for name in SOURCES:
         shutil.copytree(
             SOURCE / name, tree / name, ignore=shutil.ignore_patterns("build", "*.egg-info")
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 from torpor.images import crit
 from torpor.images import messages as pb
+from torpor.images.tables import RESTORABLE
 from torpor.validate.context import INT32_MAX, Context
 
 INT64_MAX = (1 << 63) - 1
@@ -29,23 +30,14 @@ SPACES = {
 FAN_LASTING = 0x40 | 0x200 | 0x400  # IGNORED_SURV_MODIFY, EVICTABLE, IGNORE
 WATCH_MAX = 1 << 22
 FAN_FILESYSTEM = 0x100
-# Types that torpor can restore; sockets have rules of their own.
-RESTORABLE = {
-    pb.fd_types.REG, pb.fd_types.PIPE, pb.fd_types.FIFO, pb.fd_types.INETSK, pb.fd_types.UNIXSK,
-    pb.fd_types.EVENTFD, pb.fd_types.EVENTPOLL, pb.fd_types.INOTIFY, pb.fd_types.SIGNALFD,
-    pb.fd_types.TTY, pb.fd_types.FANOTIFY, pb.fd_types.NETLINKSK, pb.fd_types.NS,
-    pb.fd_types.TIMERFD, pb.fd_types.MEMFD, pb.fd_types.PIDFD, pb.fd_types.PACKETSK,
-    pb.fd_types.EXT,
-}  # fmt: skip
-
 Check = Callable[[Context, int, Any], None]
 
 
 def files(c: Context) -> None:
     """Rules over all open files, whoever has them."""
     for id_, entry in c.files.items():
-        if entry.type not in RESTORABLE:
-            name = pb.fd_types(entry.type).name
+        name = pb.fd_types(entry.type).name
+        if name not in RESTORABLE:
             c.about_file("file-kind", id_, f"a file of type {name} cannot be restored")
             continue
         details = c.details(entry)
