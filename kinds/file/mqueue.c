@@ -140,7 +140,7 @@ static void mqueue_check(const struct world *w, const FileEntry *fe, struct find
 	const TorporFileEntry *x = world_extra(w, fe->id);
 
 	if (!x || !x->mqueue)
-		finding_add(f, "mqueue", SEV_ERROR, 0, "message queue (file %u) is not described", fe->id);
+		finding_add(f, "mqueue-missing", SEV_ERROR, 0, "message queue (file %u) is not described", fe->id);
 	else if (x->mqueue->name && (x->mqueue->name[0] != '/' || strchr(x->mqueue->name + 1, '/')))
 		finding_add(f, "mqueue-name", SEV_ERROR, 0, "message queue (file %u) has the name '%.100s'",
 			fe->id, x->mqueue->name);

@@ -364,7 +364,7 @@ static void uring_check(const struct world *w, const FileEntry *fe, struct findi
 	const TorporFileEntry *x = world_extra(w, fe->id);
 
 	if (!x || !x->uring || !is_sound(w, x->uring))
-		finding_add(f, "uring", SEV_ERROR, 0, "io_uring (file %u) is not described soundly",
+		finding_add(f, "uring-state", SEV_ERROR, 0, "io_uring (file %u) is not described soundly",
 			fe->id);
 }
 

@@ -329,6 +329,40 @@ def timerfd(**values: int) -> Change:
     return file(of(pb.fd_types.TIMERFD, tfd=entry))
 
 
+def bpf(values: bytes = b"12345678", **more: Any) -> Change:
+    base = {
+        "id": 60, "flags": 2, "map_type": 2, "key_size": 4, "value_size": 8, "map_id": 5,
+        "max_entries": 1, "map_flags": 0, "memlock": 4096, "frozen": False, "fown": fown(),
+        "pos": 0, "map_name": "m", "ifindex": 0,
+    }  # fmt: skip
+    entry = pb.bpfmap_file_entry(**(base | more))
+    data = pb.bpfmap_data_entry(map_id=5, keys_bytes=4, values_bytes=len(values), count=1)
+    content = kinds.header(BY_ID["BPFMAP_DATA"]) + pack(data) + b"key0" + values
+    return both(file(of(pb.fd_types.BPFMAP, bpf=entry)), write("bpfmap-data.img", content))
+
+
+def described(type_: int, extra: pb.torpor_file_entry) -> Change:
+    """A file of which torpor-files has everything."""
+    return both(file(of(type_)), lambda folder: put(folder, "TORPOR_FILES", extra))
+
+
+def uring(sq_entries: int) -> Change:
+    zero = dict.fromkeys(
+        ("setup", "flags", "sq_head", "sq_tail", "cq_head", "cq_tail", "sq_dropped", "cq_overflow",
+         "cq_flags"), 0,
+    )  # fmt: skip
+    entry = pb.torpor_uring_entry(
+        sq_entries=sq_entries, cq_entries=8, sq_array=bytes(4 * sq_entries),
+        sqes=bytes(64 * sq_entries), cqes=bytes(128), **zero,
+    )  # fmt: skip
+    return described(pb.fd_types.TORPOR_URING, pb.torpor_file_entry(id=60, uring=entry))
+
+
+def mqueue(name: str) -> Change:
+    entry = pb.torpor_mqueue_entry(queue=1, name=name, flags=2, fown=fown())
+    return described(pb.fd_types.TORPOR_MQUEUE, pb.torpor_file_entry(id=60, mqueue=entry))
+
+
 def anonymous(**more: int) -> Change:
     """One more area, of a special kind."""
     return mm(lambda m: m.vmas.insert(1, area(0x800000, 2, **more)))
@@ -501,6 +535,12 @@ CASES: dict[str, Change] = {
         id=60, ino=1, flags=0, nspid=7, fown=fown()))),
     "nsfile-id": file(of(pb.fd_types.NS, nsf=pb.ns_file_entry(
         id=60, ns_id=77, ns_cflag=0x40000000, flags=0))),
+    "bpf-type": bpf(map_type=6),
+    "bpf-size": bpf(map_name="x" * 16),
+    "bpf-content": bpf(values=b"123"),
+    "uring-state": uring(sq_entries=3),
+    "mqueue-missing": file(of(pb.fd_types.TORPOR_MQUEUE)),
+    "mqueue-name": mqueue("no slash"),
     "inotify-wd": inotify(wd=0),
     "inotify-mask": inotify(mask=0),
     "fanotify-mark": fanotify(known=False),

@@ -133,6 +133,8 @@ class Context:
         self.programs: set[int] = set()
         """Files that are run."""
         self.memfds: dict[int, pb.memfd_inode_entry] = {}
+        self.bpf_contents: dict[int, pb.bpfmap_data_entry] = {}
+        """BPF map -> what is in it."""
         self.ttys: dict[int, pb.tty_info_entry] = {}
         self.filters: list[pb.seccomp_filter] = []
         self.segments: dict[int, int] | None = None

@@ -104,6 +104,8 @@ def _shared_lists(c: Context) -> None:
             c.programs.add(edge.target.key)
     for inode in c.all(pb.memfd_inode_entry, "MEMFD_INODE"):
         c.memfds[inode.inode_id & 0xFFFFFFFF] = inode  # files have 32 bits of it
+    for data in c.all(pb.bpfmap_data_entry, "BPFMAP_DATA"):
+        c.bpf_contents.setdefault(data.map_id, data)
     for info in c.all(pb.tty_info_entry, "TTY_INFO"):
         c.ttys[info.id] = info
     for entry in c.all(pb.seccomp_entry, "SECCOMP"):

@@ -10,6 +10,7 @@ from typing import Any
 from torpor.images import crit
 from torpor.images import messages as pb
 from torpor.images.tables import RESTORABLE
+from torpor.validate import rules_extra
 from torpor.validate.context import INT32_MAX, Context
 
 INT64_MAX = (1 << 63) - 1
@@ -40,6 +41,8 @@ def files(c: Context) -> None:
         if name not in RESTORABLE:
             c.about_file("file-kind", id_, f"a file of type {name} cannot be restored")
             continue
+        if entry.type in rules_extra.CHECKS:
+            rules_extra.CHECKS[entry.type](c, id_)
         details = c.details(entry)
         check = CHECKS.get(entry.type)
         if check and details is not None:
