@@ -3,12 +3,14 @@
 #include "kernel/forge.h"
 #include "base/cleanup.h"
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <netinet/ip6.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <string.h>
+#include <sys/ioctl.h>
 
 #ifndef IPV6_HDRINCL
 #define IPV6_HDRINCL 36 /* linux/in6.h, since 4.5 */
@@ -85,6 +87,17 @@ static int open_raw(const struct flow *f, struct err *err)
 	return fd;
 }
 
+/* The way to every address of our own, whatever device it belongs to. */
+static int check_loopback(int fd, struct err *err)
+{
+	struct ifreq lo = { .ifr_name = "lo" };
+
+	if (ioctl(fd, SIOCGIFFLAGS, &lo) < 0 || lo.ifr_flags & IFF_UP)
+		return 0;
+	return err_set(err, ERR_TARGET, ENETDOWN, "the loopback device of the network namespace is "
+		"down; 'ip link set lo up' in there would help");
+}
+
 static int send_packet(const struct flow *f, const struct packet *p, size_t head, size_t body,
 	struct err *err)
 {
@@ -93,9 +106,13 @@ static int send_packet(const struct flow *f, const struct packet *p, size_t head
 	struct sockaddr_in v4 = { .sin_family = AF_INET };
 	struct sockaddr_in6 v6 = { .sin6_family = AF_INET6 };
 	struct msghdr m = { .msg_iov = parts, .msg_iovlen = 2 };
+	int r;
 
 	if (fd < 0)
 		return fd;
+	r = check_loopback(fd, err);
+	if (r < 0)
+		return r;
 	memcpy(&v4.sin_addr, f->ours, 4);
 	memcpy(&v6.sin6_addr, f->ours, 16);
 	m.msg_name = f->family == AF_INET ? (void *)&v4 : (void *)&v6;

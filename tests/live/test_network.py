@@ -34,6 +34,7 @@ def other_network(box: Box) -> int:
     pid = box.start(["unshare", "-n", "sleep", "1000"])
     ours = os.readlink("/proc/self/ns/net")
     box.until("no other network", 10, lambda: os.readlink(f"/proc/{pid}/ns/net") != ours)
+    ip("link", "set", "lo", "up", network=pid)
     return pid
 
 
