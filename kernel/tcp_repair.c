@@ -75,7 +75,11 @@ int tcp_repair_begin(int fd, struct err *err)
 
 int tcp_repair_end(int fd, bool probe, struct err *err)
 {
-	int r = set_int(fd, TCP_REPAIR, probe ? REPAIR_OFF : REPAIR_OFF_NO_WP);
+	int r;
+
+	/* the choice would outlast the repair, and show in TCP_QUEUE_SEQ */
+	(void)!set_int(fd, TCP_REPAIR_QUEUE, TCP_QUEUE_NONE);
+	r = set_int(fd, TCP_REPAIR, probe ? REPAIR_OFF : REPAIR_OFF_NO_WP);
 
 	return r < 0 ? err_sysn(err, -r, "cannot end the repair of a TCP connection") : 0;
 }

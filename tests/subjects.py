@@ -33,6 +33,7 @@ BIG = {"areas60000", "files10000", "threads1000", "unix_flood"}
 NAMES = sorted(p.stem for p in (SOURCE / "tests/live").glob("*.c") if p.stem not in OTHERS)
 # in a network namespace of their own, with these options
 NET = {
+    "every_option": ("--tcp-established",),
     "inet_options": ("--tcp-established",),
     "inet_sockets": (),
     "tcp_halves": ("--tcp-established",),
@@ -41,7 +42,7 @@ NET = {
 # with these options
 OPTIONS = {"filelocks": ("--file-locks",), "links": ("--link-remap",)}
 # whose connections end when they are killed after -R or -s: they cannot come back
-CONNECTED = {"inet_options", "tcp_halves", "tcp_streams"}
+CONNECTED = {"every_option", "inet_options", "tcp_halves", "tcp_streams"}
 
 
 # options of a restore that validate wants to know

@@ -28,12 +28,17 @@
 #ifndef IPV6_RECVERR_RFC4884
 #define IPV6_RECVERR_RFC4884 31
 #endif
+/* linux/in.h and in6.h, which cannot stand beside netinet/in.h */
+#define IP_CHECKSUM_ 23
+#define IPV6_FLOWINFO_ 11
+#define IPV6_FLOWINFO_SEND_ 33
+#define IPV6_ROUTER_ALERT_ISOLATE_ 30 /* 5.1 */
 #define TCP_RTO_MAX_MS_ 44 /* 6.15 */
 #define TCP_RTO_MIN_US_ 45 /* 6.17 */
 #define TCP_DELACK_MAX_US_ 46 /* 6.17 */
 #define TCP_AO_INFO_ 40 /* 6.7 */
 enum { ICMP6_FILTER_ = 1, RAW_CHECKSUM = 7, ICMP_FILTER_ = 1, UDPLITE_SEND_CSCOV_ = 10,
-	UDPLITE_RECV_CSCOV_ = 11, ULP_NAME = 16, CC_NAME = 16, TABLES = 6 };
+	UDPLITE_RECV_CSCOV_ = 11, ULP_NAME = 16, CC_NAME = 16, TABLES = 8 };
 
 #define LEN(a) (sizeof(a) / sizeof((a)[0]))
 #define IP4(option, size, when, usual) { IPPROTO_IP, option, #option, size, SOCKOPT_##when, usual }
@@ -58,9 +63,19 @@ static const struct sockopt ip_table[] = {
 	IP4(IP_RECVFRAGSIZE, 4, LATE, 0),
 	IP4(IP_RECVERR_RFC4884, 4, LATE, 0),
 	IP4(IP_MULTICAST_LOOP, 4, EARLY, 1),
-	IP4(IP_MULTICAST_ALL, 4, EARLY, 1),
+	IP4(IP_OPTIONS, 0, EARLY, 0),
+	IP4(IP_CHECKSUM_, 4, LATE, 0),
 	IP4(IP_UNICAST_IF, 4, EARLY, 0),
 	IP4(IP_LOCAL_PORT_RANGE, 4, LATE, 0),
+};
+
+/* What a new socket of IPv4 has and one of IPv6 has not. */
+static const struct sockopt ip_only_table[] = {
+	IP4(IP_MULTICAST_ALL, 4, EARLY, 1),
+};
+
+static const struct sockopt ip_mapped_table[] = {
+	IP4(IP_MULTICAST_ALL, 4, EARLY, 0),
 };
 
 /* Not of streams. */
@@ -98,6 +113,26 @@ static const struct sockopt ipv6_table[] = {
 	IP6(IPV6_UNICAST_IF, 4, EARLY, 0),
 	IP6(IPV6_RECVFRAGSIZE, 4, LATE, 0),
 	IP6(IPV6_FREEBIND, 4, EARLY, 0),
+	IP6(IPV6_2292PKTINFO, 4, LATE, 0),
+	IP6(IPV6_2292HOPOPTS, 4, LATE, 0),
+	IP6(IPV6_2292DSTOPTS, 4, LATE, 0),
+	IP6(IPV6_2292RTHDR, 4, LATE, 0),
+	IP6(IPV6_2292HOPLIMIT, 4, LATE, 0),
+	IP6(IPV6_FLOWINFO_, 4, LATE, 0),
+	IP6(IPV6_FLOWINFO_SEND_, 4, LATE, 0),
+	IP6(IPV6_ROUTER_ALERT_ISOLATE_, 4, LATE, 0),
+	IP6(IPV6_HOPOPTS, 0, EARLY, 0),
+	IP6(IPV6_RTHDRDSTOPTS, 0, EARLY, 0),
+	IP6(IPV6_RTHDR, 0, EARLY, 0),
+	IP6(IPV6_DSTOPTS, 0, EARLY, 0),
+};
+
+static const struct sockopt raw_table[] = {
+	IP4(IP_ROUTER_ALERT, 4, LATE, 0),
+};
+
+static const struct sockopt raw6_table[] = {
+	IP6(RAW_CHECKSUM, 4, LATE, -1),
 };
 
 static const struct sockopt tcp_table[] = {
@@ -113,7 +148,7 @@ static const struct sockopt tcp_table[] = {
 	TCP(TCP_TX_DELAY, 4, LATE, 0),
 	TCP(TCP_RTO_MAX_MS_, 4, EARLY, 120000),
 	TCP(TCP_RTO_MIN_US_, 4, EARLY, 200000),
-	TCP(TCP_DELACK_MAX_US_, 4, EARLY, 40000),
+	TCP(TCP_DELACK_MAX_US_, 4, EARLY, 200000),
 };
 
 /* Only of sockets without a connection: of others the kernel tells something else, or nothing. */
@@ -122,6 +157,7 @@ static const struct sockopt tcp_idle_table[] = {
 	TCP(TCP_WINDOW_CLAMP, 4, EARLY, 0),
 	TCP(TCP_FASTOPEN_CONNECT, 4, LATE, 0), /* it would keep connect(2) from connecting */
 	TCP(TCP_FASTOPEN, 4, LATE, 0),
+	TCP(TCP_FASTOPEN_KEY, 0, LATE, 0),
 };
 
 static const struct sockopt udp_table[] = {
@@ -145,8 +181,12 @@ static size_t tables_of(const InetSkEntry *e, bool idle, const struct sockopt *r
 
 #define TAKE(table) (ret[n] = table, lengths[n++] = LEN(table))
 	TAKE(ip_table);
-	if (e->family == AF_INET6)
+	if (e->family == AF_INET6) {
+		TAKE(ip_mapped_table);
 		TAKE(ipv6_table);
+	} else {
+		TAKE(ip_only_table);
+	}
 	if (e->type != SOCK_STREAM)
 		TAKE(ip_group_table);
 	if (e->type != SOCK_STREAM && e->family == AF_INET6)
@@ -158,7 +198,12 @@ static size_t tables_of(const InetSkEntry *e, bool idle, const struct sockopt *r
 	} else if (e->type == SOCK_DGRAM && e->proto == IPPROTO_UDP) {
 		TAKE(udp_table);
 	} else if (e->type == SOCK_DGRAM && e->proto == IPPROTO_UDPLITE) {
+		TAKE(udp_table);
 		TAKE(udplite_table);
+	} else if (e->type == SOCK_RAW && e->family == AF_INET) {
+		TAKE(raw_table);
+	} else if (e->type == SOCK_RAW) {
+		TAKE(raw6_table);
 	}
 #undef TAKE
 	return n;

@@ -106,6 +106,23 @@ static int read_option(int fd, int level, int name, void *value, size_t size)
 	return is_absent(errno) ? 0 : -errno;
 }
 
+/* The value of an option of a table, and its length; as read_option(). */
+static int read_listed(int fd, const struct sockopt *s, uint8_t value[SOCKOPT_MOST], size_t *ret_len)
+{
+	socklen_t len = s->size ? (socklen_t)s->size : SOCKOPT_MOST;
+
+	memset(value, 0, s->size);
+	if (getsockopt(fd, s->level, s->name, value, &len) < 0)
+		return is_absent(errno) ? 0 : -errno;
+	*ret_len = s->size ? s->size : len;
+	return 1;
+}
+
+static bool is_usual(const struct sockopt *s, const uint8_t *value, size_t len)
+{
+	return s->size ? !memcmp(value, &s->usual, len) : !len;
+}
+
 /* Of the required fields; 0 where there is none. */
 static int read_needed(const struct fd_look *l, SkOptsEntry *o, struct err *err)
 {
@@ -218,20 +235,21 @@ int sockopts_collect_more(const struct fd_look *l, uint32_t file_id, const struc
 		const struct sockopt *s = &table[i];
 		TorporSkOption *option;
 		TorporFileEntry *extra;
-		uint8_t value[8] = { 0 };
+		uint8_t value[SOCKOPT_MOST];
+		size_t len;
 		char who[96];
-		int r = read_option(l->dup, s->level, s->name, value, s->size);
+		int r = read_listed(l->dup, s, value, &len);
 
 		if (r < 0)
 			return err_sysn(err, -r, "%s: cannot read %s of the socket",
 				file_look_who(l, who, sizeof(who)), s->text);
-		if (!r || !memcmp(value, &s->usual, s->size))
+		if (!r || is_usual(s, value, len))
 			continue;
 		option = arena_msg(arena, TorporSkOption, torpor_sk_option);
 		option->level = (uint32_t)s->level;
 		option->name = (uint32_t)s->name;
-		option->value.data = arena_memdup(arena, value, s->size);
-		option->value.len = s->size;
+		option->value.data = arena_memdup(arena, value, len);
+		option->value.len = len;
 		extra = world_want_extra(l->world, file_id);
 		arena_push(arena, extra->options, extra->n_options, option);
 	}
@@ -396,15 +414,16 @@ int sockopts_restore_more(struct file_maker *m, uint32_t file_id, int fd,
 
 	for (size_t i = 0; extra && i < n && r == 0; i++) {
 		const TorporSkOption *o = table[i].when == when ? find_option(extra, &table[i]) : NULL;
-		uint8_t now[8] = { 0 };
+		uint8_t now[SOCKOPT_MOST];
+		size_t len;
 
 		if (!o)
 			continue;
-		if (o->value.len != table[i].size)
-			return err_image(err, "torpor-files: file %u has %s of %zu bytes, not %zu", file_id,
-				table[i].text, o->value.len, table[i].size);
-		if (read_option(fd, o->level, (int)o->name, now, o->value.len) == 1 &&
-			!memcmp(now, o->value.data, o->value.len))
+		if (table[i].size ? o->value.len != table[i].size : o->value.len > SOCKOPT_MOST)
+			return err_image(err, "torpor-files: file %u has %s of %zu bytes", file_id,
+				table[i].text, o->value.len);
+		if (read_listed(fd, &table[i], now, &len) == 1 && len == o->value.len &&
+			!memcmp(now, o->value.data, len))
 			continue;
 		r = set_option(fd, table[i].level, table[i].name, table[i].text, o->value.data,
 			o->value.len, err);

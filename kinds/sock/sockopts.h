@@ -12,12 +12,13 @@
 #include "kinds/kind.h"
 
 enum sockopt_when { SOCKOPT_EARLY, SOCKOPT_LATE };
+enum { SOCKOPT_MOST = 2048 }; /* the longest extension header of IPv6 */
 
 /* An option without a field of its own. Rooms may have tables of them for other levels. */
 struct sockopt {
 	int level, name;
 	const char *text; /* "SO_TIMESTAMP" */
-	size_t size; /* of its value, at most 8 bytes */
+	size_t size; /* of its value, at most 8 bytes; 0: it varies, up to SOCKOPT_MOST */
 	enum sockopt_when when;
 	int64_t usual; /* value of a socket on which nobody set it: not saved */
 };
