@@ -19,6 +19,7 @@ OTHERS = {
     "mqueues",
     "given",
     "expiries",
+    "extents",
     "refused",
     "storm",
     "sysv",

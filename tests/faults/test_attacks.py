@@ -2,9 +2,10 @@
 """Encrypted images that somebody changed: every one is refused before a task runs.
 
 Two dumps of the same tasks are made with the same key. Then each file of the first is flipped,
-cut, lengthened, taken away, swapped with its neighbour and replaced by the one of the second dump;
-pages are flipped in every extent and extents are swapped and replaced. `make check` tries each
-seventh change, `make check-modes` all.
+cut, lengthened, taken away, swapped with its neighbour and replaced by the one of the second dump.
+Every extent, whose places a reader of the format tells, is flipped at both ends and in the middle,
+swapped with its neighbour, replaced by its predecessor in the second dump and by zeros, and the
+file is cut in it. The number of changes is printed; each of them must be refused.
 """
 
 from __future__ import annotations
@@ -17,13 +18,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from box import Box, Failed
+from box import TORPOR, Box, Failed, Skipped
+from sealed_sets import AESGCM, Extent, Reader
 from subjects import Subject
 
 # what stands beside the images
 ASIDE = {"dump.log", "restore.log", "stats-dump", "stats-restore"}
-STRIDE = 1 if os.environ.get("TORPOR_MODES") == "all" else 7
-EXTENT = 128 * 1024 + 16  # a whole one with its tag, not compressed
+CHAINS = {
+    "aes-gcm": ("--encrypt",),
+    "lz4-aes-gcm": ("--encrypt", "--compress"),
+    "zstd-chacha": ("--encrypt=chacha20-poly1305", "--compress=zstd"),
+}
+LAZY_CHANGES = ("flipped at 0", "swapped", "replayed")
 
 
 @dataclass
@@ -33,9 +39,10 @@ class Attacks:
     box: Box
     subject: Subject
     other: Path  # images of the second dump
-    met: int = 0
     done: int = 0
+    extents: int = 0
     undetected: list[str] = field(default_factory=list)
+    ran: str = ""  # what the subject has said before
 
     @property
     def images(self) -> Path:
@@ -44,16 +51,13 @@ class Attacks:
     def names(self) -> list[str]:
         return sorted(p.name for p in self.images.iterdir() if p.name not in ASIDE)
 
-    def is_wanted(self) -> bool:
-        self.met += 1
-        return self.met % STRIDE == 0
-
     def expect_refusal(self, what: str) -> None:
+        """A restore fails with a sentence; no task is left, and none has run."""
         self.done += 1
         self.box.notes.clear()
         self.subject.forget()
         result = self.box.torpor(*self.subject.restore_command())
-        if result.status == 0 or self.box.tasks():
+        if result.status == 0 or self.box.tasks() or "\n".join(self.subject.lines()) != self.ran:
             self.undetected.append(f"{what} (status {result.status})")
             self.box.kill_all()
         elif result.status != 1 or not re.search(r"Error \(\S+:\d+\): .{20,}", result.output):
@@ -65,7 +69,7 @@ class Attacks:
         """One file gets another content, or goes; a restore is tried; all is as before."""
         path = self.images / name
         old = path.read_bytes()
-        if new == old or not self.is_wanted():
+        if new == old:
             return
         if new is None:
             path.unlink()
@@ -94,22 +98,25 @@ class Attacks:
             if (self.other / name).exists():
                 self.change(name, "replayed", (self.other / name).read_bytes())
 
+    def index(self, images: Path) -> dict[str, list[Extent]]:
+        """Pages file -> its extents."""
+        names = [p.name for p in images.iterdir() if p.name not in ASIDE]
+        reader = Reader({n: (images / n).read_bytes() for n in names})
+        reader.unwrap_by(self.box.dir / "key")
+        lists = [reader.extents(n) for n in names if n.startswith("pagemap-")]
+        return {found[0].file: found for found in lists if found}
+
     def pages(self) -> None:
-        """Extents are known by their size: none is compressed."""
-        for path in sorted(self.images.glob("pages-*.img")):
-            old, other = path.read_bytes(), (self.other / path.name).read_bytes()
-            for at in range(3000, len(old), 30000):
-                new = old[:at] + bytes([old[at] ^ 1]) + old[at + 1 :]
-                self.change(path.name, f"with byte {at} flipped", new)
-            whole = len(old) // EXTENT
-            for i in range(min(whole - 1, 30)):
-                a, b = old[i * EXTENT : (i + 1) * EXTENT], old[(i + 1) * EXTENT : (i + 2) * EXTENT]
-                new = old[: i * EXTENT] + b + a + old[(i + 2) * EXTENT :]
-                self.change(path.name, f"with extents {i} and {i + 1} swapped", new)
-                again = other[i * EXTENT : (i + 1) * EXTENT]
-                new = old[: i * EXTENT] + again + old[(i + 1) * EXTENT :]
-                if len(again) == EXTENT:
-                    self.change(path.name, f"with extent {i} replayed", new)
+        """Every extent; the length of the file stays, so that only the extent itself tells."""
+        mine, others = self.index(self.images), self.index(self.other)
+        for name, extents in sorted(mine.items()):
+            self.extents += len(extents)
+            old = (self.images / name).read_bytes()
+            other = (self.other / name).read_bytes()
+            for i, x in enumerate(extents):
+                for what, new in extent_changes(old, extents, i, other, others[name]):
+                    self.change(name, f"with extent {i} {what}", new)
+                self.change(name, f"cut in extent {i}", old[: x.at + x.size // 2])
 
     def together(self) -> None:
         """Several files of the second dump at once, up to all but one."""
@@ -131,33 +138,127 @@ class Attacks:
                 (self.images / n).write_bytes(old[n])
 
 
-def attack(box: Box, name: str) -> None:
+def extent_changes(
+    old: bytes, extents: list[Extent], i: int, other: bytes, others: list[Extent]
+) -> Iterator[tuple[str, bytes]]:
+    """What can be done to an extent without a change of the file's length."""
+
+    def put(at: int, new: bytes) -> bytes:
+        return old[:at] + new + old[at + len(new) :]
+
+    x = extents[i]
+    end = x.at + x.size
+    for at in sorted({x.at, x.at + x.size // 2, end - 1}):
+        yield f"flipped at {at - x.at}", put(at, bytes([old[at] ^ 1]))
+    yield "zeroed", put(x.at, bytes(x.size))
+    if i + 1 < len(extents):
+        y = extents[i + 1]
+        swapped = old[y.at : y.at + y.size] + old[x.at : end]
+        yield "swapped with the next one", put(x.at, swapped)
+    if i < len(others):
+        again = other[others[i].at : others[i].at + others[i].size]
+        yield "replayed", put(x.at, again[: x.size].ljust(x.size, b"\0"))
+
+
+def prepare(box: Box, name: str, options: tuple[str, ...]) -> Attacks:
+    """Two dumps with one key; the subject is gone."""
     key = box.dir / "key"
+    if AESGCM is None:
+        raise Skipped("python3-cryptography is not installed")
     if box.torpor("keygen", "--output", key).status != 0:
         raise Failed("no key was made")
     s = Subject(box, name)
     s.start()
-    s.dump("-R", "--encrypt", "--recipient", str(key))
+    s.dump("-R", *options, "--recipient", str(key))
     other = s.images
-    s.dump("-R", "--encrypt", "--recipient", str(key))
+    s.dump("-R", *options, "--recipient", str(key))
     s.kill()
     s.restore_options = ("--identity", str(key))
-    a = Attacks(box, s, other)
+    return Attacks(box, s, other, ran="\n".join(s.lines()))
+
+
+def conclude(a: Attacks, least: int) -> str:
+    """All were refused, and what was not changed is still good."""
+    if a.undetected:
+        raise Failed(f"{len(a.undetected)} of {a.done} changes were not noticed: {a.undetected[:20]}")
+    if a.done < least:
+        raise Failed(f"only {a.done} changes were tried")
+    a.subject.restore()
+    a.subject.finish()
+    return f"{a.done} changes, all refused ({len(a.names())} files, {a.extents} extents)"
+
+
+def attack(box: Box, name: str, chain: str) -> str:
+    a = prepare(box, name, CHAINS[chain])
     a.files()
     a.pages()
     a.together()
-    if a.undetected:
-        raise Failed(f"{len(a.undetected)} of {a.done} changes were not noticed: {a.undetected[:20]}")
-    if a.done < 300 // STRIDE:
-        raise Failed(f"only {a.done} changes were tried")
-    s.restore()
-    s.finish()
+    return conclude(a, 300)
+
+
+EVERYTHING = os.environ.get("TORPOR_MODES") == "all"
+
+
+def cases() -> Iterator[Any]:
+    """A sample of names and chains; `make check-modes` has all."""
+    for name in ("deleted", "extents", "mem_shared") if EVERYTHING else ("deleted", "extents"):
+        for chain in CHAINS if EVERYTHING else ["lz4-aes-gcm"]:
+            yield pytest.param(name, chain, id=f"{name}-{chain}")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["deleted", "mem_shared"])
-def test_attacks(boxed: Callable[..., Any], name: str) -> None:
-    boxed(attack, name=name)
+@pytest.mark.parametrize(("name", "chain"), cases())
+def test_attacks(boxed: Callable[..., Any], capsys: Any, name: str, chain: str) -> None:
+    said = boxed(attack, timeout=300, name=name, chain=chain)
+    with capsys.disabled():
+        print(f"\n{name}, {chain}: {said}")
+
+
+def lazily(a: Attacks, what: str) -> None:
+    """The daemon refuses, and no task gets as far as to say anything about its memory."""
+    a.done += 1
+    a.subject.forget()
+    words = ["lazy-pages", "-D", a.images, "-o", "lazy.log", "-v4", *a.subject.restore_options]
+    daemon = a.box.start([TORPOR, *words])
+    a.box.aside.add(daemon)
+    a.box.until("no socket", 20, (a.images / "lazy-pages.socket").exists)
+    a.box.torpor(*a.subject.restore_command("--lazy-pages"))
+    status = a.box.wait(daemon, 60)
+    # what the threads need at once is read by the restore itself
+    said = "".join((a.images / f"{n}.log").read_text() for n in ("lazy", "restore"))
+    if status != 1 or "changed or moved" not in said:
+        a.undetected.append(f"{what} (status {status}: {said[-300:]})")
+    a.box.kill_all()
+    if "\n".join(a.subject.lines()) != a.ran:
+        a.undetected.append(f"{what}: the task went on: {a.subject.lines()}")
+    a.box.aside.discard(daemon)
+    a.box.notes.clear()
+    (a.images / "lazy-pages.socket").unlink(missing_ok=True)
+
+
+def attack_lazily(box: Box, chain: str) -> str:
+    a = prepare(box, "extents", CHAINS[chain])
+    mine, others = a.index(a.images), a.index(a.other)
+    for file, extents in sorted(mine.items()):
+        path = a.images / file
+        old, other = path.read_bytes(), (a.other / file).read_bytes()
+        a.extents += len(extents)
+        for i in range(len(extents)):
+            for what, new in extent_changes(old, extents, i, other, others[file]):
+                if new == old or not what.startswith(LAZY_CHANGES):
+                    continue
+                path.write_bytes(new)
+                lazily(a, f"{file} with extent {i} {what}")
+        path.write_bytes(old)
+    return conclude(a, 60)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chain", CHAINS if EVERYTHING else ["lz4-aes-gcm"])
+def test_attacks_lazily(boxed: Callable[..., Any], capsys: Any, chain: str) -> None:
+    said = boxed(attack_lazily, timeout=300, chain=chain)
+    with capsys.disabled():
+        print(f"\nextents, {chain}, lazily: {said}")
 
 
 def wrong_key(box: Box) -> None:
