@@ -38,10 +38,18 @@ struct tracking {
 	uint32_t effect; /* the keeper in the journal */
 };
 
+/* What outlives one try of a dump: it can be had only once. */
+struct dump_lasting {
+	struct image_access access; /* keys that came by a descriptor */
+	struct image_stream *stream; /* nothing was sent to it yet; NULL: none */
+	struct page_client *client; /* the same */
+	int listening; /* of dump --lazy-pages; -1 */
+};
+
 struct dump {
 	const struct options *o;
 	int images_dirfd, workdir_fd;
-	struct image_access access;
+	struct dump_lasting *lasting;
 	struct image_set *images;
 	struct world *world;
 	struct file_collector *files;
@@ -50,7 +58,6 @@ struct dump {
 	size_t n_threads;
 	struct tracking track;
 	uint64_t lazy_given; /* pages that somebody has fetched */
-	int lazy_listen; /* pages left behind can be asked for there; -1 */
 	struct page_client *client; /* pages go there; NULL: into the set */
 	struct page_stats pages;
 	uint32_t next_pages_id;
@@ -101,7 +108,6 @@ void dump_let_go(struct dump *d, bool stopped);
 /* ---- lazy.c ---- */
 bool lazy_is_wanted(const void *ctx);
 int lazy_listen(void *ctx, struct err *err);
-void lazy_deafen(void *ctx);
 /* After the set is valid: gives pages away until nobody needs more. 1, or an error. */
 int lazy_serve(struct dump *d, struct err *err) must_use;
 
@@ -138,6 +144,8 @@ int track_uptime(uint64_t *ret, struct err *err) must_use;
 
 /* ---- stages.c ---- */
 /* Runs the stages and then finish (what cannot be undone); fills in ret. */
+void dump_lasting_init(struct dump_lasting *l, const struct options *o);
+void dump_lasting_done(struct dump_lasting *l);
 int dump_run_stages(const char *name, const struct stage *stages, struct dump *d,
 	int (*finish)(struct dump *d, struct err *err), stage_watch *watch, void *watch_data,
 	struct dump_figures *ret, struct err *err) must_use;

@@ -77,7 +77,7 @@ static int answer_all(struct dump *d, struct giver *g, struct err *err)
 		struct err broken = ERR_INIT;
 		char text[sizeof(broken.text) + sizeof(broken.trail)];
 
-		r = conn_accept(d->lazy_listen, &c, err);
+		r = conn_accept(d->lasting->listening, &c, err);
 		if (r < 0)
 			return r;
 		if (d->o->tls)
@@ -100,24 +100,16 @@ int lazy_listen(void *ctx, struct err *err)
 {
 	struct dump *d = ctx;
 	uint16_t port;
-	int r = conn_listen(d->o->address, (uint16_t)d->o->port, &d->lazy_listen, &port, err);
+	int r = d->lasting->listening >= 0 ? 1 : conn_listen(d->o->address, (uint16_t)d->o->port,
+		&d->lasting->listening, &port, err);
 
-	if (r < 0)
-		return r;
+	if (r != 0) /* an earlier try listens, or it failed */
+		return r < 0 ? r : 0;
 	log_info("pages can be asked for at port %u", port);
 	if (!d->o->json && !d->o->as_criu)
 		printf("listening on port %u\n", port);
 	fflush(stdout);
 	return 0;
-}
-
-void lazy_deafen(void *ctx)
-{
-	struct dump *d = ctx;
-
-	if (d->lazy_listen >= 0)
-		close(d->lazy_listen);
-	d->lazy_listen = -1;
 }
 
 bool lazy_is_wanted(const void *ctx)

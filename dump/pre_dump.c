@@ -99,9 +99,14 @@ static int nothing_more(struct dump *d, struct err *err)
 int pre_dump_run(const struct options *o, int images_dirfd, int workdir_fd, stage_watch *watch,
 	void *watch_data, struct dump_figures *ret, struct err *err)
 {
+	struct dump_lasting lasting;
 	struct dump d = { .o = o, .images_dirfd = images_dirfd, .workdir_fd = workdir_fd,
-		.access = access_open(o), .track = { .again = true } };
+		.lasting = &lasting, .track = { .again = true } };
+	int r;
 
-	return dump_run_stages("pre-dump", pre_dump_stages, &d, nothing_more, watch, watch_data, ret,
+	dump_lasting_init(&lasting, o);
+	r = dump_run_stages("pre-dump", pre_dump_stages, &d, nothing_more, watch, watch_data, ret,
 		err);
+	dump_lasting_done(&lasting);
+	return r;
 }

@@ -29,11 +29,14 @@ int dump_connect(void *ctx, struct err *err)
 	struct filter_chain *chain;
 	int r = filter_chain_of(d->images, &chain, err);
 
+	d->client = d->lasting->client;
+	d->lasting->client = NULL;
 	if (r < 0)
 		return r;
 	/* only torpor can read such pages, so the server must be one, too */
 	setup.files = chain || image_set_is_sealed(d->images);
-	r = page_client_open(&setup, &d->client, err);
+	if (!d->client)
+		r = page_client_open(&setup, &d->client, err);
 	if (r == 0)
 		image_set_send_pages(d->images, d->client);
 	return r;
@@ -44,7 +47,11 @@ void dump_disconnect(void *ctx)
 	struct dump *d = ctx;
 
 	image_set_send_pages(d->images, NULL);
-	page_client_drop(d->client);
+	/* the server takes one dump: the next try is to go on with this connection */
+	if (page_client_is_idle(d->client))
+		d->lasting->client = d->client;
+	else
+		page_client_drop(d->client);
 	d->client = NULL;
 }
 

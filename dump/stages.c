@@ -26,19 +26,23 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "dump/ctx.h"
+#include "image/stream.h"
+#include "pages/client.h"
 #include "pages/dedup.h"
 #include "pages/filter.h"
 #include "snapshot/check.h"
 #include "snapshot/snapshot.h"
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
-enum { BUSY_US = 1000000, BUSY_FIRST_US = 4000 };
+/* Pauses between tries: each is twice the last, a second in all. */
+enum { BUSY_FIRST_US = 4000, BUSY_LAST_US = 512000 };
 
 int dump_open(void *ctx, struct err *err)
 {
 	struct dump *d = ctx;
-	int r = image_set_open_with(d->images_dirfd, true, &d->access, &d->images, err);
+	int r = image_set_open_with(d->images_dirfd, true, &d->lasting->access, &d->images, err);
 
 	if (r == 0)
 		r = filter_prepare(d->images, d->o, err);
@@ -90,7 +94,7 @@ static const struct stage dump_stages[] = {
 		.wanted = track_is_wanted },
 	{ .name = "server", .run = dump_connect, .undo = dump_disconnect,
 		.wanted = dump_uses_server },
-	{ .name = "listen", .run = lazy_listen, .undo = lazy_deafen, .wanted = lazy_is_wanted },
+	{ .name = "listen", .run = lazy_listen, .wanted = lazy_is_wanted },
 	{ .name = "seize", .run = dump_seize, .undo = dump_unseize },
 	{ .name = "identity", .run = dump_identity },
 	{ .name = "survey", .run = dump_survey },
@@ -126,8 +130,6 @@ static void dump_done(struct dump *d)
 		file_collector_free(d->files);
 	image_set_close(d->images);
 	track_done(d);
-	lazy_deafen(d);
-	access_close(&d->access);
 	subjects_done(d);
 	world_free(d->world);
 }
@@ -166,7 +168,7 @@ int dump_run_stages(const char *name, const struct stage *stages, struct dump *d
 	d->world = world_new();
 	d->next_pages_id = 1;
 	d->start_us = clock_us();
-	d->track.keeper.sock = d->track.kept.pidfd = d->lazy_listen = -1;
+	d->track.keeper.sock = d->track.kept.pidfd = -1;
 	r = stages_run(name, stages, d, watch, watch_data, err);
 	/* the set is valid now: letting go is not undone */
 	if (r == 0)
@@ -191,36 +193,63 @@ static int dump_finish(struct dump *d, struct err *err)
 	return 0;
 }
 
-static int dump_once(const struct options *o, int images_dirfd, int workdir_fd, stage_watch *watch,
-	void *watch_data, struct dump_figures *ret, struct err *err)
+void dump_lasting_init(struct dump_lasting *l, const struct options *o)
 {
-	bool lives = o->leave_running || o->leave_stopped;
-	struct dump d = { .o = o, .images_dirfd = images_dirfd, .workdir_fd = workdir_fd,
-		.access = access_open(o), .track = { .again = o->track_mem && lives } };
+	*l = (struct dump_lasting){ .access = access_open(o), .listening = -1 };
+	l->access.idle_stream = &l->stream;
+}
 
-	return dump_run_stages("dump", dump_stages, &d, dump_finish, watch, watch_data, ret, err);
+void dump_lasting_done(struct dump_lasting *l)
+{
+	access_close(&l->access);
+	image_stream_free(l->stream);
+	page_client_drop(l->client);
+	if (l->listening >= 0)
+		close(l->listening);
+}
+
+/* Whether another try has all that this one had. */
+static bool can_try_again(const struct dump_lasting *l, const struct options *o)
+{
+	return (!l->access.streamed || l->stream) && (!o->page_server || l->client);
 }
 
 /*
  * What is only on its way (bytes in a connection that nobody has accepted yet, an answer nobody has
  * read) is given time to arrive: everything was taken back, the tasks run, the dump begins again.
  */
-int dump_run(const struct options *o, int images_dirfd, int workdir_fd, stage_watch *watch,
-	void *watch_data, struct dump_figures *ret, struct err *err)
+static int run_until_settled(const struct options *o, int images_dirfd, int workdir_fd,
+	struct dump_lasting *lasting, stage_watch *watch, void *watch_data,
+	struct dump_figures *ret, struct err *err)
 {
+	bool lives = o->leave_running || o->leave_stopped;
 	char text[sizeof(err->text) + sizeof(err->trail)];
-	uint64_t until = clock_us() + BUSY_US, pause = BUSY_FIRST_US;
-	int r;
+	uint64_t pause = BUSY_FIRST_US;
 
 	for (;;) {
-		r = dump_once(o, images_dirfd, workdir_fd, watch, watch_data, ret, err);
-		/* a key that came by a descriptor cannot be read twice */
-		if (r == 0 || !err_is_busy(err) || clock_us() + pause > until || o->key_fd >= 0 ||
-			o->passphrase_fd >= 0)
+		struct dump d = { .o = o, .images_dirfd = images_dirfd, .workdir_fd = workdir_fd,
+			.lasting = lasting, .track = { .again = o->track_mem && lives } };
+		int r = dump_run_stages("dump", dump_stages, &d, dump_finish, watch, watch_data, ret,
+			err);
+
+		if (r == 0 || !err_is_busy(err) || pause > BUSY_LAST_US ||
+			!can_try_again(lasting, o))
 			return r;
 		log_info("%s: trying again", err_text(err, text, sizeof(text)));
 		err_clear(err);
 		nanosleep(&(struct timespec){ .tv_nsec = (long)pause * 1000 }, NULL);
 		pause *= 2;
 	}
+}
+
+int dump_run(const struct options *o, int images_dirfd, int workdir_fd, stage_watch *watch,
+	void *watch_data, struct dump_figures *ret, struct err *err)
+{
+	struct dump_lasting lasting;
+	int r;
+
+	dump_lasting_init(&lasting, o);
+	r = run_until_settled(o, images_dirfd, workdir_fd, &lasting, watch, watch_data, ret, err);
+	dump_lasting_done(&lasting);
+	return r;
 }

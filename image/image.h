@@ -35,6 +35,8 @@ struct image_access {
 	struct keyring *keys; /* for encrypted sets (image/keys.h), or NULL */
 	bool streamed; /* the set travels by `stream` (image/stream.h), not in the directory */
 	struct stream_plan stream;
+	struct image_stream **idle_stream; /* writing: one that no file has gone to comes from here and
+	                                    * goes back here, so that the next set can use it; or NULL */
 	const cpu_set_t *cpus; /* processors for threads that decode; NULL: the caller's */
 	bool pages_elsewhere; /* reading: pages files may be missing, a page server has them */
 	bool pages_only; /* sets of a page server, which have no inventory */

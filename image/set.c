@@ -71,7 +71,13 @@ static int check_writable(struct image_set *set, struct err *err)
 static int open_stream(struct image_set *set, struct err *err)
 {
 	const struct stream_plan *plan = &set->access->stream;
+	struct image_stream **idle = set->access->idle_stream;
 
+	if (set->write && idle && *idle) {
+		set->stream = *idle;
+		*idle = NULL;
+		return 0;
+	}
 	return set->write ? image_stream_open(plan, set->home, &set->stream, err) :
 			    image_stream_gather(plan, set->home, &set->dirfd, err);
 }
@@ -107,6 +113,17 @@ int image_set_open_with(int dirfd, bool write, const struct image_access *access
 	return 0;
 }
 
+static void let_stream_go(struct image_set *set)
+{
+	struct image_stream **idle = set->access->idle_stream;
+
+	if (idle && set->stream && image_stream_is_idle(set->stream))
+		*idle = set->stream;
+	else
+		image_stream_free(set->stream);
+	set->stream = NULL;
+}
+
 void image_set_close(struct image_set *set)
 {
 	if (!set)
@@ -115,7 +132,7 @@ void image_set_close(struct image_set *set)
 	image_set_forget(set);
 	journal_close(set->journal);
 	sealed_free(set->sealed);
-	image_stream_free(set->stream);
+	let_stream_go(set);
 	if (set->dirfd != set->home)
 		close(set->dirfd);
 	free(set);
@@ -171,8 +188,7 @@ uint64_t image_set_bytes(const struct image_set *set)
 
 void image_set_discard(struct image_set *set)
 {
-	image_stream_free(set->stream);
-	set->stream = NULL;
+	let_stream_go(set);
 	vec_each(name, &set->created)
 		unlinkat(set->dirfd, *name, 0);
 	image_set_forget(set);

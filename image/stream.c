@@ -181,6 +181,11 @@ int image_stream_commit(struct image_stream *s, struct err *err)
 			"end: who reads it has gone");
 }
 
+bool image_stream_is_idle(const struct image_stream *s)
+{
+	return !s->names.n;
+}
+
 void image_stream_free(struct image_stream *s)
 {
 	if (!s)

@@ -26,6 +26,9 @@ int image_stream_commit(struct image_stream *s, struct err *err) must_use;
 /* Without a commit the receiver knows that the set is not complete. NULL is fine. */
 void image_stream_free(struct image_stream *s);
 
+/* Whether no file has gone to it. */
+bool image_stream_is_idle(const struct image_stream *s);
+
 /* Gathers a whole set; *ret_dirfd is the directory in memory, the caller closes it. */
 int image_stream_gather(const struct stream_plan *plan, int dirfd, int *ret_dirfd, struct err *err)
 	must_use;

@@ -10,6 +10,7 @@ struct page_client {
 	struct conn conn;
 	size_t head_size;
 	bool files;
+	bool used;
 };
 
 int page_client_open(const struct page_client_setup *setup, struct page_client **ret,
@@ -38,6 +39,11 @@ int page_client_open(const struct page_client_setup *setup, struct page_client *
 	return 0;
 }
 
+bool page_client_is_idle(const struct page_client *c)
+{
+	return !c->used;
+}
+
 void page_client_drop(struct page_client *c)
 {
 	if (!c)
@@ -50,7 +56,10 @@ static int send_head(struct page_client *c, const struct wire_head *h, const voi
 	struct err *err)
 {
 	uint8_t buf[WIRE_HEAD];
-	int r = conn_write2(&c->conn, buf, wire_pack(h, c->head_size, buf), body, len, err);
+	int r;
+
+	c->used = true;
+	r = conn_write2(&c->conn, buf, wire_pack(h, c->head_size, buf), body, len, err);
 
 	return r < 0 ? err_while(err, "sending pages to the page server") : 0;
 }
@@ -125,6 +134,7 @@ static int send_frame(struct page_client *c, enum frame_kind kind, uint64_t numb
 	uint8_t frame[FRAME];
 	int r;
 
+	c->used = true;
 	frame_pack(kind, number, frame);
 	r = conn_write2(&c->conn, frame, sizeof(frame), body, len, err);
 	return r < 0 ? err_while(err, "sending pages to the page server") : 0;

@@ -28,6 +28,8 @@ int page_client_open(const struct page_client_setup *setup, struct page_client *
 	struct err *err) must_use;
 /* Tells the server that this was all, and asks whether all is well there. Closes in any case. */
 int page_client_close(struct page_client *c, struct err *err) must_use;
+/* Whether nothing has been sent, so that another dump can use it. */
+bool page_client_is_idle(const struct page_client *c);
 /* Just closes: the server then throws everything away. NULL is fine. */
 void page_client_drop(struct page_client *c);
 
