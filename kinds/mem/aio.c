@@ -302,8 +302,9 @@ int aio_finish(const struct mm_build *b, struct err *err)
 			r = err_image(err, "the aio context 0x%lx has a ring of %lu bytes",
 				c.vma->start, c.len);
 		if (r == 0 && !opened)
-			r = page_source_open(b->images, IMG_PAGEMAP, (unsigned long)b->task->pid,
-				&pages, err);
+			/* rings never come later */
+			r = page_source_open_some(b->images, IMG_PAGEMAP,
+				(unsigned long)b->task->pid, PAGES_EAGER, &pages, err);
 		opened |= r == 0;
 		if (r == 0)
 			r = restore_context(&c, &pages, err);
