@@ -56,6 +56,8 @@ check-increments: deps all
 bench: deps all
 	$(PYTHON) tests/perf/bench.py
 	$(PYTHON) tests/perf/filters.py
+	$(PYTHON) tests/perf/increments.py --mib 512
+	$(PYTHON) tests/perf/lazy.py
 
 install: all
 	meson configure $(BUILD) --prefix=$(PREFIX)

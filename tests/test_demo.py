@@ -58,3 +58,13 @@ def test_bench(tmp_path: Path, torpor: Path) -> None:
     medians = json.loads(file.read_text())["results"]["1 MiB"]["medians"]["torpor"]
     assert all(medians[f] > 0 for f in ("frozen", "dump", "restore"))
     assert 1 << 20 < medians["image_bytes"] < 2 << 20
+
+
+def test_bench_of_lazy_restores(torpor: Path) -> None:
+    words = [SOURCE / "tests/perf/lazy.py", "--rounds", "1", "--mib", "4"]
+    done = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line.split("  ")[0] for line in done.stdout.splitlines()[2:]]
+    assert rows == ["eager", "eager lz4", "lazy", "lazy again", "lazy lz4", "mmap"]

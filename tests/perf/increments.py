@@ -37,7 +37,7 @@ class Load:
         box.until("not ready", 120, self.ready.exists)
 
     def write(self, number: int) -> float:
-        """Seconds it takes to write to that many pages."""
+        """Seconds of processor time it takes to write to that many pages."""
         if not number:
             return 0
         self.ready.write_text("")

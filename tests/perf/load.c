@@ -7,7 +7,11 @@
  *                          unixes: half are ends of pairs, half of connections by a name);
  *                          makes the file READY when all is there
  *   load writes N READY    N MiB of random memory; SIGUSR1 makes it write to one page of a hundred,
- *                          SIGUSR2 to one of ten; then READY has the microseconds it took
+ *                          SIGUSR2 to one of ten; then READY has the microseconds of processor
+ *                          time it took
+ *   load reads N READY     N MiB of random memory; when a file READY.go appears, it reads one byte of
+ *                          every page; READY then has three clock readings (CLOCK_MONOTONIC, us): when
+ *                          it saw the file, had read 99 % of the pages, had read all
  *   load copy MIB FILE     the yardstick: writes that much random memory into a new file and
  *                          reads it into new memory; prints microseconds of both
  */
@@ -172,12 +176,17 @@ static void files(long n)
 		need(open("/etc/passwd", O_RDONLY) >= 0, "open a file");
 }
 
-static uint64_t now_us(void)
+static uint64_t clock_read(clockid_t clock)
 {
 	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &t);
+	clock_gettime(clock, &t);
 	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static uint64_t now_us(void)
+{
+	return clock_read(CLOCK_MONOTONIC);
 }
 
 /* One byte of every `step`th page, a prime number of pages apart so that none follows another. */
@@ -195,14 +204,44 @@ static void writes(long mib, const char *ready)
 	need(close(open(ready, O_WRONLY | O_CREAT, 0600)) == 0, "say that it is ready");
 	while (sigwait(&set, &sig) == 0) {
 		size_t n = pages / (sig == SIGUSR1 ? 100 : 10);
-		uint64_t begin = now_us();
+		/* processor time: others on the machine do not count */
+		uint64_t begin = clock_read(CLOCK_PROCESS_CPUTIME_ID);
 		FILE *f;
 
 		for (size_t i = 0; i < n; i++)
 			p[i * 7919 % pages * PAGE]++;
-		begin = now_us() - begin;
+		begin = clock_read(CLOCK_PROCESS_CPUTIME_ID) - begin;
 		f = fopen(ready, "w");
 		need(f && fprintf(f, "%lu", (unsigned long)begin) > 0 && fclose(f) == 0, "tell");
+	}
+}
+
+/* Pages in an order in which none follows another. */
+static void reads(long mib, const char *ready)
+{
+	size_t pages = (size_t)mib * MIB / PAGE;
+	uint8_t *p = random_memory(pages * PAGE);
+	volatile uint8_t sum = 0;
+	uint64_t at[3] = { 0 };
+	char go[4096];
+	FILE *f;
+
+	snprintf(go, sizeof(go), "%s.go", ready);
+	need(close(open(ready, O_WRONLY | O_CREAT, 0600)) == 0, "say that it is ready");
+	for (;;) {
+		while (access(go, F_OK) < 0)
+			usleep(50);
+		at[0] = now_us();
+		for (size_t i = 0; i < pages; i++) {
+			sum += p[i * 7919 % pages * PAGE];
+			if (i == pages / 100 * 99)
+				at[1] = now_us();
+		}
+		at[2] = now_us();
+		need(unlink(go) == 0, "take the file away");
+		f = fopen(ready, "w");
+		need(f && fprintf(f, "%lu %lu %lu\n", at[0], at[1], at[2]) > 0 && fclose(f) == 0,
+			"tell");
 	}
 }
 
@@ -244,6 +283,8 @@ int main(int argc, char **argv)
 	}
 	if (!strcmp(argv[1], "writes"))
 		writes(n, argv[3]);
+	if (!strcmp(argv[1], "reads"))
+		reads(n, argv[3]);
 	if (!strcmp(argv[1], "memory"))
 		random_memory((size_t)n * MIB);
 	for (size_t i = 0; i < sizeof(loads) / sizeof(loads[0]); i++)
