@@ -4,19 +4,15 @@
  * ROOM bytes in the line discipline, what is more in front of it. TIOCSTI goes into the former at
  * once, a write at the other end into the latter, from where it moves on when there is room.
  */
-#include "kernel/tty.h"
+#include "kernel/tty_priv.h"
 #include "base/cleanup.h"
-#include "base/io.h"
 #include <asm/termbits.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/wait.h>
-#include <time.h>
 
 enum { ROOM = 4095, CHUNK = 4096, PART_MAX = 1 << 20, PATIENCE_MS = 200 };
 
@@ -34,7 +30,7 @@ int tty_open_slave(int master)
 	return fd < 0 ? -errno : fd;
 }
 
-static void add_part(struct tty_parts *p, const char *bytes, size_t n)
+void tty_part_add(struct tty_parts *p, const char *bytes, size_t n)
 {
 	struct tty_part part = { .bytes = malloc(n ? n : 1), .n = n };
 
@@ -184,7 +180,7 @@ int tty_put_slave(const struct tty_ends *e, const struct tty_parts *p)
 
 /* ---- taking ---- */
 
-static int available(int fd)
+int tty_available(int fd)
 {
 	int n = 0;
 
@@ -192,14 +188,14 @@ static int available(int fd)
 }
 
 /* Polling an empty terminal waits until what waits in front of the line discipline has moved on. */
-static bool more_comes(int fd)
+bool tty_more_comes(int fd)
 {
 	struct pollfd p = { .fd = fd, .events = POLLIN };
 
 	return poll(&p, 1, 0) == 1 && p.revents & POLLIN;
 }
 
-static int take_master(int fd, struct tty_parts *ret)
+int tty_take_master(int fd, struct tty_parts *ret)
 {
 	char buf[CHUNK];
 	size_t taken = 0;
@@ -208,16 +204,16 @@ static int take_master(int fd, struct tty_parts *ret)
 	while (taken < PART_MAX) {
 		ssize_t got;
 
-		n = available(fd);
+		n = tty_available(fd);
 		if (n < 0)
 			return n;
-		if (n == 0 && !more_comes(fd))
+		if (n == 0 && !tty_more_comes(fd))
 			break;
 		got = n ? read(fd, buf, n < CHUNK ? (size_t)n : CHUNK) : 0;
 		if (got < 0)
 			return -errno;
 		if (got && !ret->n)
-			add_part(ret, buf, 0);
+			tty_part_add(ret, buf, 0);
 		if (got)
 			grow_part(&ret->at[0], buf, (size_t)got);
 		taken += (size_t)got;
@@ -229,7 +225,7 @@ static int take_master(int fd, struct tty_parts *ret)
 static void note_line(struct tty_parts *ret, const char *bytes, size_t n, bool *after_eof)
 {
 	if (!ret->n || *after_eof)
-		add_part(ret, "", 0);
+		tty_part_add(ret, "", 0);
 	grow_part(&ret->at[ret->n - 1], bytes, n);
 	*after_eof = n == 0 || bytes[n - 1] != '\n';
 }
@@ -259,11 +255,11 @@ static int take_lines(int fd, const struct termios *was, struct tty_parts *ret)
 		return -errno;
 	/* An end-of-file at the very end: a part with nothing in it follows. */
 	if (after_eof)
-		add_part(ret, "", 0);
+		tty_part_add(ret, "", 0);
 	r = set_plain(fd, was, false, 0);
 	while (r == 0 && (got = read(fd, buf, sizeof(buf))) > 0) {
 		if (!ret->n)
-			add_part(ret, "", 0);
+			tty_part_add(ret, "", 0);
 		grow_part(&ret->at[ret->n - 1], buf, (size_t)got);
 	}
 	return r;
@@ -278,10 +274,10 @@ static int take_raw(int fd, const struct termios *was, struct tty_parts *ret)
 
 	while (r == 0 && taken < PART_MAX) {
 		got = read(fd, buf, sizeof(buf));
-		if (got <= 0 && !more_comes(fd))
+		if (got <= 0 && !tty_more_comes(fd))
 			break;
 		if (got > 0 && !ret->n)
-			add_part(ret, "", 0);
+			tty_part_add(ret, "", 0);
 		if (got > 0)
 			grow_part(&ret->at[0], buf, (size_t)got);
 		taken += got > 0 ? (size_t)got : 0;
@@ -289,136 +285,7 @@ static int take_raw(int fd, const struct termios *was, struct tty_parts *ret)
 	return r;
 }
 
-/* ---- a process that reads and puts back ---- */
-
-static int look_master(const struct tty_ends *e, struct tty_parts *ret)
+int tty_take_slave(int fd, const struct termios *was, struct tty_parts *ret)
 {
-	int r = take_master(e->master, ret);
-	int back = tty_put_master(e, ret);
-
-	return r < 0 ? r : back;
-}
-
-static int look_slave(const struct tty_ends *e, struct tty_parts *ret)
-{
-	char self[64];
-	struct termios was;
-	struct tty_ends own = *e;
-	int r, back;
-
-	snprintf(self, sizeof(self), "/proc/self/fd/%d", e->slave);
-	own.slave = open(self, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
-	if (own.slave < 0)
-		return -errno;
-	if (ioctl(own.slave, TCGETS, &was) < 0)
-		return -errno;
-	r = was.c_lflag & ICANON ? take_lines(own.slave, &was, ret) :
-				   take_raw(own.slave, &was, ret);
-	if (ioctl(own.slave, TCSETS, &was) < 0 && r == 0)
-		r = -errno;
-	back = tty_put_slave(&own, ret);
-	return r < 0 ? r : back;
-}
-
-typedef int look_fn(const struct tty_ends *e, struct tty_parts *ret);
-
-static int send_parts(int fd, int result, const struct tty_parts *p)
-{
-	uint64_t head[2] = { (uint64_t)(int64_t)result, p->n };
-	int r = io_write_all(fd, head, sizeof(head));
-
-	vec_each(part, p) {
-		uint64_t n = part->n;
-
-		if (r == 0)
-			r = io_write_all(fd, &n, sizeof(n));
-		if (r == 0)
-			r = io_write_all(fd, part->bytes, part->n);
-	}
-	return r;
-}
-
-static int receive_parts(int fd, struct tty_parts *ret)
-{
-	uint64_t head[2], n;
-	int r = io_read_all(fd, head, sizeof(head));
-
-	for (uint64_t i = 0; r == 0 && i < head[1]; i++) {
-		r = io_read_all(fd, &n, sizeof(n));
-		if (r < 0)
-			break;
-		add_part(ret, "", 0);
-		ret->at[i].bytes = realloc(ret->at[i].bytes, n + 1);
-		if (!ret->at[i].bytes)
-			abort();
-		ret->at[i].n = n;
-		r = io_read_all(fd, ret->at[i].bytes, n);
-	}
-	return r < 0 ? r : (int)(int64_t)head[0];
-}
-
-/* In packet mode every read has one byte more, and changes of settings are told to the master. */
-static int look_plainly(look_fn *fn, const struct tty_ends *e, struct tty_parts *ret)
-{
-	int packet = 0, r;
-
-	if (ioctl(e->master, TIOCGPKT, &packet) < 0)
-		return -errno;
-	if (packet && ioctl(e->master, TIOCPKT, &(int){ 0 }) < 0)
-		return -errno;
-	r = fn(e, ret);
-	if (packet && ioctl(e->master, TIOCPKT, &packet) < 0 && r == 0)
-		r = -errno;
-	return r;
-}
-
-/* Never returns. Signals for the whole group (^C at torpor's terminal) must not stop it half way. */
-static void look_child(look_fn *fn, const struct tty_ends *e, int fd)
-{
-	struct tty_parts parts = { 0 };
-	sigset_t all;
-	int r;
-
-	sigfillset(&all);
-	sigprocmask(SIG_SETMASK, &all, NULL);
-	r = look_plainly(fn, e, &parts);
-	_exit(send_parts(fd, r, &parts) < 0);
-}
-
-static int look_apart(look_fn *fn, const struct tty_ends *e, struct tty_parts *ret)
-{
-	int p[2], r;
-	pid_t pid;
-
-	if (pipe2(p, O_CLOEXEC) < 0)
-		return -errno;
-	pid = fork();
-	if (pid == 0)
-		look_child(fn, e, p[1]);
-	close(p[1]);
-	r = pid < 0 ? -errno : receive_parts(p[0], ret);
-	close(p[0]);
-	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		continue;
-	return r;
-}
-
-int tty_peek_master(const struct tty_ends *e, struct tty_parts *ret, struct err *err)
-{
-	int r = available(e->master);
-
-	if (r > 0)
-		r = look_apart(look_master, e, ret);
-	if (r < 0)
-		return err_sysn(err, -r, "cannot look at what a pseudoterminal's master did not read");
-	return 0;
-}
-
-int tty_peek_slave(const struct tty_ends *e, struct tty_parts *ret, struct err *err)
-{
-	int r = look_apart(look_slave, e, ret);
-
-	if (r < 0)
-		return err_sysn(err, -r, "cannot look at what a pseudoterminal's slave did not read");
-	return 0;
+	return was->c_lflag & ICANON ? take_lines(fd, was, ret) : take_raw(fd, was, ret);
 }

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "base/vec.h"
 #include <stddef.h>
+#include <sys/types.h>
 
 /* Bytes as they are read; behind each part but the last stands an end-of-file if it has no newline. */
 struct tty_part {
@@ -26,10 +27,30 @@ struct tty_ends {
 	int master, slave;
 };
 
-/* What the master would read. */
-int tty_peek_master(const struct tty_ends *e, struct tty_parts *ret, struct err *err) must_use;
-/* What the slave would read; both ends must be open. */
-int tty_peek_slave(const struct tty_ends *e, struct tty_parts *ret, struct err *err) must_use;
+/* What the ends would read. */
+struct tty_waiting {
+	struct tty_parts master, slave;
+	bool closed; /* no slave is open */
+};
+
+void tty_waiting_done(struct tty_waiting *w);
+
+/* Looks at any number of pairs, one after the other. */
+struct tty_looker {
+	int fd;
+	pid_t pid;
+};
+
+/* The ends of the nth pair, to be closed by the caller; slave -1: nobody has it. -errno. */
+typedef int tty_open_fn(void *ctx, size_t nth, struct tty_ends *ret);
+
+/* Starts the process for n pairs, which calls open_pair itself; -errno. */
+int tty_look_begin(struct tty_looker *ret, size_t n, tty_open_fn *open_pair, void *ctx) must_use;
+/* The next pair; ret is to be freed also after a failure (-errno). */
+int tty_look_next(struct tty_looker *l, struct tty_waiting *ret) must_use;
+/* Waits until the process has put back what it has taken and is no more. */
+void tty_look_end(struct tty_looker *l);
+
 /*
  * Puts parts into an end that has nothing to read, of a pair that is not in packet mode; settings
  * stay as they are. -EPERM, -EIO: the kernel does not let us (TIOCSTI needs CAP_SYS_ADMIN).

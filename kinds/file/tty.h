@@ -42,6 +42,12 @@ int tty_create(struct file_maker *m, const FileEntry *fe, int *ret_fd, struct er
 int tty_lead(struct file_maker *m, const struct task *t, struct err *err) must_use;
 int tty_join(struct file_maker *m, struct err *err) must_use;
 void tty_clean(struct file_maker *m);
+/* ---- tty_number.c ---- */
+/* A master made by opening ptmx, with that number, NULL: any. */
+int tty_open_number(struct file_maker *m, const char *ptmx, const uint32_t *index, int *ret_fd,
+	struct err *err) must_use;
+/* Closes what was made for the sake of numbers only. */
+void tty_drop_spares(struct file_maker *m);
 /* ---- tty_ours.c ---- */
 /* A new description of the terminal torpor stands on. */
 int tty_open_ours(const TtyInfoEntry *info, int flags, int *ret_fd, struct err *err) must_use;

@@ -16,7 +16,6 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
-#include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
@@ -316,16 +315,32 @@ static int admit(const struct settle *s, struct end *e, struct err *err)
 
 /* ---- what waits ---- */
 
+/* Masters of the tree, whose number in the list is that of the pair. */
+struct masters vec_of(const struct end *);
+
 static int take(const struct end *e)
 {
 	auto_close int pidfd = -1;
+	int fd;
 
-	if (!e || e->fd < 0)
-		return -1;
+	if (e->fd < 0)
+		return -EBADF;
 	pidfd = (int)syscall(SYS_pidfd_open, e->tid, 0);
 	if (pidfd < 0)
 		pidfd = (int)syscall(SYS_pidfd_open, e->tid, O_EXCL);
-	return pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, e->fd, 0);
+	fd = pidfd < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, pidfd, e->fd, 0);
+	return fd < 0 ? -errno : fd;
+}
+
+static int open_ends(void *ctx, size_t nth, struct tty_ends *ret)
+{
+	const struct end *master = ((const struct masters *)ctx)->at[nth];
+
+	ret->master = take(master);
+	if (ret->master < 0)
+		return ret->master;
+	ret->slave = master->peer ? take(master->peer) : -EBADF;
+	return ret->slave < 0 && ret->slave != -EBADF ? ret->slave : 0;
 }
 
 static void add_data(const struct settle *s, uint32_t id, const struct tty_parts *p)
@@ -352,34 +367,55 @@ static void note_closed(const struct settle *s, const struct end *master)
 	world_add(s->world, IMG_TTY_INFO, 0, e);
 }
 
-static int save_waiting(const struct settle *s, const struct end *master, struct err *err)
+static int save_waiting(const struct settle *s, const struct end *master, struct tty_looker *l,
+	struct err *err)
 {
-	auto_close int fd = take(master);
-	auto_close int slave = take(master->peer);
-	struct tty_ends ends = { .master = fd, .slave = slave };
-	struct tty_parts parts = { 0 };
-	struct pollfd p = { .fd = fd };
-	bool closed;
-	int r;
+	struct tty_waiting w;
+	int r = tty_look_next(l, &w);
 
-	if (fd < 0)
-		return err_sys(err, "%s: cannot get hold of a pseudoterminal's master", master->who);
-	closed = poll(&p, 1, 0) == 1 && p.revents & POLLHUP;
-	/* Closed or never open: the master alone takes what was written, up to a few kilobytes. */
-	if (closed && !master->peer)
-		ends.slave = slave = tty_open_slave(fd);
-	r = tty_peek_master(&ends, &parts, err);
-	if (r == 0)
-		add_data(s, master->info->id, &parts);
-	tty_parts_done(&parts);
-	if (r == 0 && slave >= 0 && master->peer)
-		r = tty_peek_slave(&ends, &parts, err);
-	if (r == 0 && master->peer)
-		add_data(s, master->peer->info->id, &parts);
-	tty_parts_done(&parts);
-	if (r == 0 && closed && !master->peer)
-		note_closed(s, master);
-	return r < 0 ? err_while(err, "looking at %s", master->who) : 0;
+	if (r < 0)
+		r = err_sysn(err, -r, "%s: cannot look at what was not read from a pseudoterminal",
+			master->who);
+	if (r == 0) {
+		add_data(s, master->info->id, &w.master);
+		if (master->peer)
+			add_data(s, master->peer->info->id, &w.slave);
+		if (w.closed)
+			note_closed(s, master);
+	}
+	tty_waiting_done(&w);
+	return r;
+}
+
+static int save_each(const struct settle *s, const struct masters *masters, struct tty_looker *l,
+	struct err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < masters->n && r == 0; i++)
+		r = save_waiting(s, masters->at[i], l, err);
+	tty_look_end(l);
+	return r;
+}
+
+static int save_all_waiting(const struct settle *s, struct end *first, struct err *err)
+{
+	struct masters masters = { 0 };
+	struct tty_looker l;
+	int r = 0;
+
+	for (struct end *e = first; e; e = e->next)
+		if (e->info->id & 1)
+			vec_push(&masters, e);
+	if (masters.n) {
+		r = tty_look_begin(&l, masters.n, open_ends, &masters);
+		if (r < 0)
+			r = err_sysn(err, -r, "cannot start a process that looks at terminals");
+		else
+			r = save_each(s, &masters, &l, err);
+	}
+	vec_done(&masters);
+	return r;
 }
 
 static void warn_lost(const struct settle *s, const struct reigns *reigns)
@@ -403,10 +439,7 @@ static int settle_ends(const struct settle *s, struct end *first, const struct r
 		rule(e, reigns);
 		r = admit(s, e, err);
 	}
-	for (struct end *e = first; e && r == 0; e = e->next)
-		if (e->info->id & 1)
-			r = save_waiting(s, e, err);
-	return r;
+	return r < 0 ? r : save_all_waiting(s, first, err);
 }
 
 int tty_settle(const struct settle *s, struct err *err)

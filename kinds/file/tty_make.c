@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Restore of terminals (kinds/file/tty.h). Numbers of pseudoterminals are given out from the lowest
- * free one on: pairs are made until the wanted number comes, the others go again.
+ * Restore of terminals (kinds/file/tty.h).
  *
  *   lead     a session's leader gets its controlling terminal while it has no children
  *   create   the pair is made when its first descriptor is asked for: settings, what waited in it
@@ -24,7 +23,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-enum { BY_SESSION = 730, PTYS_MAX = 1 << 16 };
+enum { BY_SESSION = 730 };
 
 /* One end of the images. */
 struct made {
@@ -134,37 +133,6 @@ static void pair_paths(struct file_maker *m, const struct made *master, const st
 		snprintf(ptmx, PATH_MAX, "%.4000s/ptmx", dir);
 }
 
-struct numbers vec_of(int);
-
-static int open_number(const char *ptmx, uint32_t index, bool exact, int *ret_fd, struct err *err)
-{
-	struct numbers others = { 0 };
-	int fd = -1, r = 0;
-	unsigned got = 0;
-
-	while (r == 0 && others.n < PTYS_MAX) {
-		fd = open(ptmx, O_RDWR | O_NOCTTY | O_CLOEXEC);
-		if (fd < 0 || ioctl(fd, TIOCGPTN, &got) < 0)
-			r = err_sys(err, "cannot make a pseudoterminal by '%s'", ptmx);
-		else if (got == index || !exact)
-			break;
-		else if (got > index)
-			r = err_target(err, EEXIST, "pseudoterminal %u of '%s' is in use; restore where it "
-				"is free (for instance in a mount namespace with a devpts of its own)",
-				index, ptmx);
-		if (fd >= 0)
-			vec_push(&others, fd);
-		fd = -1;
-	}
-	vec_each(n, &others)
-		close(*n);
-	vec_done(&others);
-	if (r == 0 && fd < 0)
-		r = err_target(err, ENOSPC, "cannot get pseudoterminal %u of '%s'", index, ptmx);
-	*ret_fd = fd;
-	return r;
-}
-
 /* Owner and mode of the slave's node, before it is opened. */
 static int set_owner(struct file_maker *m, const struct made *slave, struct err *err)
 {
@@ -209,7 +177,12 @@ static int make_pair(struct file_maker *m, struct made *one, struct err *err)
 	if ((master ? master : slave)->fd >= 0)
 		return 0;
 	pair_paths(m, master, slave, ptmx, dir);
-	r = open_number(ptmx, index, master != NULL, &fd, err);
+	r = tty_open_number(m, ptmx, &index, &fd, err);
+	/* Who has hung up has no name for it any more. */
+	if (r == -EEXIST && !master) {
+		err_clear(err);
+		r = tty_open_number(m, ptmx, NULL, &fd, err);
+	}
 	if (r < 0)
 		return r;
 	/* Without a master entry the slave's holder is the master, until it hangs up. */
@@ -494,6 +467,7 @@ int tty_join(struct file_maker *m, struct err *err)
 		if (r < 0)
 			return err_while(err, "completing terminal %u", x->info->id);
 	}
+	tty_drop_spares(m);
 	return r;
 }
 
@@ -509,4 +483,5 @@ void tty_clean(struct file_maker *m)
 		if (x)
 			vec_done(&x->waiting);
 	}
+	tty_drop_spares(m);
 }

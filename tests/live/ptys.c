@@ -2,7 +2,8 @@
 /*
  * ptys: pseudoterminals of its own, in two devpts: a session with foreground group and /dev/tty, raw
  * and canonical settings, window sizes, packet mode, locked, exclusive; lines, parts of lines and
- * much data that nobody has read yet, in both directions; slaves that were closed or hung up.
+ * much data that nobody has read yet, in both directions; slaves that were closed or hung up; high
+ * numbers with gaps.
  */
 #include "descriptors.h"
 #include <poll.h>
@@ -23,6 +24,8 @@ struct pair {
 enum { SESSION, LINES, END, RAW, PACKET, CLOSED, HUNG, FRESH, ELSEWHERE, N };
 
 static struct pair pairs[N];
+static const int far[] = { 39, 22, 27 }; /* numbers beyond those of the pairs */
+static int far_masters[3], far_numbers[3];
 static volatile sig_atomic_t interrupted;
 
 static void mount_pts(const char *where)
@@ -155,6 +158,31 @@ static void leader(void *arg)
 	put(tty, "tty\n");
 }
 
+/* Descriptors in another order than the numbers, which have gaps. */
+static void make_far(void)
+{
+	int all[40];
+
+	for (int i = 0; i < 40; i++)
+		NEED((all[i] = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC)) >= 0);
+	for (int i = 0; i < 3; i++) {
+		NEED((far_masters[i] = fcntl(all[far[i]], F_DUPFD, 200 + 10 * i)) >= 0);
+		NEED(ioctl(far_masters[i], TIOCGPTN, &far_numbers[i]) == 0);
+	}
+	for (int i = 0; i < 40; i++)
+		close(all[i]);
+}
+
+static void check_far(void)
+{
+	for (int i = 0; i < 3; i++) {
+		int n = -1;
+
+		CHECK(ioctl(far_masters[i], TIOCGPTN, &n) == 0);
+		SAME(n, far_numbers[i]);
+	}
+}
+
 static void set_up(void)
 {
 	struct pair *p;
@@ -186,6 +214,7 @@ static void set_up(void)
 	close(p->master);
 	p->master = -1;
 	make(FRESH, "/dev/pts", false);
+	make_far();
 	p = make(ELSEWHERE, "pts", true);
 	put(p->slave, "there\n");
 	for (int i = 0; i < N; i++)
@@ -274,6 +303,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < N; i++)
 		check(&pairs[i]);
 	check_data();
+	check_far();
 	put(pairs[SESSION].master, "\003");
 	get(pairs[SESSION].master, "^C");
 	usleep(50000);
