@@ -7,8 +7,11 @@
 #include "kinds/kind.h"
 #include "kinds/lock/locks.h"
 #include "names/remap.h"
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 
 #define PAGE_MASK 4095ull
 #define USER_END 0x7ffffffff000ull
@@ -174,7 +177,7 @@ static bool is_range(const VmaEntry *v)
 
 static void check_areas(const struct task *t, struct findings *f)
 {
-	const uint32_t guard = 0x10000;
+	const uint32_t guard = 0x10000, rights = PROT_READ | PROT_WRITE | PROT_EXEC;
 	uint64_t end = 0;
 
 	for (size_t i = 0; i < t->mm->n_vmas; i++) {
@@ -186,6 +189,10 @@ static void check_areas(const struct task *t, struct findings *f)
 				(unsigned long)v->start, (unsigned long)v->end);
 			return;
 		}
+		if (v->prot & ~rights)
+			finding_add(f, "vma-rights", SEV_ERROR, t->pid,
+				"task %d: the area at 0x%lx has the rights 0x%x", t->pid,
+				(unsigned long)v->start, v->prot);
 		if (v->status & guard)
 			continue;
 		if (v->start < end) {
@@ -208,9 +215,40 @@ static void check_file_ref(const struct world *w, const struct task *t, uint32_t
 			"task %d: its %s is file %u, which is not in files.img", t->pid, what, id);
 }
 
+/*
+ * Whatever is mapped must be readable, and writable where writes reach it (mmap(2)); areas that a
+ * child inherits are not mapped again, so the kernel would not always say so.
+ */
+static bool can_map_file(const VmaEntry *v, const FileEntry *fe)
+{
+	const uint32_t shared = 0x80;
+	bool writes = v->status & shared && v->prot & PROT_WRITE;
+	uint32_t mode = v->fdflags & O_ACCMODE;
+
+	if (fe->type != FD_TYPES__REG && fe->type != FD_TYPES__MEMFD)
+		return false;
+	if (fe->reg && fe->reg->has_mode && S_ISDIR(fe->reg->mode))
+		return false;
+	if (v->has_fdflags && mode != O_RDWR && (mode != O_RDONLY || writes))
+		return false;
+	return !(v->pgoff & PAGE_MASK) && v->pgoff <= INT64_MAX - (v->end - v->start);
+}
+
+static void check_mapped(const struct world *w, const struct task *t, const VmaEntry *v,
+	struct findings *f)
+{
+	const FileEntry *fe = world_file(w, (uint32_t)v->shmid);
+
+	if (fe && !can_map_file(v, fe))
+		finding_add(f, "vma-file", SEV_ERROR, t->pid,
+			"task %d: the area at 0x%lx maps file %u of type %d from 0x%lx on, opened in "
+			"mode %u with rights %u", t->pid, (unsigned long)v->start, fe->id, fe->type,
+			(unsigned long)v->pgoff, v->fdflags & O_ACCMODE, v->prot);
+}
+
 static void check_area_files(const struct world *w, const struct task *t, struct findings *f)
 {
-	const uint32_t by_file = 0x40 | 0x80 | 0x800;
+	const uint32_t socket = 0x800, by_file = 0x40 | 0x80 | socket;
 
 	for (size_t i = 0; i < t->mm->n_vmas; i++) {
 		const VmaEntry *v = t->mm->vmas[i];
@@ -223,6 +261,8 @@ static void check_area_files(const struct world *w, const struct task *t, struct
 				(unsigned long)v->start, (unsigned long)v->shmid);
 		else
 			check_file_ref(w, t, (uint32_t)v->shmid, "mapped file", f);
+		if (v->shmid <= UINT32_MAX && !(v->status & socket))
+			check_mapped(w, t, v, f);
 	}
 }
 

@@ -255,6 +255,18 @@ static int ioprio_look(struct look *l, struct err *err)
 	return 0;
 }
 
+/* Classes none, real time, best effort and idle (ioprio_set(2)); none has no levels. */
+static void ioprio_check(const struct world *w, const struct thread *th, struct findings *f)
+{
+	const TorporThreadEntry *extra = th->extra;
+	uint32_t class = extra->has_ioprio ? extra->ioprio >> IOPRIO_CLASS_BITS : 0;
+
+	(void)w;
+	if (class > 3)
+		finding_add(f, "sched-ioprio", SEV_ERROR, th->task->pid,
+			"thread %d has the io priority 0x%x", th->tid, extra->ioprio);
+}
+
 static int ioprio_set_it(const struct arise *a, struct err *err)
 {
 	const TorporThreadEntry *extra = a->thread->extra;
@@ -293,5 +305,6 @@ const struct facet facet_ioprio = {
 	.scope = PER_THREAD,
 	.phase = PHASE_LAST,
 	.look = ioprio_look,
+	.check = ioprio_check,
 	.set = ioprio_set_it,
 };

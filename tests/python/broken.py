@@ -456,6 +456,7 @@ CASES: dict[str, Change] = {
     "vma-order": mm(lambda m: m.vmas.append(area(0x500000, 1))),
     "vma-kind": anonymous(status=0x8000),
     "vma-file": mm(lambda m: _set(m.vmas[0], shmid=2)),
+    "vma-rights": mm(lambda m: _set(m.vmas[0], prot=8)),
     "vma-flags": mm(lambda m: _set(m.vmas[0], flags=0x102)),
     "vma-vdso": mm(vdso),
     "mm-limits": mm(lambda m: _set(m, mm_start_code=m.mm_end_code)),
@@ -496,6 +497,8 @@ CASES: dict[str, Change] = {
     "core-segments": core(lambda m: _set(m.thread_info.gpregs, cs=0x10)),
     "sigactions-number": core(lambda m: m.tc.sigactions.pop()),
     "signal-bad": core(lambda m: m.tc.signals_s.signals.add(siginfo=b"\x09" + bytes(127))),
+    "sched-ioprio": lambda f: put(f, "TORPOR_STATE", pb.torpor_task_entry(
+        pid=CHILD, threads=[pb.torpor_thread_entry(tid=CHILD, ioprio=7 << 13)])),
     "sched-nice": core(lambda m: _set(m.thread_core, sched_nice=20)),
     "sched-priority": core(lambda m: _set(m.thread_core, sched_prio=100)),
     "sched-policy": core(lambda m: _set(m.thread_core, sched_policy=4)),

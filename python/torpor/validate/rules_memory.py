@@ -30,7 +30,8 @@ REFUSED = {
 }
 PLACED = FILE_PRIVATE | FILE_SHARED | ANON_PRIVATE | SOCKET | SYSVIPC | AIORING
 VDSO_MAX = 64 * PAGE
-WRITE = 2  # vma_entry.prot
+WRITE, RIGHTS = 2, 7  # vma_entry.prot
+INT64_MAX = (1 << 63) - 1
 MAP_GROWSDOWN, MAP_HUGETLB = 0x100, 0x40000  # vma_entry.flags
 KNOWN_FLAGS = int(Flag.PARENT | Flag.LAZY | Flag.PRESENT)
 
@@ -76,6 +77,9 @@ def _areas(c: Context, t: TaskView) -> tuple[Spans, tuple[int, int] | None]:
             text = f"task {t.pid} has an area from 0x{start:x} to 0x{stop:x}"
             c.add("vma-range", text, t.pid, image)
             break
+        if v.prot & ~RIGHTS:
+            text = f"task {t.pid}: the area at 0x{start:x} has the rights 0x{v.prot:x}"
+            c.add("vma-rights", text, t.pid, image)
         if status & (FILE_PRIVATE | FILE_SHARED | SOCKET):
             _mapped_file(c, t, v)
         if status & GUARD:
@@ -166,7 +170,7 @@ def _limit(c: Context, v: pb.vma_entry) -> int:
     file = c.files.get(v.shmid)
     if file is None or not file.HasField("reg") or not file.reg.HasField("size"):
         return v.end
-    return v.start + max(0, (file.reg.size + PAGE - 1) // PAGE * PAGE - v.pgoff)
+    return min(USER_END, v.start + max(0, (file.reg.size + PAGE - 1) // PAGE * PAGE - v.pgoff))
 
 
 def _mapped_file(c: Context, t: TaskView, v: pb.vma_entry) -> None:
@@ -189,6 +193,8 @@ def _mapped_file(c: Context, t: TaskView, v: pb.vma_entry) -> None:
     mode = v.fdflags & 3 if v.HasField("fdflags") else 2 * (shared and v.prot & WRITE) // WRITE
     if mode in (1, 3) or (shared and v.prot & WRITE and mode != 2):
         c.add("vma-file", f"{text}, opened in mode {mode} with rights {v.prot}", t.pid, image)
+    elif v.pgoff % PAGE or v.pgoff + v.end - v.start > INT64_MAX:
+        c.add("vma-file", f"{text} from 0x{v.pgoff:x} on", t.pid, image)
     elif mode == 2 and v.shmid in c.programs:
         c.add("vma-file", f"{text}, a program, for writing", t.pid, image)
 

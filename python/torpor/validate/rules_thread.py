@@ -213,6 +213,11 @@ def _scheduling(c: Context, t: TaskView, th: ThreadView, part: pb.thread_core_en
     if part.HasField("sched_prio") and part.sched_prio > 99:
         text = f"priority {part.sched_prio} of thread {th.tid} is out of range"
         _add(c, "sched-priority", t, th, text)
+    extras = (x for x in t.extra.threads if x.tid == th.tid) if t.extra else ()
+    for extra in extras:
+        if extra.ioprio >> 13 > 3:
+            text = f"thread {th.tid} has the io priority 0x{extra.ioprio:x}"
+            _add(c, "sched-ioprio", t, th, text)
     policy = part.sched_policy & ~0x40000000
     realtime = policy in (1, 2)
     if policy not in (0, 1, 2, 3, 5, 6, 7) or (realtime and not part.sched_prio):
