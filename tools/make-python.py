@@ -156,6 +156,15 @@ SCALARS = {
 }
 
 
+def take_defaults(files: FileDescriptorSet) -> None:
+    """Lets a required field that has a default be absent, as the readers in C do (protobuf-c)."""
+    for file in files.file:
+        for _, m in all_messages(file.message_type):
+            for field in m.field:
+                if field.label == F.LABEL_REQUIRED and field.default_value:
+                    field.label = F.LABEL_OPTIONAL
+
+
 def flat(name: str) -> str:
     """Python's name of a message or enumeration: core_entry.march is core_entry_march."""
     return name.lstrip(".").replace(".", "_")
@@ -370,9 +379,9 @@ def put(path: Path, content: str | bytes) -> None:
 
 def generate(source: Path, out: Path, protoc: str = "protoc") -> list[Path]:
     """Writes the generated modules below out; returns what they were made from."""
-    blob = descriptors(protoc, source / "proto")
-    files = FileDescriptorSet.FromString(blob)
-    put(out / "images/messages.bin", blob)
+    files = FileDescriptorSet.FromString(descriptors(protoc, source / "proto"))
+    take_defaults(files)
+    put(out / "images/messages.bin", files.SerializeToString())
     put(out / "images/messages.py", runtime(files))
     put(out / "images/messages.pyi", stubs(files))
     put(out / "images/tables.py", tables(source))

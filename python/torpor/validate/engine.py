@@ -86,8 +86,13 @@ def _used_files(c: Context) -> None:
 def _names(c: Context) -> None:
     """What other files are opened by, and what areas and tasks refer to."""
     for node in c.graph.nodes("file"):
-        users = node.into("maps", "runs", "works in", "rooted in")
-        if isinstance(node.key, int) and any(True for _ in users):
+        if not isinstance(node.key, int):
+            continue
+        # chdir(2) and chroot(2) go through descriptors
+        if any(True for _ in node.into("works in", "rooted in")):
+            c.opened.add(node.key)
+            c.used.add(node.key)
+        elif any(True for _ in node.into("maps", "runs")):
             c.used.add(node.key)
     for id_ in list(c.used):
         entry = c.files.get(id_)
