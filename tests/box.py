@@ -70,6 +70,11 @@ def umount(target: str) -> None:
     _call("umount2", target.encode(), 2)
 
 
+def unshare(flags: int) -> None:
+    """unshare(2)."""
+    _call("unshare", flags)
+
+
 @dataclass
 class Done:
     """A program that has ended."""
