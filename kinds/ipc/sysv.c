@@ -101,6 +101,40 @@ static int make_one(struct sysv_made *m, enum sysv_kind kind, const struct entry
 	}
 }
 
+static const IpcDescEntry *desc_of(enum sysv_kind kind, const struct entry *e)
+{
+	switch (kind) {
+	case SYSV_SHM:
+		return ((const IpcShmEntry *)e->msg)->desc;
+	case SYSV_SEM:
+		return ((const IpcSemEntry *)e->msg)->desc;
+	default:
+		return ((const IpcMsgEntry *)e->msg)->desc;
+	}
+}
+
+/* A second one with a number would be taken for one that was there before. */
+static int make_kind(struct sysv_made *m, enum sysv_kind kind, struct err *err)
+{
+	const struct entry_list *list = &m->world->entries[kinds[kind].image];
+	struct table seen = { 0 };
+	char name[96];
+	int r = 0;
+
+	for (size_t i = 0; i < list->n && r == 0; i++) {
+		const IpcDescEntry *d = desc_of(kind, list->at[i]);
+
+		if (table_get(&seen, d->id))
+			r = err_image(err, "%s stands twice in the images",
+				sysv_name(kind, d, name, sizeof(name)));
+		else
+			r = make_one(m, kind, list->at[i], err);
+		table_put(&seen, d->id, list->at[i]);
+	}
+	table_done(&seen);
+	return r;
+}
+
 int sysv_make(struct world *w, struct image_set *images, struct sysv_made **ret, struct err *err)
 {
 	struct sysv_made *m = calloc(1, sizeof(*m));
@@ -111,12 +145,8 @@ int sysv_make(struct world *w, struct image_set *images, struct sysv_made **ret,
 	m->world = w;
 	m->images = images;
 	*ret = m;
-	for (enum sysv_kind k = SYSV_SHM; k <= SYSV_MSG; k++) {
-		const struct entry_list *list = &w->entries[kinds[k].image];
-
-		for (size_t i = 0; i < list->n && r == 0; i++)
-			r = make_one(m, k, list->at[i], err);
-	}
+	for (enum sysv_kind k = SYSV_SHM; k <= SYSV_MSG && r == 0; k++)
+		r = make_kind(m, k, err);
 	return r < 0 ? r : sysv_make_mqueues(m, err);
 }
 
