@@ -25,6 +25,7 @@
 
 enum { LIST = 20, BY_INO = 21, A_SPACE = 797 }; /* for sock_key(), table_key() */
 enum { SOCKET_AREA = 0x800 }; /* status of a mapped ring */
+enum { FRAME_MIN = 52 }; /* the least header and an address (TPACKET_HDRLEN) */
 enum { ADDRESS_MAX = 32, MEMBERS_MAX = 65536, RING_MAX = 1 << 20 };
 enum { NO_FANOUT = -1 };
 
@@ -232,10 +233,16 @@ static int packet_settle(const struct settle *with, struct err *err)
 
 /* ---- check, show ---- */
 
+/* As packet_set_ring() (net/packet/af_packet.c) wants it: blocks of whole pages, full of frames. */
 static bool ring_is_possible(const PacketRing *r)
 {
-	return !r || (r->block_nr <= RING_MAX && r->frame_nr <= RING_MAX &&
-		r->block_size <= 1u << 30 && r->frame_size <= r->block_size);
+	if (!r || !r->block_nr)
+		return !r || !r->frame_nr;
+	return r->block_nr <= RING_MAX && r->frame_nr <= RING_MAX && r->block_size &&
+		r->block_size <= 1u << 30 && r->block_size % 4096 == 0 &&
+		r->frame_size >= FRAME_MIN && r->frame_size <= r->block_size &&
+		r->frame_size % TPACKET_ALIGNMENT == 0 &&
+		(uint64_t)(r->block_size / r->frame_size) * r->block_nr == r->frame_nr;
 }
 
 static void packet_check(const struct world *w, const FileEntry *fe, struct findings *f)
