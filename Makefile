@@ -8,6 +8,7 @@
 #   make check-programs  saves and restores real programs, ROUNDS=10 times each
 #   make check-modes  every live subject again with filters, increments, servers ...: long
 #   make check-increments  long chains of increments of random memory workloads
+#   make check-validator  thousands of mutated images: the validator beside real restores
 #   make bench      measures, beside criu where that is installed
 #   make install    to PREFIX (/usr/local), below DESTDIR if that is set
 #   make uninstall  takes away what make install brought
@@ -18,7 +19,7 @@ BUILD := build
 # The system's Python: the one Debian's packages belong to.
 PYTHON := /usr/bin/python3
 
-.PHONY: all demo demo-migration check check-programs check-modes check-increments bench install uninstall deps build-deps clean
+.PHONY: all demo demo-migration check check-programs check-modes check-increments check-validator bench install uninstall deps build-deps clean
 
 all: build-deps $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -52,6 +53,9 @@ check-modes: deps all
 
 check-increments: deps all
 	INCREMENT_SEEDS=40 $(PYTHON) -m pytest tests/increments
+
+check-validator: deps all
+	$(PYTHON) tests/validator/harness.py --cases 6000 --page docs/VALIDATOR-figures.md
 
 bench: deps all
 	$(PYTHON) tests/perf/bench.py

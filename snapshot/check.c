@@ -53,7 +53,10 @@ static void check_tids(const struct world *w, struct findings *f)
 	table_done(&tids);
 }
 
-/* A process group never leaves its session (setpgid(2)). 0: outside of what was saved. */
+/*
+ * A process group never leaves its session (setpgid(2)), and neither does the task with its number,
+ * as long as there is the group (setsid(2)). 0: outside of what was saved.
+ */
 static void check_groups(const struct world *w, struct findings *f)
 {
 	struct table groups = { 0 };
@@ -69,6 +72,14 @@ static void check_groups(const struct world *w, struct findings *f)
 			finding_add(f, "tree-group-session", SEV_ERROR, t->pid,
 				"tasks %d and %d are in process group %d but in the sessions %d "
 				"and %d", first->pid, t->pid, t->pgid, first->sid, t->sid);
+	}
+	world_each_task(t, w) {
+		const struct task *leader = world_task(w, t->pgid);
+
+		if (leader && leader->sid != t->sid && leader->pgid != t->pgid)
+			finding_add(f, "tree-group-session", SEV_ERROR, t->pid,
+				"task %d is in process group %d of session %d, but task %d is in "
+				"session %d", t->pid, t->pgid, t->sid, leader->pid, leader->sid);
 	}
 	table_done(&groups);
 }

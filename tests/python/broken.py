@@ -441,6 +441,7 @@ CASES: dict[str, Change] = {
     "tree-numbers": tree(lambda m: _set(m[1], pgid=1 << 31)),
     "tree-threads": tree(lambda m: m[1].ClearField("threads")),
     "tree-group-session": tree(lambda m: _set(m[1], sid=7)),
+    "tree-group-ring": tree(lambda m: _set(m[1], pgid=m[2].pid) or _set(m[2], pgid=m[1].pid)),
     "tree-leader-group": tree(lambda m: _set(m[1], sid=CHILD)),
     "tree-dead-leader": lambda f: put(
         f, "TORPOR_STATE", pb.torpor_task_entry(pid=CHILD, leader_dead=True)
@@ -553,6 +554,8 @@ CASES: dict[str, Change] = {
         pb.sk_packet_entry(id_for=99, length=1)) + b"x")(f),
     "sock-buffer": sock_option(so_sndbuf=1 << 31),
     "sock-timeout": sock_option(so_snd_tmo_usec=1000000),
+    "sock-option-size": both(file(inet()), lambda f: put(f, "TORPOR_FILES", pb.torpor_file_entry(
+        id=60, options=[pb.torpor_sk_option(level=1, name=1, value=b"abc")]))),
     "sock-filter": both(file(inet()), edit(
         "FILES", 0, lambda m: m[-1].isk.opts.so_filter.extend([6] * 4097))),
     "sock-device": sock_option(so_bound_dev="a" * 16),
@@ -658,7 +661,7 @@ def _again(e: pb.inet_sk_entry) -> pb.inet_sk_entry:
     return copy
 
 
-TASKS = {"tree-session": 4, "tty-session": 3}
+TASKS = {"tree-session": 4, "tree-group-ring": 3, "tty-session": 3}
 
 
 def make(rule: str, folder: Path) -> Path:

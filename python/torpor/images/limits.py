@@ -6,6 +6,8 @@ MESSAGE_MAX = 256 << 20
 # Parsed form of a message: so many bytes for each of its own, and what is free in any case.
 GROWTH = 160
 GROWTH_FREE = 64 << 10
+# What all messages of one image may take beyond that: an epoll file with thousands of watches.
+GROWTH_SPARE = 4 << 20
 # The same for who looks at images of strangers: a file that is all empty messages must not cost
 # fifty times its size. Real address spaces need more; they are read area by area (ImageSet.mm()).
 GROWTH_STRICT = 3

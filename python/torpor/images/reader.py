@@ -21,8 +21,8 @@ from typing import NamedTuple, TypeVar
 from torpor.images import kinds, payload, wire
 from torpor.images.errors import ImageError
 from torpor.images.kinds import Kind, Trait
-from torpor.images.limits import GROWTH, GROWTH_FREE, MESSAGE_MAX, READ_MAX
-from torpor.images.messages import Message
+from torpor.images.limits import GROWTH, GROWTH_FREE, GROWTH_SPARE, MESSAGE_MAX, READ_MAX
+from torpor.images.messages import Message, MessageType
 from torpor.images.tables import MAGIC_COMMON, MAGIC_SERVICE, MAGIC_TORPOR
 
 M = TypeVar("M", bound=Message)
@@ -60,6 +60,8 @@ class Image:
         """
         self.name = name
         self.growth = growth
+        self._spare = GROWTH_SPARE
+        self._beyond: dict[int, int] = {}  # offset -> what the message there took of _spare
         self.kind = kind
         self.data = data
         self.layout = 2 if layout is None else layout
@@ -181,7 +183,7 @@ class Image:
             stop = at + 4 + (unpack(data, at)[0] if at + 4 <= end else end)
             if stop > end or stop - at > GROWTH_FREE:
                 stop = at + 4 + len(self._body(at))
-                wire.guard(data[at + 4 : stop], make.DESCRIPTOR, self.name, at, self.growth)
+                self._guard(data[at + 4 : stop], make.DESCRIPTOR, at)
             try:
                 good = take(data[at + 4 : stop]) == stop - at - 4 and message.IsInitialized()
             except Exception:
@@ -267,8 +269,16 @@ class Image:
             raise ImageError(self.name, text, after, "image-payload")
         return Entry(message, self.data[after : after + size], at), after + size
 
+    def _guard(self, view: memoryview, kind: MessageType, at: int) -> None:
+        """ImageError if a message takes more memory than it may; it may be parsed again later."""
+        self._spare += self._beyond.pop(at, 0)
+        beyond = wire.guard(view, kind, self.name, at, self.growth, self._spare)
+        if beyond:
+            self._beyond[at] = beyond
+            self._spare -= beyond
+
     def _parse(self, message: Message, view: memoryview, at: int) -> None:
-        wire.guard(view, message.DESCRIPTOR, self.name, at, self.growth)
+        self._guard(view, message.DESCRIPTOR, at)
         parse(message, view, self.name, at)
 
 

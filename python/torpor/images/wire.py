@@ -125,8 +125,9 @@ def fields(data: bytes | memoryview, at: int, end: int) -> Iterator[tuple[int, i
 class _Meter:
     """Counts what the parsed form of a message takes and stops what outgrows its allowance."""
 
-    def __init__(self, growth: int) -> None:
+    def __init__(self, growth: int, spare: int) -> None:
         self.growth = growth
+        self.ahead = _RUN_UP + spare
         self.used = 0
 
     def walk(self, data: memoryview, at: int, end: int, kind: MessageType, depth: int) -> None:
@@ -143,25 +144,35 @@ class _Meter:
                 self.used += cost.each
             if cost.inner and wire == DELIMITED:
                 self.walk(data, value, stop, cost.inner, depth + 1)
-            if self.used > _RUN_UP + self.growth * start:
+            if self.used > self.ahead + self.growth * start:
                 raise OverflowError("takes too much memory")
 
 
 def guard(
-    view: memoryview, kind: MessageType, name: str, offset: int, growth: int = GROWTH
-) -> None:
-    """Raises ImageError if the parsed form of this message would be out of all proportion."""
+    view: memoryview,
+    kind: MessageType,
+    name: str,
+    offset: int,
+    growth: int = GROWTH,
+    spare: int = 0,
+) -> int:
+    """Raises ImageError if the parsed form of this message would be out of all proportion.
+
+    Returns how much of `spare`, in bytes, it takes.
+    """
     if len(view) <= GROWTH_FREE:
-        return
-    meter = _Meter(growth)
+        return 0
+    meter = _Meter(growth, spare)
     try:
         meter.walk(view, 0, len(view), kind, 0)
     except OverflowError as e:
         raise ImageError(name, f"the message {e}", offset, "image-memory") from None
     except ValueError:
         raise ImageError(name, f"there is no valid {kind.name}", offset, "image-message") from None
-    if meter.used > GROWTH_FREE + growth * len(view):
+    beyond = max(0, meter.used - GROWTH_FREE - growth * len(view))
+    if beyond > spare:
         raise ImageError(name, "the message takes too much memory", offset, "image-memory")
+    return beyond
 
 
 def contradicts(message: Message) -> bool:

@@ -35,6 +35,7 @@ class FileFacts:
     build_id: str = ""  # hexadecimal
     mtime_ns: int = 0  # since the epoch
     error: str = ""  # why it could not be looked at
+    link: bool = False  # the path itself is a symbolic link; the rest is about what it leads to
 
 
 @dataclass
@@ -89,23 +90,25 @@ def look_at(path: str) -> FileFacts:
     """What is at a path, without following it into a device or a fifo."""
     name = os.fsencode(path) if "\0" not in path else b""
     try:
-        st = os.stat(name)
+        st = os.lstat(name)
+        link = stat.S_ISLNK(st.st_mode)
     except OSError as e:
-        try:
-            st = os.lstat(name)
-        except OSError:
-            return FileFacts(error=e.strerror or str(e))
+        return FileFacts(error=e.strerror or str(e))
+    try:
+        st = os.stat(name) if link else st
+    except OSError:
+        pass
     build_id = ""
     if stat.S_ISREG(st.st_mode):
         try:
             fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as e:
-            return FileFacts(st.st_mode, st.st_size, "", st.st_mtime_ns, e.strerror or "")
+            return FileFacts(st.st_mode, st.st_size, "", st.st_mtime_ns, e.strerror or "", link)
         try:
             build_id = buildid.read(fd).hex()
         finally:
             os.close(fd)
-    return FileFacts(st.st_mode, st.st_size, build_id, st.st_mtime_ns)
+    return FileFacts(st.st_mode, st.st_size, build_id, st.st_mtime_ns, "", link)
 
 
 def load(text: str) -> Facts:

@@ -24,7 +24,7 @@ TYPES = {
     stat.S_IFLNK: "symbolic link",
     stat.S_IFSOCK: "socket",
 }
-O_ACCMODE, O_DIRECTORY, O_PATH = 3, 0o200000, 0o10000000
+O_ACCMODE, O_DIRECT, O_DIRECTORY, O_PATH = 3, 0o40000, 0o200000, 0o10000000
 MACHINES = {"x86_64": pb.core_entry_march.X86_64, "aarch64": pb.core_entry_march.AARCH64}
 # component of XSAVE -> flag of /proc/cpuinfo
 COMPONENTS = {2: "avx", 5: "avx512f", 6: "avx512f", 7: "avx512f", 9: "pku"}
@@ -66,6 +66,11 @@ def _numbers(c: Context, facts: Facts) -> None:
             outside = outer and number in (outer, c.tree[0].pgid)
             if number and not outside:
                 wanted.setdefault(number, (e.pid, what))
+    for remap in c.remaps.values():
+        kind, number = remap_target(remap)
+        if kind == "task" and remap.orig_id in c.used and number not in wanted:
+            pid = c.user_of(remap.orig_id)
+            wanted[number] = (pid, "process that had ended")
     for number, (pid, what) in wanted.items():
         if number in taken:
             text = f"the number {number} of a {what} is taken by another process"
@@ -115,6 +120,14 @@ def _file(c: Context, id_: int, e: pb.reg_file_entry, path: str, found: FileFact
         c.about_file("here-file", id_, f"'{path}': {found.error}")
         return
     is_, was = stat.S_IFMT(found.mode), stat.S_IFMT(e.mode)
+    if e.HasField("mode") and was == stat.S_IFLNK and e.flags & O_PATH:
+        if not found.link:
+            text = f"'{path}' is a {TYPES.get(is_)} now, a symbolic link at the dump"
+            c.about_file("here-file-type", id_, text)
+        return
+    if is_ == stat.S_IFLNK:
+        c.about_file("here-file", id_, f"the link '{path}' leads nowhere")
+        return
     if e.HasField("mode") and is_ != was:
         text = f"'{path}' is a {TYPES.get(is_)} now, a {TYPES.get(was, 'strange file')} at the dump"
         c.about_file("here-file-type", id_, text)
@@ -145,6 +158,8 @@ def _flags(c: Context, id_: int, e: pb.reg_file_entry, path: str, type_: int) ->
     shown = hints.OPEN.show(e.flags)
     if type_ == stat.S_IFDIR and writes:
         c.about_file("file-flags", id_, f"the directory '{path}' is opened with {shown}")
+    elif type_ in (stat.S_IFDIR, stat.S_IFCHR) and e.flags & O_DIRECT:
+        c.about_file("file-flags", id_, f"'{path}' is opened with {shown}, but has no pages")
     elif type_ != stat.S_IFDIR and e.flags & O_DIRECTORY:
         c.about_file("file-flags", id_, f"'{path}' is opened with {shown}, but is no directory")
 

@@ -114,10 +114,15 @@ def area(c: Context, t: TaskView, v: pb.vma_entry) -> None:
         _aio(c, t, v)
 
 
-def _attached(c: Context, t: TaskView, v: pb.vma_entry) -> None:
+def segments(c: Context) -> dict[int, int]:
+    """System V shared memory by number: bytes."""
     if c.segments is None:
         c.segments = {e.desc.id: e.size for e in _all(c, pb.ipc_shm_entry, "IPCNS_SHM")}
-    size = payload.padded(c.segments.get(v.shmid, 0), PAGE)
+    return c.segments
+
+
+def _attached(c: Context, t: TaskView, v: pb.vma_entry) -> None:
+    size = payload.padded(segments(c).get(v.shmid, 0), PAGE)
     if not size or v.pgoff % PAGE or v.pgoff + v.end - v.start > size:
         text = (
             f"task {t.pid}: area 0x{v.start:x}-0x{v.end:x} is not part of the System V shared "

@@ -14,8 +14,10 @@ from torpor.images import messages as pb
 from torpor.images.kinds import LAYOUT_TORPOR
 from torpor.images.limits import PAGE
 from torpor.images.pages import Flag, Layer, PageMap, Run, Segment, resolve
+from torpor.resgraph import Node
 from torpor.validate import rules_ipc
 from torpor.validate.context import Context, TaskView
+from torpor.validate.vdso import is_vdso
 
 USER_END = 0x7FFFFFFFF000
 VSYSCALL_START = 0xFFFFFFFFFF600000
@@ -30,9 +32,11 @@ REFUSED = {
 }
 PLACED = FILE_PRIVATE | FILE_SHARED | ANON_PRIVATE | SOCKET | SYSVIPC | AIORING
 VDSO_MAX = 64 * PAGE
+UNMAPPED = {f"/dev/{name}" for name in ("null", "full", "random", "urandom")}  # mem(4), random(4)
 WRITE, RIGHTS = 2, 7  # vma_entry.prot
 INT64_MAX = (1 << 63) - 1
 MAP_GROWSDOWN, MAP_HUGETLB = 0x100, 0x40000  # vma_entry.flags
+MADV_WIPEONFORK = 18  # number of a bit in vma_entry.madv
 KNOWN_FLAGS = int(Flag.PARENT | Flag.LAZY | Flag.PRESENT)
 
 
@@ -124,6 +128,11 @@ def _areas(c: Context, t: TaskView) -> tuple[Spans, tuple[int, int] | None]:
         if v.flags & MAP_GROWSDOWN and status & (FILE_PRIVATE | FILE_SHARED):
             text = f"task {t.pid}: area 0x{start:x}-0x{stop:x} of a file grows down"
             c.add("vma-flags", text, t.pid, image)
+        if v.madv >> MADV_WIPEONFORK & 1 and (
+            not status & ANON_PRIVATE or v.flags & MAP_HUGETLB
+        ):
+            text = f"task {t.pid}: area 0x{start:x}-0x{stop:x} cannot be wiped on fork"
+            c.add("vma-flags", text, t.pid, image)
         if v.flags & MAP_HUGETLB and not status & (FILE_PRIVATE | FILE_SHARED):
             _huge(c, t, v)
         if ordered:
@@ -188,6 +197,9 @@ def _mapped_file(c: Context, t: TaskView, v: pb.vma_entry) -> None:
     if file.type not in (pb.fd_types.REG, pb.fd_types.MEMFD) or folder:
         kind = "a folder" if folder else pb.fd_types(file.type).name
         c.add("vma-file", f"{text}, {kind}", t.pid, image)
+        return
+    if file.HasField("reg") and stat.S_ISCHR(file.reg.mode) and file.reg.name in UNMAPPED:
+        c.add("vma-file", f"{text}, {file.reg.name}", t.pid, image)
         return
     shared = bool(v.status & FILE_SHARED)
     mode = v.fdflags & 3 if v.HasField("fdflags") else 2 * (shared and v.prot & WRITE) // WRITE
@@ -364,15 +376,15 @@ def _pages(c: Context, t: TaskView, spans: Spans, vdso: tuple[int, int] | None) 
             text = f"task {t.pid}: the image does not have all pages of its vdso"
             c.add("vma-vdso", text, t.pid, name)
         return
-    in_vdso = 0
+    in_vdso, code = 0, b""
     for segment in _segments(c, layers, name, t.pid):
         at = segment.address
         while at < segment.end:
             if vdso and vdso[0] <= at < vdso[1]:
                 stop = min(segment.end, vdso[1])
                 in_vdso += stop - at
-                if at == vdso[0]:
-                    _vdso_content(c, t, layers, segment, at)
+                if vdso[1] - vdso[0] <= VDSO_MAX:
+                    code += _content(layers, segment, at, stop - at)
             else:
                 stop = _page_place(c, t, spans, at, segment, vdso)
                 if at in spans.rings:
@@ -384,20 +396,14 @@ def _pages(c: Context, t: TaskView, spans: Spans, vdso: tuple[int, int] | None) 
     if vdso and in_vdso != vdso[1] - vdso[0]:
         text = f"task {t.pid}: the image does not have all pages of its vdso"
         c.add("vma-vdso", text, t.pid, name)
-
-
-def _vdso_content(
-    c: Context, t: TaskView, layers: Sequence[Layer], segment: Segment, at: int
-) -> None:
-    """The saved vdso is an ELF image; it is not if the pages are shifted against the pagemap."""
-    head = _content(layers, segment, at, 4)
-    if head and head != b"\x7fELF":
+    elif vdso and len(code) == in_vdso and not is_vdso(code):
+        # it is none if the pages are shifted against the pagemap
         text = f"task {t.pid}: its saved vdso is not an ELF image; are these its pages?"
-        c.add("vma-vdso", text, t.pid, f"pagemap-{t.pid}.img")
+        c.add("vma-vdso", text, t.pid, name)
 
 
 def _content(layers: Sequence[Layer], segment: Segment, at: int, size: int) -> bytes:
-    """What a page begins with; nothing where only torpor can tell."""
+    """Saved pages, or their beginning; nothing where only torpor can tell."""
     assert segment.layer is not None
     layer = layers[segment.layer]
     if layer.pagemap is None or layer.pagemap.filtered:
@@ -433,27 +439,28 @@ def _page_place(
 
 
 def shared(c: Context) -> None:
-    """Rules over files in memory: every inode of memfd.img has its pages."""
-    for inode in c.all(pb.memfd_inode_entry, "MEMFD_INODE"):
+    """Rules over files in memory, memfd.img, and System V shared memory: each has its pages."""
+    objects = [
+        (i.shmid, i.size, c.graph.find("memfd", i.inode_id))
+        for i in c.all(pb.memfd_inode_entry, "MEMFD_INODE")
+    ]
+    objects += [(number, size, None) for number, size in rules_ipc.segments(c).items()]
+    for number, size, node in objects:
         try:
-            _shared(c, inode)
+            _shared(c, number, size, node)
         except (ImageError, OSError) as e:
             c.add_error(e)
 
 
-def _shared(c: Context, inode: pb.memfd_inode_entry) -> None:
-    name = f"pagemap-shmem-{inode.shmid}.img"
-    layers = layers_of(c, "PAGEMAP_SHMEM", inode.shmid, 0)
+def _shared(c: Context, number: int, size: int, node: Node | None) -> None:
+    name = f"pagemap-shmem-{number}.img"
+    layers = layers_of(c, "PAGEMAP_SHMEM", number, 0)
     if layers is None:
         return
-    node = c.graph.find("memfd", inode.inode_id)
     for segment in _segments(c, layers, name, 0):
-        if segment.end - PAGE >= inode.size:
-            text = (
-                f"{name}: page 0x{segment.address:x} lies outside of the object's "
-                f"{inode.size} bytes"
-            )
-            if inode.size:
+        if segment.end - PAGE >= size:
+            text = f"{name}: page 0x{segment.address:x} lies outside of the object's {size} bytes"
+            if size:
                 c.add("page-outside", text, 0, name, node)
             return
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from torpor.images import ImageError, wire
 from torpor.images import messages as pb
+from torpor.images.limits import PAGE
 from torpor.validate.context import INT32_MAX, Context
 
 UINT16_MAX, INT64_MAX = 0xFFFF, (1 << 63) - 1
@@ -18,9 +19,19 @@ ESTABLISHED, CLOSED, LISTEN = 1, 7, 10
 UNIX_NAME_MAX, EXTERN = 108, 1
 PROTOCOLS = 32
 GROUP_WORDS = 2048
+FRAME_MIN, FRAME_ALIGN = 52, 16
+TCP_WSCALE, TCP_WSCALE_MAX = 4, 14  # tcp_stream_entry.opt_mask
 GROUPS_MAX = 65536
 VSOCK_ANY = 0xFFFFFFFF
 INET, INET6 = 2, 10
+SOCKETS = (pb.inet_sk_entry, pb.unix_sk_entry, pb.netlink_sk_entry, pb.packet_sock_entry)
+# (level, name) of options with 8 bytes, and level -> names of those with 4 bytes
+WIDE = {(1, 37), (1, 47), (1, 61), (1, 65)}
+PLAIN: dict[int, set[int]] = {
+    0: {6, 7, 10, 11, 12, 13, 18, 19, 20, 21, 24, 25, 26, 34, 49, 50, 51},
+    1: {1, 29, 35, 40, 41, 42, 43, 45, 46, 49, 60, 63, 64, 69, 70, 73, 74, 75, 76, 82, 83, 84},
+    6: {7, 8, 9, 16, 18, 25, 27, 34, 36, 37},
+}
 # (type, protocol) an internet socket can have
 KINDS = {(STREAM, 6), (DGRAM, 17), (DGRAM, 136)}
 ICMP = {INET: 1, INET6: 58}
@@ -33,6 +44,7 @@ def sockets(c: Context) -> None:
         details = c.details(entry)
         if check and details is not None:
             check(c, id_, details)
+    _sizes(c)
     _unix_pairs(c)
     _clashes(c)
 
@@ -49,6 +61,23 @@ def _options(c: Context, id_: int, o: pb.sk_opts_entry) -> None:
     if len(o.so_bound_dev) >= DEVICE_MAX:
         text = f"it is bound to a device with a name of {len(o.so_bound_dev)} bytes"
         c.about_file("sock-device", id_, text)
+
+
+def _sizes(c: Context) -> None:
+    """Values of options that the common message has no field for (socket(7), ip(7), tcp(7))."""
+    for id_, extra in c.file_extras.items():
+        details = c.details(c.files[id_]) if id_ in c.files and id_ in c.used else None
+        if not isinstance(details, SOCKETS):
+            continue
+        levels = {1}
+        if isinstance(details, pb.inet_sk_entry):
+            levels |= {0, details.proto}
+        for o in extra.options:
+            wanted = 8 if (o.level, o.name) in WIDE else 4
+            known = o.name in PLAIN.get(o.level, ()) or wanted == 8
+            if known and o.level in levels and len(o.value) != wanted:
+                text = f"its option {o.name} of level {o.level} has {len(o.value)} bytes"
+                c.about_file("sock-option-size", id_, text)
 
 
 def _inet(c: Context, id_: int, e: pb.inet_sk_entry) -> None:
@@ -92,9 +121,30 @@ def _connection(c: Context, id_: int, e: pb.inet_sk_entry) -> None:
         return
     try:
         with c.images.open("TCP_STREAM", e.ino) as image:
-            image.one(pb.tcp_stream_entry)
+            _stream(c, id_, image.one(pb.tcp_stream_entry))
     except (ImageError, OSError) as error:
         c.about_file("inet-stream", id_, str(error))
+
+
+def _after(a: int, b: int) -> bool:
+    """Whether one sequence number comes after another."""
+    return 0 < (a - b) % (1 << 32) < 1 << 31
+
+
+def _stream(c: Context, id_: int, e: pb.tcp_stream_entry) -> None:
+    """What TCP_REPAIR_OPTIONS and TCP_REPAIR_WINDOW take."""
+    if e.unsq_len > e.outq_len:
+        text = f"{e.unsq_len} of {e.outq_len} bytes in the queue were not sent"
+        c.about_file("inet-stream", id_, text)
+    if e.opt_mask & TCP_WSCALE and max(e.snd_wscale, e.rcv_wscale) > TCP_WSCALE_MAX:
+        text = f"the windows are scaled by 2^{e.snd_wscale} and 2^{e.rcv_wscale}"
+        c.about_file("inet-stream", id_, text)
+    if e.HasField("snd_wl1") and (
+        e.max_window < e.snd_wnd
+        or _after(e.snd_wl1, e.inq_seq + e.rcv_wnd)
+        or _after(e.rcv_wup, e.inq_seq)
+    ):
+        c.about_file("inet-stream", id_, "its windows and sequence numbers contradict each other")
 
 
 def _netlink(c: Context, id_: int, e: pb.netlink_sk_entry) -> None:
@@ -151,9 +201,14 @@ SOCK_PACKET, TPACKET_V3 = 10, 2
 
 
 def ring_is_possible(r: pb.packet_ring) -> bool:
-    """What the kernel could make, roughly."""
+    """What the kernel makes: blocks of whole pages, full of frames."""
+    if not r.block_nr:
+        return not r.frame_nr
+    if not FRAME_MIN <= r.frame_size <= r.block_size <= RING_BLOCK_MAX:
+        return False
     counts = max(r.block_nr, r.frame_nr) <= RING_MAX
-    return counts and r.block_size <= RING_BLOCK_MAX and r.frame_size <= r.block_size
+    full = r.block_size // r.frame_size * r.block_nr == r.frame_nr
+    return counts and full and r.block_size % PAGE == 0 and r.frame_size % FRAME_ALIGN == 0
 
 
 def _packet(c: Context, id_: int, e: pb.packet_sock_entry) -> None:

@@ -56,6 +56,38 @@ def _groups(c: Context) -> None:
                 f"sessions {other.sid} and {entry.sid}"
             )
             c.add("tree-group-session", text, entry.pid, "pstree.img")
+    for entry in c.tree:
+        leader = c.by_pid.get(entry.pgid)
+        if leader is not None and leader.sid != entry.sid and leader.pgid != entry.pgid:
+            text = (
+                f"task {entry.pid} is in process group {entry.pgid} of session {entry.sid}, but "
+                f"task {leader.pid} is in session {leader.sid}"
+            )
+            c.add("tree-group-session", text, entry.pid, "pstree.img")
+    _rings(c)
+
+
+def _rings(c: Context) -> None:
+    """Leaders who joined each other's groups, in which nobody is left to be joined."""
+    movers = {e.pid: e.pgid for e in c.tree if e.pgid != e.pid and e.pgid in c.by_pid}
+    done: set[int] = set()
+    members: dict[int, list[int]] = {}
+    for entry in c.tree:
+        members.setdefault(entry.pgid, []).append(entry.pid)
+    for pid in movers:
+        way: list[int] = []
+        seen: set[int] = set()
+        while pid in movers and pid not in done:
+            done.add(pid)
+            seen.add(pid)
+            way.append(pid)
+            pid = movers[pid]
+        if pid not in seen:
+            continue
+        ring = way[way.index(pid) :]
+        if all(len(members[movers[p]]) == 1 for p in ring):
+            text = f"tasks {ring[:5]} are in each other's process groups, and nobody else is"
+            c.add("tree-group-ring", text, pid, "pstree.img")
 
 
 def _spaces_alone(c: Context) -> None:
