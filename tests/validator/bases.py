@@ -22,16 +22,17 @@ from subjects import Subject
 FIXTURES = Path(os.environ.get("TORPOR_FIXTURES", SOURCE.parent / "shared/fixtures"))
 INSTALLED = Path("/tmp/torpor-fixtures")
 LIVE = SOURCE / "tests/live"
-# started by tests of their own, too big for thousands of restores, or in need of huge pages
+# started by tests of their own, too big for thousands of restores, or in need of what is used up by
+# one of them (huge pages, hard links)
 OTHERS = {
     *("areas60000", "busy", "churn", "expiries", "files10000", "given", "hugetlb", "leaver"),
+    "links",
     *("refused", "storm", "tcp_dropped", "tcp_pump", "tcp_refused", "threads1000", "tty"),
     *("unix_busy", "unix_flood", "unix_outside"),
 }
 # what is said to dump and restore
 OPTIONS = {
     "filelocks": ("--file-locks",),
-    "links": ("--link-remap",),
     "inet_options": ("--tcp-established",),
     "tcp_halves": ("--tcp-established",),
     "tcp_streams": ("--tcp-established",),

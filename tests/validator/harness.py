@@ -104,6 +104,8 @@ def run(
     with ThreadPoolExecutor(jobs) as pool:
         for name, (part, why) in zip(plan, pool.map(lambda n: run_base(n, plan[n], keep), plan)):
             found += part
+            lines = [f"{name}: {len(part)} cases{', left out' * bool(why)}"]
+            print("\n".join([*lines, *map(str, disagreements(part))]), file=sys.stderr, flush=True)
             if why:
                 skipped[name] = why
     return found, skipped

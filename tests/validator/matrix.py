@@ -13,6 +13,11 @@ LEAST = 0.99  # precision and recall
 SLOWEST = 1.0  # seconds of processor time a verdict, or a restore, may take
 
 
+def _short(text: str) -> str:
+    """The beginning of a long text, and its last lines."""
+    return text if len(text) < 600 else f"{text[:300]} ... {text[-300:]}"
+
+
 @dataclass
 class Case:
     """One mutation and what both said."""
@@ -46,7 +51,7 @@ class Case:
         did = f"ended with {o.status}: {o.reason}" if o.status else "worked"
         lines = [f"{self.base} {self.number}: {self.change}", f"  validator: {said}"]
         lines.append(f"  restore: {did}")
-        return "\n".join([*lines, f"  wrong: {self.wrong}"] if self.wrong else lines)
+        return "\n".join([*lines, f"  wrong: {_short(self.wrong)}"] if self.wrong else lines)
 
 
 @dataclass

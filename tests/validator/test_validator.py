@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A sample of mutated images (`make check-validator` tries thousands), and the harness itself."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from box import BUILD, TORPOR
+
+sys.path[:0] = [str(Path(__file__).parent), str(BUILD / "python")]
+
+import bases
+import harness
+from cases import Outcome
+from entries import leaves
+from matrix import Case, Matrix, disagreements, good
+from mutate import WEIGHTS, mutate
+from torpor.images import ImageSet
+
+SAMPLE = [
+    *("live:epolls", "live:fd_sharing", "live:inet_options", "live:mem_cow", "live:ptys"),
+    *("live:posix_timers", "live:sysv", "live:tcp_streams", "live:threads", "live:unix_pairs"),
+    *("live:filelocks", "live:zombies", "chain:mem_shared", "digest:threads"),
+    *("fixture:files", "fixture:pipes", "fixture:stopped", "fixture:tree"),
+]
+CASES = 200
+FIRST = 1000  # not the cases of `make check-validator`
+
+
+def test_sample(torpor: Path) -> None:
+    """Few cases of some dumps: both agree, nothing crashes, hangs or stays behind."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    names = [n for n in SAMPLE if n in bases.names()]
+    cases, skipped = harness.run(CASES, names, FIRST)
+    text = harness.text_of(cases, skipped)
+    print(text)
+    assert len(cases) + len(skipped) * (CASES // len(names) + 1) >= CASES, text
+    # one of 200 may be a case that was never seen before: `make check-validator` has the rates
+    assert good(cases) or len(disagreements(cases)) == 1 and not any(c.wrong for c in cases), text
+
+
+# ------------------------------------------------------------------------------ the harness itself
+
+
+def case(rules: int, status: int, **more: object) -> Case:
+    return Case("x", 0, "how: what", Outcome(["r"] * rules, status=status, **more))  # type: ignore[arg-type]
+
+
+def test_matrix() -> None:
+    """What counts as what."""
+    both = [case(1, 1)] * 98 + [case(0, 0)]
+    assert Matrix.of(both) == Matrix(98, 1, 0, 0)
+    assert good(both)
+    assert Matrix.of([*both, case(1, 0), case(1, 0)]).precision == 0.98
+    assert Matrix.of([*both, case(0, 1), case(0, 1)]).recall == 0.98
+    assert not good([*both, case(0, 1), case(0, 1)])
+    for wrong in ({"crash": "it did"}, {"left": ["task 5"]}, {"seconds": 1.5}):
+        assert not good([*both, case(1, 1, **wrong)])
+
+
+def fixture_set() -> Path:
+    found = bases.FIXTURES / "tree/images"
+    if not found.exists():
+        pytest.skip("there are no fixtures")
+    return found
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_numbers_decide(tmp_path: Path) -> None:
+    """The same number makes the same change, and every mutation changes something."""
+    source = fixture_set()
+    before = {f"images/{name}": data for name, data in content(source).items()}
+    done = set()
+    for number in range(150):
+        folder, first = mutate([source], tmp_path / "a", "x", number)
+        again = mutate([source], tmp_path / "b", "x", number)
+        assert (tmp_path / "b/images", first) == again
+        assert content(tmp_path / "a") == content(tmp_path / "b")
+        assert content(tmp_path / "a") != before, first
+        assert folder.name == "images"
+        done.add(first.partition(":")[0])
+    assert content(source) == {name.partition("/")[2]: data for name, data in before.items()}
+    chains = {"replace_parent"}  # these images have no parent
+    assert {f.__name__ for f in WEIGHTS} - chains <= done
+
+
+def test_leaves() -> None:
+    """Every value of a message can be reached by its place."""
+    with ImageSet(fixture_set()) as images:
+        found = {leaf.place: leaf.value for m in images.messages("FILES") for leaf in leaves(m)}
+    assert found["id"] > 0
+    assert found["reg.name"].startswith("/")
