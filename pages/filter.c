@@ -173,6 +173,10 @@ static int read_filters(struct filter_chain *c, struct image_set *set, struct im
 	while ((got = image_next(r, a, &e, err)) > 0) {
 		struct torpor_filter_setup setup = { 0 };
 
+		/* the one who restores may name a file to be run, the one who wrote the images not */
+		if (strchr(e->name, '/'))
+			return err_image(err, "%s names a file ('%s') instead of a page filter",
+				image_reader_name(r), e->name);
 		if (e->has_params && e->params.len > TORPOR_FILTER_PARAMS_MAX)
 			return err_image(err, "%s: the parameters of '%s' are too long",
 				image_reader_name(r), e->name);

@@ -201,3 +201,35 @@ def test_restore_damaged(boxed: Callable[..., Any], build: Path, name: str) -> N
     seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
     how = {"tool": str(build / "torpor"), "seconds": SECONDS / 3, "seed": seed, "timeout": 300}
     boxed(restore_damaged, net=name in CONNECTED, name=name, **how)
+
+
+# ------------------------------------------------------------------- what images must not name
+
+
+def filter_by_path(box: Box) -> None:
+    """Images name a shared object as their page filter: nothing of it is run."""
+    source = box.dir / "evil.c"
+    source.write_text(
+        "#include <fcntl.h>\n"
+        "__attribute__((constructor)) static void run(void)\n"
+        f'{{ open("{box.dir}/was-run", O_CREAT | O_WRONLY, 0600); }}\n'
+    )
+    done = box.run(["cc", "-shared", "-fPIC", "-o", box.dir / "evil.so", source])
+    if done.status != 0:
+        raise Failed(str(done))
+    s = Subject(box, "pipes")
+    s.start()
+    s.dump("--compress")
+    image = s.images / "torpor-filters"
+    name = f"{box.dir}/evil.so".encode()
+    entry = b"\x0a" + bytes([len(name)]) + name  # torpor_filter_entry.name
+    image.write_bytes(image.read_bytes()[:8] + len(entry).to_bytes(4, "little") + entry)
+    done = box.torpor(*s.restore_command())
+    if done.status != 1 or "instead of a page filter" not in done.output:
+        raise Failed(f"no refusal: {done}")
+    if (box.dir / "was-run").exists():
+        raise Failed("code that images named was run")
+
+
+def test_filter_by_path(boxed: Callable[..., Any]) -> None:
+    boxed(filter_by_path)
