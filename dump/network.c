@@ -9,7 +9,9 @@
 #include "image/journal.h"
 #include "kernel/cgroup2.h"
 #include "kinds/sock/tcp.h"
+#include "kinds/task/task.h"
 #include <stdio.h>
+#include <sys/syscall.h>
 
 /* Connections that are kept: with --tcp-close there are none. */
 static const struct connection_list *kept(const struct dump *d)
@@ -23,7 +25,7 @@ static struct tcp_flows flows_of(const struct connection_list *list)
 {
 	struct tcp_flows flows = { 0 };
 
-	vec_each(c, list)
+	vec_each (c, list)
 		vec_push(&flows, c->flow);
 	return flows;
 }
@@ -44,7 +46,8 @@ static struct nft_group group_of(const struct dump *d)
 	struct cgroup2 g;
 
 	if (d->o->leave_running || d->o->leave_stopped ||
-		!cgroup2_of_task(d->subjects.at[0].pid, &g) || !cgroup2_holds_only(&g, is_subject, d))
+		!cgroup2_of_task(d->subjects.at[0].pid, &g) ||
+		!cgroup2_holds_only(&g, is_subject, d))
 		return (struct nft_group){ 0 };
 	return (struct nft_group){ .id = g.id, .level = g.level };
 }
@@ -66,8 +69,8 @@ int dump_lock_network(void *ctx, struct err *err)
 		inv->network_lock_method = d->lock.method;
 		netlock_table(inv->dump_criu_run_id, 0, d->lock.table);
 		d->lock.group = group_of(d);
-		snprintf(why, sizeof(why), "keeps %zu connection%s quiet until the restore", list->n,
-			list->n == 1 ? "" : "s");
+		snprintf(why, sizeof(why), "keeps %zu connection%s quiet until the restore",
+			list->n, list->n == 1 ? "" : "s");
 		r = netlock_make(&d->lock, flows.at, flows.n, journal, why, err);
 	}
 	vec_done(&flows);
@@ -90,12 +93,54 @@ void dump_unlock_network(void *ctx)
 	vec_done(&flows);
 }
 
+/* Few threads are in such a call at a time, so their tables are searched from end to end. */
+static const FdinfoEntry *descriptor_of(const struct task *t, uint64_t fd)
+{
+	for (size_t i = 0; i < t->fds->n_fds; i++)
+		if (t->fds->fds[i]->fd == (uint32_t)fd)
+			return t->fds->fds[i];
+	return NULL;
+}
+
+static void end_connect(const struct table *connected, struct thread *t)
+{
+	const FdinfoEntry *fd;
+	uint64_t number;
+
+	if (!t->core || !t->task->fds || !regs_call(t->core, SYS_connect, &number))
+		return;
+	fd = descriptor_of(t->task, number);
+	if (fd && table_get(connected, table_key(0, fd->id)))
+		regs_end_call(t->core, 0);
+}
+
+/*
+ * A thread may still stand in the connect(2) that has made such a connection. It finds the work
+ * done and would not if it called again, of a restored one: so its call has ended.
+ */
+static void end_connects(const struct connection_list *list, struct world *w)
+{
+	struct table connected = { 0 };
+
+	vec_each (c, list)
+		table_put(&connected, table_key(0, c->isk->id), c);
+	if (list->n)
+		world_each_task (t, w)
+			for (size_t i = 0; i < t->n_threads; i++)
+				end_connect(&connected, &t->threads[i]);
+	table_done(&connected);
+}
+
 int dump_connections(void *ctx, struct err *err)
 {
 	struct dump *d = ctx;
 	const struct connection_list *list = kept(d);
 
-	return list->n ? tcp_save_all(list, d->world, d->images, err) : 0;
+	int r = list->n ? tcp_save_all(list, d->world, d->images, err) : 0;
+
+	if (r == 0)
+		end_connects(list, d->world);
+	return r;
 }
 
 void dump_forget_connections(void *ctx)

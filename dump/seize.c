@@ -26,9 +26,9 @@ static int read_stat(struct proc_stat *ret, struct err *err, pid_t pid, pid_t ti
 	int r = io_slurpf(&text, NULL, "/proc/%d/task/%d/stat", pid, tid);
 
 	if (r < 0)
-		return r == -ENOENT || r == -ESRCH ?
-			err_target(err, ESRCH, "there is no task %d", pid) :
-			err_sysn(err, -r, "cannot read /proc/%d/stat", pid);
+		return r == -ENOENT || r == -ESRCH
+			       ? err_target(err, ESRCH, "there is no task %d", pid)
+			       : err_sysn(err, -r, "cannot read /proc/%d/stat", pid);
 	return proc_stat_parse(text, ret, err);
 }
 
@@ -49,8 +49,8 @@ static int list_threads(pid_t pid, struct tids *ret, struct err *err)
 	snprintf(path, sizeof(path), "/proc/%d/task", pid);
 	dir = opendir(path);
 	if (!dir)
-		return errno == ENOENT ? err_target(err, ESRCH, "there is no task %d", pid) :
-					 err_sys(err, "cannot list the threads of task %d", pid);
+		return errno == ENOENT ? err_target(err, ESRCH, "there is no task %d", pid)
+				       : err_sys(err, "cannot list the threads of task %d", pid);
 	ret->n = 0;
 	while ((de = readdir(dir)))
 		if (isdigit((unsigned char)de->d_name[0]))
@@ -64,7 +64,8 @@ static int list_threads(pid_t pid, struct tids *ret, struct err *err)
  */
 static bool is_worker(pid_t tid, pid_t pid)
 {
-	const uint32_t io_worker = 0x10, user_worker = 0x4000; /* PF_IO_WORKER, PF_USER_WORKER (6.4) */
+	const uint32_t io_worker = 0x10,
+		       user_worker = 0x4000; /* PF_IO_WORKER, PF_USER_WORKER (6.4) */
 	struct err ignored = ERR_INIT;
 	struct proc_stat stat;
 	char path[64], name[8] = "";
@@ -84,7 +85,8 @@ static int seize_thread(struct tracee *t, pid_t tid, pid_t pid, struct err *err)
 	struct err first = ERR_INIT;
 	int r;
 
-	/* filters must not see our calls; needs CAP_SYS_ADMIN, without it filtered tasks fail later */
+	/* filters must not see our calls; needs CAP_SYS_ADMIN, without it filtered tasks fail later
+	 */
 	r = tracee_seize(t, tid, pid, options | PTRACE_O_SUSPEND_SECCOMP, &first);
 	if (r == -EPERM)
 		r = tracee_seize(t, tid, pid, options, err);
@@ -133,17 +135,18 @@ static int seize_new_threads(struct dump *d, struct subject *s, const struct tid
 	return 0;
 }
 
-static unsigned timeout_of(const struct dump *d)
+/* One for all tasks together. */
+static uint64_t deadline_of(const struct dump *d)
 {
-	return d->o->timeout > 0 ? (unsigned)d->o->timeout * 1000 : 10000;
+	return d->o->timeout > 0 ? d->start_us + 1000000ull * (unsigned)d->o->timeout : UINT64_MAX;
 }
 
 /* Waits for threads from `first` on, the leader last; *ret_lost: some ended instead. */
-static int wait_threads(struct subject *s, size_t first, unsigned timeout_ms, bool *ret_lost,
-	struct err *err)
+static int wait_threads(
+	struct subject *s, size_t first, uint64_t deadline, bool *ret_lost, struct err *err)
 {
 	for (size_t i = s->n_tracees; i-- > first;) {
-		int r = tracee_wait_stop(&s->tracees[i], timeout_ms, err);
+		int r = tracee_wait_stop(&s->tracees[i], deadline, err);
 
 		if (r == -ESRCH) {
 			err_clear(err);
@@ -156,13 +159,13 @@ static int wait_threads(struct subject *s, size_t first, unsigned timeout_ms, bo
 }
 
 /* After the end of some threads: which of the others are still stopped? */
-static int settle_threads(struct subject *s, unsigned timeout_ms, struct err *err)
+static int settle_threads(struct subject *s, uint64_t deadline, struct err *err)
 {
 	size_t kept = 0;
 
 	for (size_t i = s->n_tracees; i-- > 0;) {
 		struct tracee *t = &s->tracees[i];
-		int r = t->stopped ? tracee_still_stopped(t, timeout_ms, err) : 0;
+		int r = t->stopped ? tracee_still_stopped(t, deadline, err) : 0;
 
 		if (r == -ESRCH)
 			err_clear(err);
@@ -202,9 +205,9 @@ static int stop_threads(struct dump *d, struct subject *s, struct err *err)
 	do {
 		bool lost = false;
 
-		r = wait_threads(s, first, timeout_of(d), &lost, err);
+		r = wait_threads(s, first, deadline_of(d), &lost, err);
 		if (r == 0 && lost)
-			r = settle_threads(s, timeout_of(d), err);
+			r = settle_threads(s, deadline_of(d), err);
 		first = s->n_tracees;
 		if (r == 0)
 			r = ask_threads(d, s, &new_ones, err);
@@ -279,7 +282,6 @@ static int add_subject(struct dump *d, pid_t pid, struct err *err)
 static int settle_subject(struct dump *d, struct subject *s, struct err *err)
 {
 	const struct timespec moment = { .tv_nsec = 100000 };
-	uint64_t deadline = clock_us() + 1000ull * timeout_of(d);
 	int r;
 
 	while (!s->zombie && !s->gone) {
@@ -289,7 +291,7 @@ static int settle_subject(struct dump *d, struct subject *s, struct err *err)
 		r = judge_failure(s, r, err);
 		if (r < 0)
 			return r;
-		if (clock_us() > deadline)
+		if (clock_us() > deadline_of(d))
 			return err_target(err, ETIMEDOUT,
 				"task %d did not come to rest within --timeout", s->pid);
 		nanosleep(&moment, NULL);
@@ -318,7 +320,8 @@ static int add_children(struct dump *d, pid_t pid, pid_t tid, struct err *err)
 	if (r < 0)
 		return err_sysn(err, -r,
 			"cannot list the children of task %d (the kernel needs "
-			"CONFIG_PROC_CHILDREN)", pid);
+			"CONFIG_PROC_CHILDREN)",
+			pid);
 	c = cursor_of(text);
 	for (parse_blanks(&c); parse_u32(&c, 10, &child); parse_blanks(&c)) {
 		if (table_get(&d->seen, seen_process((pid_t)child)))
@@ -384,7 +387,8 @@ int dump_seize(void *ctx, struct err *err)
 	if (d->subjects.at[0].gone)
 		return err_target(err, ESRCH, "there is no task %d", root);
 	if (d->subjects.at[0].zombie)
-		return err_target(err, ESRCH, "task %d is a zombie: there is nothing to dump", root);
+		return err_target(
+			err, ESRCH, "task %d is a zombie: there is nothing to dump", root);
 	do {
 		r = sweep(d, 0, err);
 	} while (r > 0);
@@ -392,7 +396,7 @@ int dump_seize(void *ctx, struct err *err)
 		return r;
 	drop_gone(d);
 	d->seized_us = clock_us();
-	vec_each(s, &d->subjects)
+	vec_each (s, &d->subjects)
 		d->n_threads += s->n_tracees;
 	log_info("stopped %zu tasks with %zu threads in %lu us", d->subjects.n, d->n_threads,
 		(unsigned long)(d->seized_us - d->start_us));
@@ -403,7 +407,7 @@ void dump_unseize(void *ctx)
 {
 	struct dump *d = ctx;
 
-	vec_each(s, &d->subjects)
+	vec_each (s, &d->subjects)
 		for (size_t i = 0; i < s->n_tracees; i++)
 			tracee_release(&s->tracees[i]);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Stopping threads of a living target by PTRACE_SEIZE (ptrace(2)), which leaves no trace in them. */
+/* Stopping threads of a living target by PTRACE_SEIZE (ptrace(2)), which leaves no trace in them.
+ */
 #include "inject/tracee.h"
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -58,27 +59,27 @@ int tracee_seize(struct tracee *t, pid_t tid, pid_t tgid, unsigned options, stru
 	if (state == 'Z' || state == 'X')
 		return err_gone(err, tid);
 	if (tracer)
-		return err_target(err, saved, "task %d is being traced by process %d already", tid,
-			tracer);
+		return err_target(
+			err, saved, "task %d is being traced by process %d already", tid, tracer);
 	return err_sysn(err, saved, "cannot trace task %d", tid);
 }
 
 int tracee_interrupt(struct tracee *t, struct err *err)
 {
 	if (ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) < 0)
-		return errno == ESRCH ? err_gone(err, t->tid) :
-					err_sys(err, "cannot stop task %d", t->tid);
+		return errno == ESRCH ? err_gone(err, t->tid)
+				      : err_sys(err, "cannot stop task %d", t->tid);
 	return 0;
 }
 
 static int judge(pid_t tid, int status, int *ret_status, struct err *err)
 {
 	if (WIFSIGNALED(status))
-		return err_target(err, ESRCH, "task %d was killed by signal %d", tid,
-			WTERMSIG(status));
+		return err_target(
+			err, ESRCH, "task %d was killed by signal %d", tid, WTERMSIG(status));
 	if (!WIFSTOPPED(status))
-		return err_target(err, ESRCH, "task %d exited with status %d", tid,
-			WEXITSTATUS(status));
+		return err_target(
+			err, ESRCH, "task %d exited with status %d", tid, WEXITSTATUS(status));
 	*ret_status = status;
 	return 0;
 }
@@ -94,6 +95,17 @@ int tracee_wait(pid_t tid, int *ret_status, struct err *err)
 	if (got < 0)
 		return err_sys(err, "cannot wait for task %d", tid);
 	return judge(tid, status, ret_status, err);
+}
+
+static int err_late(struct err *err, pid_t tid)
+{
+	return err_target(err, ETIMEDOUT, "task %d does not stop within --timeout: it %s", tid,
+		state_of(tid, NULL) == 'R'
+			? "gets no time on a processor (this computer is busy and the task's "
+			  "scheduling policy lets others go first)"
+			: "is busy inside the kernel (perhaps waiting for a vfork child or for a "
+			  "disk "
+			  "or server that hangs)");
 }
 
 /*
@@ -119,10 +131,7 @@ static int wait_until(pid_t tid, uint64_t deadline_us, int *ret_status, struct e
 		if (got < 0 && errno != EINTR)
 			return err_sys(err, "cannot wait for task %d", tid);
 		if (clock_us() > deadline_us)
-			return err_target(err, ETIMEDOUT,
-				"task %d does not stop: it is busy inside the kernel (perhaps "
-				"waiting for a vfork child or for a disk or server that hangs)",
-				tid);
+			return err_late(err, tid);
 		nanosleep(&pause, NULL);
 		if (pause.tv_nsec <= seldom_ns)
 			pause.tv_nsec *= 2;
@@ -145,13 +154,12 @@ static int look_at_stop(struct tracee *t, int status, struct err *err)
  * Until the stop we asked for: a signal that is just being delivered goes to the target (the stop
  * request stays and is met before any instruction of its handler), other events go on.
  */
-int tracee_wait_stop(struct tracee *t, unsigned timeout_ms, struct err *err)
+int tracee_wait_stop(struct tracee *t, uint64_t deadline_us, struct err *err)
 {
-	uint64_t deadline = clock_us() + 1000ull * timeout_ms;
 	int status, signal, r;
 
 	for (;;) {
-		r = wait_until(t->tid, deadline, &status, err);
+		r = wait_until(t->tid, deadline_us, &status, err);
 		if (r < 0) {
 			t->seized = r != -ESRCH;
 			return r;
@@ -164,16 +172,16 @@ int tracee_wait_stop(struct tracee *t, unsigned timeout_ms, struct err *err)
 	}
 }
 
-int tracee_still_stopped(struct tracee *t, unsigned timeout_ms, struct err *err)
+int tracee_still_stopped(struct tracee *t, uint64_t deadline_us, struct err *err)
 {
 	siginfo_t news = { 0 };
 
-	if (waitid(P_PID, (id_t)t->tid, &news,
-		    WSTOPPED | WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 &&
+	if (waitid(P_PID, (id_t)t->tid, &news, WSTOPPED | WEXITED | WNOHANG | WNOWAIT | __WALL) ==
+			0 &&
 		!news.si_pid && state_of(t->tid, NULL) == 't')
 		return 0;
 	t->stopped = false;
-	return tracee_wait_stop(t, timeout_ms, err);
+	return tracee_wait_stop(t, deadline_us, err);
 }
 
 void tracee_release(struct tracee *t)

@@ -29,18 +29,18 @@ int tracee_seize(struct tracee *t, pid_t tid, pid_t tgid, unsigned options, stru
 /* Asks for a stop; many threads may be asked before the first wait. -ESRCH: it has ended. */
 int tracee_interrupt(struct tracee *t, struct err *err) must_use;
 /*
- * Waits at most that long for the stop and fills regs and mask; signals met on the way are
+ * Waits until clock_us() says so for the stop and fills regs and mask; signals met on the way are
  * delivered. -ETIMEDOUT when the thread does not come out of the kernel, -ESRCH when it ends
  * instead. The end of a leader is told only after all other threads' ends have been waited for, so
  * the leader comes last; one that ends alone is noticed, too.
  */
-int tracee_wait_stop(struct tracee *t, unsigned timeout_ms, struct err *err) must_use;
+int tracee_wait_stop(struct tracee *t, uint64_t deadline_us, struct err *err) must_use;
 /*
  * For a thread that stopped before another one of its process ended: that end may have been
  * exit_group(2), which takes the stopped ones along, or execve(2), after which the new program goes
  * by the leader's number. Waits for the new stop or end if so; results as above.
  */
-int tracee_still_stopped(struct tracee *t, unsigned timeout_ms, struct err *err) must_use;
+int tracee_still_stopped(struct tracee *t, uint64_t deadline_us, struct err *err) must_use;
 /* Detaches; the thread goes on exactly where it was, or stays in its group stop. */
 void tracee_release(struct tracee *t);
 

@@ -106,6 +106,24 @@ static int fix_syscall(const struct look *l, UserX86RegsEntry *g, struct err *er
 	return r;
 }
 
+bool regs_call(const CoreEntry *core, uint64_t nr, uint64_t *ret_first)
+{
+	const UserX86RegsEntry *g = core->thread_info ? core->thread_info->gpregs : NULL;
+
+	if (!g || g->ax != nr || g->orig_ax != nr)
+		return false;
+	*ret_first = g->di;
+	return true;
+}
+
+void regs_end_call(CoreEntry *core, int64_t result)
+{
+	UserX86RegsEntry *g = core->thread_info->gpregs;
+
+	g->ax = (uint64_t)result;
+	g->ip += SYSCALL_INSN_LEN;
+}
+
 static void regs_to_msg(const struct user_regs_struct *r, UserX86RegsEntry *g)
 {
 	g->r15 = r->r15;

@@ -86,7 +86,7 @@ static int stop(struct tracee *t, pid_t pid, struct err *err)
 
 	if (r == 0)
 		r = tracee_interrupt(t, err);
-	return r < 0 ? r : tracee_wait_stop(t, 1000, err);
+	return r < 0 ? r : tracee_wait_stop(t, clock_us() + 1000000, err);
 }
 
 static void test_hold(pid_t pid, int want, int term, const char *name)
@@ -146,7 +146,8 @@ static void test_husk(void)
 		return;
 	r = io_slurpf(&maps, NULL, "/proc/%d/maps", h.pid);
 	printf("# %s", maps);
-	ok(r == 0 && strstr(maps, "vdso") && !strstr(maps, "stack"), "only the area is mapped", NULL);
+	ok(r == 0 && strstr(maps, "vdso") && !strstr(maps, "stack"), "only the area is mapped",
+		NULL);
 	a = tape_call0(t, "test", 0, SYS_getpid);
 	m = tape_call(t, "test", TAPE_MUST, SYS_mmap, T(0x10000), T(8192), T(3),
 		T(MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED), T(-1), T(0));

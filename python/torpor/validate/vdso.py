@@ -78,14 +78,14 @@ def _count_gnu(image: _Image, table: int) -> int:
             return 0
         most = max(most, index[0])
     if most < head[1]:
-        return head[1]
+        return int(head[1])
     while True:
         value = image.take(word, buckets + 4 * head[0] + 4 * (most - head[1]))
         if value is None:
             return 0
         most += 1
         if value[0] & 1:
-            return most
+            return int(most)
 
 
 def is_vdso(data: bytes) -> bool:
@@ -101,4 +101,4 @@ def is_vdso(data: bytes) -> bool:
         count = head[1]
     else:
         count = _count_gnu(image, tags[DT_GNU_HASH]) if tags.get(DT_GNU_HASH) else 0
-    return count <= len(data) // _SYMBOL_SIZE
+    return bool(count <= len(data) // _SYMBOL_SIZE)
