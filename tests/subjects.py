@@ -30,7 +30,7 @@ OTHERS = {
     "unix_outside",
 }
 # take long: only the main ways
-BIG = {"areas60000", "files10000", "threads1000", "unix_flood"}
+BIG = {"areas60000", "files10000", "mem_objects", "threads1000", "unix_flood"}
 NAMES = sorted(p.stem for p in (SOURCE / "tests/live").glob("*.c") if p.stem not in OTHERS)
 # in a network namespace of their own, with these options
 NET = {
