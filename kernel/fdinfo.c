@@ -126,13 +126,11 @@ static bool parse_epoll_line(struct cursor c, struct fdinfo_epoll *ret)
 	return true;
 }
 
-bool fdinfo_next_epoll(const char *text, size_t *at, struct fdinfo_epoll *ret)
+bool fdinfo_next_epoll(struct cursor *c, struct fdinfo_epoll *ret)
 {
-	struct cursor c = cursor_of(text), line;
+	struct cursor line;
 
-	c.at += *at;
-	while (parse_line(&c, &line)) {
-		*at = (size_t)(c.at - text);
+	while (parse_line(c, &line)) {
 		if (parse_epoll_line(line, ret))
 			return true;
 	}
@@ -209,13 +207,11 @@ static bool parse_inotify_line(struct cursor c, struct fdinfo_watch *ret)
 	return true;
 }
 
-bool fdinfo_next_inotify(const char *text, size_t *at, struct fdinfo_watch *ret)
+bool fdinfo_next_inotify(struct cursor *c, struct fdinfo_watch *ret)
 {
-	struct cursor c = cursor_of(text), line;
+	struct cursor line;
 
-	c.at += *at;
-	while (parse_line(&c, &line)) {
-		*at = (size_t)(c.at - text);
+	while (parse_line(c, &line)) {
 		if (parse_inotify_line(line, ret))
 			return true;
 	}
@@ -267,13 +263,11 @@ static bool parse_mark_line(struct cursor c, struct fdinfo_mark *ret)
 	return true;
 }
 
-bool fdinfo_next_mark(const char *text, size_t *at, struct fdinfo_mark *ret)
+bool fdinfo_next_mark(struct cursor *c, struct fdinfo_mark *ret)
 {
-	struct cursor c = cursor_of(text), line;
+	struct cursor line;
 
-	c.at += *at;
-	while (parse_line(&c, &line)) {
-		*at = (size_t)(c.at - text);
+	while (parse_line(c, &line)) {
 		if (parse_mark_line(line, ret))
 			return true;
 	}
@@ -353,13 +347,11 @@ static bool parse_lock_line(struct cursor c, struct fdinfo_lock *ret)
 	return true;
 }
 
-bool fdinfo_next_lock(const char *text, size_t *at, struct fdinfo_lock *ret)
+bool fdinfo_next_lock(struct cursor *c, struct fdinfo_lock *ret)
 {
-	struct cursor c = cursor_of(text), line;
+	struct cursor line;
 
-	c.at += *at;
-	while (parse_line(&c, &line)) {
-		*at = (size_t)(c.at - text);
+	while (parse_line(c, &line)) {
 		if (parse_lock_line(line, ret))
 			return true;
 	}

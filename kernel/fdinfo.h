@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * Texts of /proc/PID/fdinfo/N (proc_pid_fdinfo(5); fs/proc/fd.c and the show_fdinfo of each file
- * type in the kernel). Every function takes a whole text and never leaves its bounds.
+ * type in the kernel). Most functions take a whole text; those that go through a list, one that
+ * cursor_of() has made, which they move on. None leaves the bounds of the text.
  */
 #pragma once
+#include "base/parse.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -44,8 +46,8 @@ struct fdinfo_epoll {
 	uint32_t sdev; /* kernel's form: major << 20 | minor */
 };
 
-/* The nth watched file; *at is 0 for the first call and then the place to go on. False: no more. */
-bool fdinfo_next_epoll(const char *text, size_t *at, struct fdinfo_epoll *ret);
+/* The next watched file. False: no more. */
+bool fdinfo_next_epoll(struct cursor *c, struct fdinfo_epoll *ret);
 
 bool fdinfo_parse_pidfd(const char *text, int64_t *ret_pid);
 
@@ -64,7 +66,7 @@ struct fdinfo_watch {
 };
 
 /* The next watch of an inotify descriptor. */
-bool fdinfo_next_inotify(const char *text, size_t *at, struct fdinfo_watch *ret);
+bool fdinfo_next_inotify(struct cursor *c, struct fdinfo_watch *ret);
 
 enum fdinfo_mark_kind { FDINFO_MARK_INODE, FDINFO_MARK_MOUNT, FDINFO_MARK_FS, FDINFO_MARK_OTHER };
 
@@ -78,7 +80,7 @@ struct fdinfo_mark {
 /* What fanotify_init(2) was given. */
 bool fdinfo_parse_fanotify(const char *text, uint32_t *ret_flags, uint32_t *ret_event_flags);
 /* The next mark of a fanotify descriptor. */
-bool fdinfo_next_mark(const char *text, size_t *at, struct fdinfo_mark *ret);
+bool fdinfo_next_mark(struct cursor *c, struct fdinfo_mark *ret);
 
 enum fdinfo_lock_kind { FDINFO_POSIX, FDINFO_FLOCK, FDINFO_OFD, FDINFO_LEASE, FDINFO_OTHER };
 
@@ -91,4 +93,4 @@ struct fdinfo_lock {
 };
 
 /* The next lock of the descriptor's file that this table (or description) holds. */
-bool fdinfo_next_lock(const char *text, size_t *at, struct fdinfo_lock *ret);
+bool fdinfo_next_lock(struct cursor *c, struct fdinfo_lock *ret);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* See kernel/uring.h. */
 #include "kernel/uring.h"
-#include "base/parse.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -67,53 +66,59 @@ bool uring_parse(const char *text, struct uring_info *ret)
 	return true;
 }
 
-/* The next item below the key: "    2: REST". */
-static bool next_item(const char *text, const char *key, size_t *at, uint32_t *ret_slot,
-	struct cursor *ret_rest)
+/* The lines below that of the key; none if there is no such line. */
+static struct cursor list_of(const char *text, const char *key)
 {
 	const char *start = strstr(text, key);
-	struct cursor c, line;
 
 	start = start ? strchr(start, '\n') : NULL;
-	if (!start)
-		return false;
-	c = cursor_of(start + 1);
-	c.at += *at;
-	if (!parse_line(&c, &line) || line.at == line.end || *line.at != ' ')
-		return false;
-	*at = (size_t)(c.at - (start + 1));
-	parse_blanks(&line);
-	if (!parse_u32(&line, 10, ret_slot) || !parse_lit(&line, ":"))
-		return false;
-	parse_blanks(&line);
+	return cursor_of(start ? start + 1 : "");
+}
+
+struct cursor uring_files(const char *text)
+{
+	return list_of(text, "UserFiles:");
+}
+
+struct cursor uring_buffers(const char *text)
+{
+	return list_of(text, "UserBufs:");
+}
+
+/* The next item that is not empty: "    2: REST". */
+static bool next_item(struct cursor *c, uint32_t *ret_slot, struct cursor *ret_rest)
+{
+	struct cursor line;
+
+	do {
+		if (!parse_line(c, &line) || line.at == line.end || *line.at != ' ')
+			return false;
+		parse_blanks(&line);
+		if (!parse_u32(&line, 10, ret_slot) || !parse_lit(&line, ":"))
+			return false;
+		parse_blanks(&line);
+	} while (parse_lit(&line, "<none>"));
 	*ret_rest = line;
 	return true;
 }
 
-bool uring_next_file(const char *text, size_t *at, uint32_t *ret_slot, const char **ret_name,
-	size_t *ret_len)
+bool uring_next_file(struct cursor *c, uint32_t *ret_slot, const char **ret_name, size_t *ret_len)
 {
 	struct cursor rest;
 
-	do
-		if (!next_item(text, "UserFiles:", at, ret_slot, &rest))
-			return false;
-	while (parse_lit(&rest, "<none>"));
+	if (!next_item(c, ret_slot, &rest))
+		return false;
 	*ret_name = rest.at;
 	*ret_len = (size_t)(rest.end - rest.at);
 	return true;
 }
 
-bool uring_next_buffer(const char *text, size_t *at, uint32_t *ret_slot, uint64_t *ret_addr,
-	uint64_t *ret_len)
+bool uring_next_buffer(struct cursor *c, uint32_t *ret_slot, uint64_t *ret_addr, uint64_t *ret_len)
 {
 	struct cursor rest;
 
-	do
-		if (!next_item(text, "UserBufs:", at, ret_slot, &rest))
-			return false;
-	while (parse_lit(&rest, "<none>"));
-	return parse_lit(&rest, "0x") && parse_u64(&rest, 16, ret_addr) && parse_lit(&rest, "/") &&
+	return next_item(c, ret_slot, &rest) && parse_lit(&rest, "0x") &&
+		parse_u64(&rest, 16, ret_addr) && parse_lit(&rest, "/") &&
 		parse_u64(&rest, 10, ret_len);
 }
 

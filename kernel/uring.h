@@ -4,6 +4,7 @@
  * /proc/PID/fdinfo/N tells of a ring (io_uring/fdinfo.c); its memory as this kernel lays it out.
  */
 #pragma once
+#include "base/parse.h"
 #include <linux/io_uring.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -21,11 +22,12 @@ struct uring_info {
 
 /* False: the text tells less than that. */
 bool uring_parse(const char *text, struct uring_info *ret);
-/* The next registered file: its slot and name, which is not terminated. *at is 0 at first. */
-bool uring_next_file(const char *text, size_t *at, uint32_t *ret_slot, const char **ret_name,
-	size_t *ret_len);
-bool uring_next_buffer(const char *text, size_t *at, uint32_t *ret_slot, uint64_t *ret_addr,
-	uint64_t *ret_len);
+/* Where the lists of registered files and buffers begin in that text. */
+struct cursor uring_files(const char *text);
+struct cursor uring_buffers(const char *text);
+/* The next registered file: its slot and name, which is not terminated. False: no more. */
+bool uring_next_file(struct cursor *c, uint32_t *ret_slot, const char **ret_name, size_t *ret_len);
+bool uring_next_buffer(struct cursor *c, uint32_t *ret_slot, uint64_t *ret_addr, uint64_t *ret_len);
 
 int uring_setup(uint32_t entries, struct io_uring_params *p); /* descriptor or -errno */
 int uring_enter(int fd, uint32_t submit, uint32_t flags); /* how many, or -errno */

@@ -22,6 +22,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 
 enum { TAPE_ENTRIES = 2000, SEEN_STRAYS = 710 };
 
@@ -62,18 +63,40 @@ static void add_stray(const struct fd_look *l, const struct fdinfo_epoll *info, 
 	table_put(l->seen, table_key(SEEN_STRAYS, 0), s);
 }
 
+/*
+ * A socket has one description only, so its inode tells whether the number still leads to it. (An
+ * O_PATH descriptor of a socket is another one; its link is neither readable nor writable.)
+ */
+static bool leads_to_socket(const struct fd_look *l, const struct fdinfo_epoll *info)
+{
+	struct stat st;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%u", l->tid, info->tfd);
+	return stat(path, &st) == 0 && S_ISSOCK(st.st_mode) && st.st_ino == info->ino &&
+		st.st_dev == makedev(info->sdev >> 20, info->sdev & 0xfffff) &&
+		lstat(path, &st) == 0 && st.st_mode & S_IRUSR;
+}
+
+/* The kernel looks for the nth entry of a number from the first entry on, so that is the last resort. */
+static bool leads_there(const struct fd_look *l, const struct fdinfo_epoll *info, uint32_t nth)
+{
+	return leads_to_socket(l, info) || kcmp_epoll(l->tid, (int)info->tfd, l->tid,
+		(uint32_t)l->fd, info->tfd, nth) == 0;
+}
+
 static int epoll_collect(const struct fd_look *l, FileEntry *fe, struct err *err)
 {
 	struct arena *arena = l->world->arena;
 	EventpollFileEntry *e = arena_msg(arena, EventpollFileEntry, eventpoll_file_entry);
 	struct fdinfo_epoll info;
 	struct table counts = { 0 }; /* number -> how many files were met by it */
-	size_t at = 0;
+	struct cursor c = cursor_of(l->fdinfo);
 
 	e->id = fe->id;
 	e->flags = flags_collect(l);
 	e->fown = fown_collect(l);
-	while (fdinfo_next_epoll(l->fdinfo, &at, &info)) {
+	while (fdinfo_next_epoll(&c, &info)) {
 		EventpollTfdEntry *t = arena_msg(arena, EventpollTfdEntry, eventpoll_tfd_entry);
 		uintptr_t nth = (uintptr_t)table_get(&counts, info.tfd);
 
@@ -85,8 +108,7 @@ static int epoll_collect(const struct fd_look *l, FileEntry *fe, struct err *err
 		t->dev = info.sdev;
 		t->inode = info.ino;
 		t->pos = info.pos;
-		if (kcmp_epoll(l->tid, (int)info.tfd, l->tid, (uint32_t)l->fd, info.tfd,
-			    (uint32_t)nth) != 0)
+		if (!leads_there(l, &info, (uint32_t)nth))
 			add_stray(l, &info, (uint32_t)nth, e, t);
 		arena_push(arena, e->tfd, e->n_tfd, t);
 	}
@@ -297,12 +319,13 @@ static int find_loaded(int fd, struct table *ret, struct err *err)
 {
 	auto_free char *text = NULL;
 	struct fdinfo_epoll info;
-	size_t at = 0;
+	struct cursor c;
 	int r = io_slurpf(&text, NULL, "/proc/self/fdinfo/%d", fd);
 
 	if (r < 0)
 		return err_sysn(err, -r, "cannot read about an epoll descriptor");
-	while (fdinfo_next_epoll(text, &at, &info))
+	c = cursor_of(text);
+	while (fdinfo_next_epoll(&c, &info))
 		if (info.events & ~manner)
 			table_put(ret, 1 + (uint64_t)info.tfd, ret);
 	return 0;

@@ -83,7 +83,7 @@ static int fanotify_collect(const struct fd_look *l, FileEntry *fe, struct err *
 {
 	FanotifyFileEntry *e = arena_msg(l->world->arena, FanotifyFileEntry, fanotify_file_entry);
 	struct fdinfo_mark m;
-	size_t at = 0;
+	struct cursor c = cursor_of(l->fdinfo);
 	int r = 0;
 
 	if (!fdinfo_parse_fanotify(l->fdinfo, &e->faflags, &e->evflags))
@@ -91,7 +91,7 @@ static int fanotify_collect(const struct fd_look *l, FileEntry *fe, struct err *
 	e->id = fe->id;
 	e->flags = flags_collect(l);
 	e->fown = fown_collect(l);
-	while (r == 0 && fdinfo_next_mark(l->fdinfo, &at, &m))
+	while (r == 0 && fdinfo_next_mark(&c, &m))
 		r = add_mark(l, &m, e, err);
 	if (r == 0)
 		watched_report_queue(l, "fanotify");

@@ -30,13 +30,13 @@ static int inotify_collect(const struct fd_look *l, FileEntry *fe, struct err *e
 	struct arena *arena = l->world->arena;
 	InotifyFileEntry *e = arena_msg(arena, InotifyFileEntry, inotify_file_entry);
 	struct fdinfo_watch w;
-	size_t at = 0;
+	struct cursor c = cursor_of(l->fdinfo);
 
 	e->id = fe->id;
 	e->flags = flags_collect(l);
 	e->fown = fown_collect(l);
 	fe->ify = e;
-	while (fdinfo_next_inotify(l->fdinfo, &at, &w)) {
+	while (fdinfo_next_inotify(&c, &w)) {
 		InotifyWdEntry *wd = arena_msg(arena, InotifyWdEntry, inotify_wd_entry);
 		int r = watched_collect(l, &w, "inotify", &wd->f_handle, err);
 

@@ -155,10 +155,11 @@ static void note_files(const struct fd_look *l, TorporUringEntry *e)
 	char who[96];
 	const char *name;
 	uint32_t slot;
-	size_t at = 0, len;
+	size_t len;
+	struct cursor c = uring_files(l->fdinfo);
 
 	file_look_who(l, who, sizeof(who));
-	while (uring_next_file(l->fdinfo, &at, &slot, &name, &len)) {
+	while (uring_next_file(&c, &slot, &name, &len)) {
 		struct named_file *n = arena_new_of(arena, struct named_file);
 
 		n->file = arena_msg(arena, TorporUringFile, torpor_uring_file);
@@ -176,9 +177,9 @@ static void note_buffers(const struct fd_look *l, TorporUringEntry *e)
 	struct arena *arena = l->world->arena;
 	uint64_t addr, len;
 	uint32_t slot;
-	size_t at = 0;
+	struct cursor c = uring_buffers(l->fdinfo);
 
-	while (uring_next_buffer(l->fdinfo, &at, &slot, &addr, &len)) {
+	while (uring_next_buffer(&c, &slot, &addr, &len)) {
 		TorporUringBuffer *b = arena_msg(arena, TorporUringBuffer, torpor_uring_buffer);
 
 		b->slot = slot;

@@ -51,9 +51,9 @@ int locks_collect(struct world *w, const struct options *o, struct table *seen, 
 	uint64_t description = table_key(601, file_id);
 	bool posix_known = table_get(seen, table), others_known = table_get(seen, description);
 	struct fdinfo_lock lock;
-	size_t at = 0;
+	struct cursor c = cursor_of(text);
 
-	while (fdinfo_next_lock(text, &at, &lock)) {
+	while (fdinfo_next_lock(&c, &lock)) {
 		if (lock.kind == FDINFO_OTHER)
 			return err_unsupported(err, "task %d (%s), descriptor %d has a file lock of unknown "
 				"kind, which this version cannot save", t->pid, task_comm(t), fd);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* libFuzzer target: every parser of fdinfo texts. */
 #include "kernel/fdinfo.h"
+#include "kernel/uring.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,7 +20,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	uint32_t flags[2];
 	int64_t pid;
 	uint64_t mask;
-	size_t at;
+	struct cursor c;
+	struct uring_info ring;
+	const char *name;
 
 	if (!text)
 		return 0;
@@ -32,13 +35,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	fdinfo_parse_signalfd(text, &mask);
 	fdinfo_parse_pidfd(text, &pid);
 	fdinfo_parse_fanotify(text, &flags[0], &flags[1]);
-	for (at = 0; fdinfo_next_inotify(text, &at, &w);)
+	for (c = cursor_of(text); fdinfo_next_inotify(&c, &w);)
 		;
-	for (at = 0; fdinfo_next_mark(text, &at, &m);)
+	for (c = cursor_of(text); fdinfo_next_mark(&c, &m);)
 		;
-	for (at = 0; fdinfo_next_epoll(text, &at, &p);)
+	for (c = cursor_of(text); fdinfo_next_epoll(&c, &p);)
 		;
-	for (at = 0; fdinfo_next_lock(text, &at, &l);)
+	for (c = cursor_of(text); fdinfo_next_lock(&c, &l);)
+		;
+	uring_parse(text, &ring);
+	for (c = uring_files(text); uring_next_file(&c, &flags[0], &name, &size);)
+		;
+	for (c = uring_buffers(text); uring_next_buffer(&c, &flags[0], &mask, &mask);)
 		;
 	free(text);
 	return 0;

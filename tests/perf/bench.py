@@ -63,7 +63,15 @@ CASES = [
     Case("sockets", 10000, "sockets"),
     Case("unixes", 2000, "unix sockets"),
     Case("unixes", 10000, "unix sockets"),
+    Case("terminals", 400, "terminals"),
+    Case("terminals", 2000, "terminals"),
+    Case("watches", 2000, "epoll entries"),
+    Case("watches", 10000, "epoll entries"),
     Case("connections", 1000, "ends of TCP connections"),
+    Case("terminals", 400, "terminals"),
+    Case("terminals", 2000, "terminals"),
+    Case("watches", 2000, "epoll entries"),
+    Case("watches", 10000, "epoll entries"),
     Case("connections", 10000, "ends of TCP connections"),
 ]
 # what their dump and their restore need to be told

@@ -3,9 +3,10 @@
  * What bench.py measures with.
  *
  *   load WHAT N READY      memory: holds N MiB of random memory; threads, tasks, areas, files,
- *                          sockets, connections, unixes: has N of them (connections: ends of them on lo;
- *                          unixes: half are ends of pairs, half of connections by a name);
- *                          makes the file READY when all is there
+ *                          sockets, connections, unixes, terminals, watches: has N of them
+ *                          (connections: ends of them on lo; unixes: half are ends of pairs, half of
+ *                          connections by a name; terminals: pseudoterminals, both ends; watches:
+ *                          sockets one epoll waits for); makes the file READY when all is there
  *   load writes N READY    N MiB of random memory; SIGUSR1 makes it write to one page of a hundred,
  *                          SIGUSR2 to one of ten; then READY has the microseconds of processor
  *                          time it took
@@ -25,7 +26,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -176,6 +180,35 @@ static void files(long n)
 		need(open("/etc/passwd", O_RDONLY) >= 0, "open a file");
 }
 
+/* In a devpts of its own. Lines, and beginnings of lines, wait in every second one. */
+static void terminals(long n)
+{
+	many_descriptors();
+	need(mount("devpts", "/dev/pts", "devpts", 0, "newinstance,ptmxmode=0666") == 0, "mount");
+	for (long i = 0; i < n; i++) {
+		int master = open("/dev/ptmx", O_RDWR | O_NOCTTY), slave;
+
+		need(master >= 0 && unlockpt(master) == 0, "make a terminal");
+		slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY);
+		need(slave >= 0, "open the slave");
+		if (i % 2)
+			need(write(master, "ls\nl", 4) == 4 && write(slave, "out", 3) == 3, "write");
+	}
+}
+
+static void watches(long n)
+{
+	int epoll = epoll_create1(0);
+
+	many_descriptors();
+	for (long i = 0; i < n; i++) {
+		struct epoll_event e = { .events = EPOLLIN | EPOLLET, .data.u64 = (uint64_t)i };
+		int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+
+		need(fd >= 0 && epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &e) == 0, "wait for a socket");
+	}
+}
+
 static uint64_t clock_read(clockid_t clock)
 {
 	struct timespec t;
@@ -273,7 +306,7 @@ int main(int argc, char **argv)
 		void (*fill)(long n);
 	} loads[] = { { "threads", threads }, { "tasks", tasks }, { "areas", areas },
 		{ "files", files }, { "sockets", sockets }, { "connections", connections },
-		{ "unixes", unixes } };
+		{ "unixes", unixes }, { "terminals", terminals }, { "watches", watches } };
 	long n = argc == 4 ? atol(argv[2]) : 0;
 
 	need(n > 0, "understand the arguments: load WHAT N FILE");
