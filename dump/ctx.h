@@ -82,6 +82,8 @@ static inline uint64_t seen_process(pid_t pid)
 /* Stages, one file each. */
 int dump_open(void *ctx, struct err *err);
 void dump_discard(void *ctx);
+/* clock_us() when --timeout ends, one for all tasks together. */
+uint64_t dump_deadline(const struct dump *d);
 int dump_seize(void *ctx, struct err *err);
 void dump_unseize(void *ctx);
 int dump_tree(void *ctx, struct err *err);

@@ -277,7 +277,8 @@ int dump_interview(void *ctx, struct err *err)
 		if (!s->zombie && r == 0) {
 			r = sysv_ask_undo(d->world, s->task, subject_voice(s), err);
 			if (r == 0)
-				r = uring_wait(s->task, s->tracees, s->n_tracees, err);
+				r = uring_wait(s->task, s->tracees, s->n_tracees, dump_deadline(d),
+					err);
 		}
 	return r;
 }

@@ -135,8 +135,7 @@ static int seize_new_threads(struct dump *d, struct subject *s, const struct tid
 	return 0;
 }
 
-/* One for all tasks together. */
-static uint64_t deadline_of(const struct dump *d)
+uint64_t dump_deadline(const struct dump *d)
 {
 	return d->o->timeout > 0 ? d->start_us + 1000000ull * (unsigned)d->o->timeout : UINT64_MAX;
 }
@@ -205,9 +204,9 @@ static int stop_threads(struct dump *d, struct subject *s, struct err *err)
 	do {
 		bool lost = false;
 
-		r = wait_threads(s, first, deadline_of(d), &lost, err);
+		r = wait_threads(s, first, dump_deadline(d), &lost, err);
 		if (r == 0 && lost)
-			r = settle_threads(s, deadline_of(d), err);
+			r = settle_threads(s, dump_deadline(d), err);
 		first = s->n_tracees;
 		if (r == 0)
 			r = ask_threads(d, s, &new_ones, err);
@@ -291,7 +290,7 @@ static int settle_subject(struct dump *d, struct subject *s, struct err *err)
 		r = judge_failure(s, r, err);
 		if (r < 0)
 			return r;
-		if (clock_us() > deadline_of(d))
+		if (clock_us() > dump_deadline(d))
 			return err_target(err, ETIMEDOUT,
 				"task %d did not come to rest within --timeout", s->pid);
 		nanosleep(&moment, NULL);

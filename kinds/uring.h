@@ -13,7 +13,8 @@ enum {
 };
 
 /*
- * Waits a while until the rings which the process has mapped have nothing in flight. Completions need
- * its threads to run: these play nothing, again and again.
+ * Waits until the rings which the process has mapped have nothing in flight, at most until clock_us()
+ * is `end`. Completions need its threads to run: these play nothing, again and again.
  */
-int uring_wait(const struct task *t, struct tracee *threads, size_t n, struct err *err) must_use;
+int uring_wait(const struct task *t, struct tracee *threads, size_t n, uint64_t end,
+	struct err *err) must_use;

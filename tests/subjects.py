@@ -28,6 +28,7 @@ OTHERS = {
     "tcp_refused",
     "tty",
     "unix_outside",
+    "urings_busy",
 }
 # take long: only the main ways
 BIG = {"areas60000", "files10000", "mem_objects", "threads1000", "unix_flood"}

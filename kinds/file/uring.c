@@ -54,8 +54,8 @@ static int check_idle(const struct fd_look *l, const struct uring_info *i, struc
 
 	if (!i->polls && !i->overflow && i->taken == i->posted)
 		return 0;
-	snprintf(what, sizeof(what), "that is busy: of %u requests %u have completed%s", i->taken,
-		i->posted, i->polls ? ", some wait for files" : "");
+	snprintf(what, sizeof(what), "that is still busy after --timeout: of %u requests %u have "
+		"completed%s", i->taken, i->posted, i->polls ? ", some wait for files" : "");
 	return refuse(l, what, err);
 }
 

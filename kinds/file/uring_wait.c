@@ -9,7 +9,7 @@
 #include <fcntl.h>
 #include <sys/syscall.h>
 
-enum { STEP_US = 2000, PATIENCE_US = 2000000 };
+enum { STEP_US = 2000 };
 
 /* The four words at the start of a ring's memory, the same in all kernels since 5.5. */
 struct heads {
@@ -60,9 +60,9 @@ static int play_nothing(struct hold *h, struct tracee *threads, size_t n, struct
 	return r;
 }
 
-int uring_wait(const struct task *t, struct tracee *threads, size_t n, struct err *err)
+int uring_wait(const struct task *t, struct tracee *threads, size_t n, uint64_t end,
+	struct err *err)
 {
-	uint64_t end = clock_us() + PATIENCE_US;
 	auto_close int mem = -1;
 	struct hold h;
 	char path[64];
