@@ -28,10 +28,11 @@ OTHERS = {
     "tcp_refused",
     "tty",
     "unix_outside",
+    "unread",
     "urings_busy",
 }
 # take long: only the main ways
-BIG = {"areas60000", "files10000", "mem_objects", "threads1000", "unix_flood"}
+BIG = {"areas60000", "epolls10000", "files10000", "mem_objects", "threads1000", "unix_flood"}
 NAMES = sorted(p.stem for p in (SOURCE / "tests/live").glob("*.c") if p.stem not in OTHERS)
 # in a network namespace of their own, with these options
 NET = {
