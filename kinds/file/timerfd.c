@@ -78,6 +78,19 @@ static void timerfd_check(const struct world *w, const FileEntry *fe, struct fin
 			fe->id);
 }
 
+/* That of an alarm clock can be read only where something can wake the machine. */
+static clockid_t readable_clock(uint32_t clock)
+{
+	switch (clock) {
+	case CLOCK_REALTIME_ALARM:
+		return CLOCK_REALTIME;
+	case CLOCK_BOOTTIME_ALARM:
+		return CLOCK_BOOTTIME;
+	default:
+		return (clockid_t)clock;
+	}
+}
+
 static int arm(int fd, const TimerfdEntry *e, struct err *err)
 {
 	struct itimerspec its = { .it_interval = { (time_t)e->isec, (long)e->insec },
@@ -88,7 +101,7 @@ static int arm(int fd, const TimerfdEntry *e, struct err *err)
 	if (e->ticks && !e->vsec && !e->vnsec)
 		its.it_value = its.it_interval;
 	if ((e->settime_flags & TFD_TIMER_ABSTIME) && (its.it_value.tv_sec || its.it_value.tv_nsec)) {
-		if (clock_gettime((clockid_t)e->clockid, &now) < 0)
+		if (clock_gettime(readable_clock(e->clockid), &now) < 0)
 			return err_sys(err, "cannot read clock %u of a timerfd", e->clockid);
 		its.it_value.tv_sec += now.tv_sec;
 		its.it_value.tv_nsec += now.tv_nsec;
