@@ -258,6 +258,18 @@ static int tell_one(struct teller *tell, const struct file_kind *kind, struct sl
 	return r;
 }
 
+/* Signals tell the number by which O_ASYNC was set, so a task sets it; queues are full by now. */
+static int set_async(struct teller *tell, struct slot *slot, int number, struct err *err)
+{
+	int flags = slot->async ? 0 : store_async_flags(tell->s->maker.world, slot->entry);
+
+	slot->async = true;
+	if (!flags)
+		return 0;
+	tape_call(tell->tape, "files", TAPE_MUST, SYS_fcntl, T(number), T(F_SETFL), T(flags));
+	return tell_play(tell, err);
+}
+
 static int tell_rooms(struct teller *tell, struct err *err)
 {
 	const struct fdtable *table = tell->t->fds;
@@ -271,6 +283,8 @@ static int tell_rooms(struct teller *tell, struct err *err)
 
 		if (kind && kind->tell && !slot->told)
 			r = tell_one(tell, kind, slot, (int)table->fds[i]->fd, err);
+		if (slot && r == 0)
+			r = set_async(tell, slot, (int)table->fds[i]->fd, err);
 	}
 	return r;
 }

@@ -75,7 +75,7 @@ int fown_restore(int fd, const FownEntry *fown, struct err *err)
 
 int flags_restore(int fd, uint32_t flags, struct err *err)
 {
-	uint32_t mask = O_APPEND | O_ASYNC | O_DIRECT | O_NOATIME | O_NONBLOCK;
+	uint32_t mask = O_APPEND | O_DIRECT | O_NOATIME | O_NONBLOCK;
 	int now = fcntl(fd, F_GETFL);
 
 	if (now < 0)

@@ -309,14 +309,75 @@ static int connect_one(struct file_store *s, const FileEntry *fe, const struct f
 	return kind->connect ? kind->connect(&s->maker, fe, slot->fd, err) : 0;
 }
 
+static uint32_t flags_of(const ProtobufCMessage *msg)
+{
+	const ProtobufCFieldDescriptor *f =
+		protobuf_c_message_descriptor_get_field_by_name(msg->descriptor, "flags");
+
+	return f && f->type == PROTOBUF_C_TYPE_UINT32 && f->label == PROTOBUF_C_LABEL_REQUIRED ?
+		*(const uint32_t *)((const char *)msg + f->offset) : 0;
+}
+
+/* The member messages of an entry, of which one is there. */
+static uint32_t flags_within(const ProtobufCMessage *msg)
+{
+	const ProtobufCMessageDescriptor *d = msg->descriptor;
+
+	for (unsigned i = 0; i < d->n_fields; i++) {
+		const ProtobufCFieldDescriptor *f = &d->fields[i];
+		const ProtobufCMessage *member;
+
+		if (f->type != PROTOBUF_C_TYPE_MESSAGE || f->label == PROTOBUF_C_LABEL_REPEATED)
+			continue;
+		member = *(ProtobufCMessage *const *)((const char *)msg + f->offset);
+		if (member)
+			return flags_of(member);
+	}
+	return 0;
+}
+
+static bool is_given(const struct world *w, const FileEntry *fe)
+{
+	const struct entry *tty = fe->tty ? world_entry(w, IMG_TTY_INFO, fe->tty->tty_info_id) : NULL;
+
+	return (fe->reg && fe->reg->ext) ||
+		(tty && ((const TtyInfoEntry *)tty->msg)->type == TTY_TYPE__EXT_TTY);
+}
+
+int store_async_flags(const struct world *w, const FileEntry *fe)
+{
+	const TorporFileEntry *extra = world_extra(w, fe->id);
+	const FileEntry *name = fe->fifo && fe->fifo->has_regf_id ?
+		world_file(w, fe->fifo->regf_id) : NULL;
+	uint32_t flags = flags_within(name ? &name->base : &fe->base);
+
+	if (!flags && extra)
+		flags = flags_within(&extra->base);
+	if (!(flags & O_ASYNC) || flags & O_PATH || is_given(w, fe))
+		return 0;
+	return (int)(flags & (O_APPEND | O_ASYNC | O_DIRECT | O_NOATIME | O_NONBLOCK));
+}
+
+static int set_async(const struct file_store *s, const struct slot *slot, struct err *err)
+{
+	int flags = slot->async || slot->fd < 0 ? 0 :
+		store_async_flags(s->maker.world, slot->entry);
+
+	return flags && fcntl(slot->fd, F_SETFL, flags) < 0 ? err_sys(err, "cannot set O_ASYNC") : 0;
+}
+
 static int arm_one(struct file_store *s, const FileEntry *fe, const struct file_kind *kind,
 	struct err *err)
 {
 	const struct slot *slot = table_get(&s->slots, fe->id);
+	int r;
 
 	if (kind->tell && slot->counted && !slot->told)
 		return err_image(err, "no task has all that file entry %u (%s) refers to", fe->id,
 			kind->name);
+	r = set_async(s, slot, err);
+	if (r < 0)
+		return r;
 	return kind->arm ? kind->arm(&s->maker, fe, slot->fd, err) : 0;
 }
 

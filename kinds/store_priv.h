@@ -11,6 +11,7 @@ struct slot {
 	unsigned users; /* tables that still want it */
 	const struct store_table *counted; /* the table that counted it last */
 	bool told; /* its room's tell was played */
+	bool async; /* O_ASYNC is set where it is wanted */
 	bool flying; /* lies in a queue: ours stays open to the end */
 	pid_t holder; /* a task that has got it, as this host calls it, and its number there */
 	int number;
@@ -35,5 +36,7 @@ struct file_store {
 	struct rlimit old_limit;
 };
 
+/* F_SETFL flags with O_ASYNC if the description shall have that and is not given from outside, else 0. */
+int store_async_flags(const struct world *w, const FileEntry *fe);
 /* One table has it: that of the task `holder` (as this host calls it), at this number. */
 void store_served(struct file_store *s, struct slot *slot, pid_t holder, int number);
