@@ -11,6 +11,7 @@
 #include "names/linkremap.h"
 #include "names/reach.h"
 #include "names/remap.h"
+#include "names/sibling.h"
 #include "options/outside.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -34,7 +35,7 @@ static int find_elsewhere(const struct fd_look *l, const char *path, const char 
 		.who = who };
 	pid_t dead = deadproc_pid(path, l->fs_type);
 	struct handle_space *space;
-	const char *point;
+	const char *point, *other;
 	int r;
 
 	if (dead) {
@@ -51,6 +52,14 @@ static int find_elsewhere(const struct fd_look *l, const char *path, const char 
 	if (point) {
 		world_want_extra(l->world, reg->id)->mount_point =
 			arena_strdup(l->world->arena, point);
+		return 0;
+	}
+	/* For what is only mapped another name will do, but --link-remap keeps the lost one. */
+	other = l->fd >= 0 || l->options->link_remap ? NULL :
+		sibling_find(l->ghosts, l->world->arena, path, &l->st);
+	if (other) {
+		log_info("%s is '%s', a lost name; its other name '%s' is saved", who, path, other);
+		reg->name = (char *)other;
 		return 0;
 	}
 	return linkremap_save(&ask, reg->id, err);
