@@ -21,6 +21,7 @@ const struct file_kind *const file_kinds[] = {
 	&file_kind_inotify,
 	&file_kind_fanotify,
 	&file_kind_uring,
+	&file_kind_tun,
 	&file_kind_bpfmap,
 	&file_kind_inet,
 	&file_kind_unix,

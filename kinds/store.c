@@ -90,7 +90,8 @@ struct file_store *file_store_new(struct world *w, struct image_set *images, con
 	for (size_t i = 0; i < list->n; i++) {
 		const FileEntry *fe = list->at[i]->msg;
 
-		table_put(&s->slots, fe->id, slot_new(s, fe));
+		/* A tunnel shares its id with its device node. */
+		table_put(&s->slots, fe->id, slot_new(s, world_file(s->maker.world, fe->id)));
 	}
 	count_users(s);
 	for (size_t i = 0; file_kinds[i]; i++)

@@ -41,6 +41,7 @@ NET = {
     "inet_sockets": (),
     "tcp_halves": ("--tcp-established",),
     "tcp_streams": ("--tcp-established",),
+    "tuns": (),
 }
 # with these options
 OPTIONS = {"filelocks": ("--file-locks",), "links": ("--link-remap",)}

@@ -17,5 +17,6 @@ extern const struct file_kind file_kind_reg;
 extern const struct file_kind file_kind_signalfd;
 extern const struct file_kind file_kind_timerfd;
 extern const struct file_kind file_kind_tty;
+extern const struct file_kind file_kind_tun;
 extern const struct file_kind file_kind_uring;
 extern const struct file_kind file_kind_bpfmap;

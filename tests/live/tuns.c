@@ -1,0 +1,216 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * tuns: network tunnels in a network namespace of the test's own: a tun with addresses and a route, a
+ * tap with several queues, one of them off, one shared with a child; a persistent one; one descriptor
+ * that is attached to none. Packets pass in both directions.
+ */
+#include "descriptors.h"
+#include "net.h"
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <net/route.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+
+enum { TUN, TAP, TAP_TOO, TAP_OFF, LASTING, NONE, N };
+
+static int fds[N];
+static struct ifreq links[N][5];
+static int indices[N];
+
+static const unsigned long asked[] = { SIOCGIFMTU, SIOCGIFHWADDR, SIOCGIFTXQLEN, SIOCGIFADDR,
+	SIOCGIFNETMASK };
+
+static const char *const names[] = { "torpor-tun", "torpor-tap", "torpor-tap", "torpor-tap",
+	"torpor-last" };
+
+static void attach(int which, short flags)
+{
+	struct ifreq ifr = { .ifr_flags = flags };
+
+	fds[which] = open("/dev/net/tun", O_RDWR | O_NONBLOCK | (which == TAP ? O_CLOEXEC : 0));
+	if (fds[which] < 0)
+		skip("no /dev/net/tun: %s", strerror(errno));
+	if (!flags)
+		return;
+	strcpy(ifr.ifr_name, names[which]);
+	NEED(ioctl(fds[which], TUNSETIFF, &ifr) == 0);
+}
+
+static int control(void)
+{
+	static int fd = -1;
+
+	if (fd < 0)
+		fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	NEED(fd >= 0);
+	return fd;
+}
+
+static struct sockaddr_in in_addr(const char *text)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET };
+
+	NEED(inet_pton(AF_INET, text, &a.sin_addr) == 1);
+	return a;
+}
+
+static void set_address(int which, unsigned long what, const char *text)
+{
+	struct ifreq ifr = { 0 };
+	struct sockaddr_in a = in_addr(text);
+
+	strcpy(ifr.ifr_name, names[which]);
+	memcpy(&ifr.ifr_addr, &a, sizeof(a));
+	NEED(ioctl(control(), what, &ifr) == 0);
+}
+
+static void set_number(int which, unsigned long what, int n)
+{
+	struct ifreq ifr = { 0 };
+
+	strcpy(ifr.ifr_name, names[which]);
+	if (what == SIOCSIFFLAGS)
+		ifr.ifr_flags = (short)n;
+	else
+		ifr.ifr_mtu = n;
+	NEED(ioctl(control(), what, &ifr) == 0);
+}
+
+static void add_route(const char *to, int which)
+{
+	struct rtentry rt = { .rt_flags = RTF_UP, .rt_dev = (char *)names[which] };
+	struct sockaddr_in dst = in_addr(to), mask = in_addr("255.255.0.0");
+
+	memcpy(&rt.rt_dst, &dst, sizeof(dst));
+	memcpy(&rt.rt_genmask, &mask, sizeof(mask));
+	NEED(ioctl(control(), SIOCADDRT, &rt) == 0);
+}
+
+static void set_up(void)
+{
+	struct ifreq off = { .ifr_flags = IFF_DETACH_QUEUE }, mac = { 0 };
+	int size = 12;
+
+	attach(TUN, IFF_TUN | IFF_NO_PI);
+	set_address(TUN, SIOCSIFADDR, "10.77.0.1");
+	set_address(TUN, SIOCSIFNETMASK, "255.255.255.0");
+	set_number(TUN, SIOCSIFMTU, 1400);
+	set_number(TUN, SIOCSIFTXQLEN, 77);
+	set_number(TUN, SIOCSIFFLAGS, IFF_UP);
+	add_route("10.78.0.0", TUN);
+	attach(TAP, IFF_TAP | IFF_VNET_HDR | IFF_MULTI_QUEUE);
+	attach(TAP_TOO, IFF_TAP | IFF_VNET_HDR | IFF_MULTI_QUEUE);
+	attach(TAP_OFF, IFF_TAP | IFF_VNET_HDR | IFF_MULTI_QUEUE);
+	NEED(ioctl(fds[TAP_OFF], TUNSETQUEUE, &off) == 0);
+	NEED(ioctl(fds[TAP], TUNSETVNETHDRSZ, &size) == 0);
+	NEED(ioctl(fds[TAP], TUNSETSNDBUF, &(int){ 54321 }) == 0);
+	NEED(ioctl(fds[TAP], TUNSETOFFLOAD, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6) == 0);
+	NEED(ioctl(fds[TAP], TUNSETOWNER, 1234) == 0);
+	strcpy(mac.ifr_name, names[TAP]);
+	mac.ifr_hwaddr.sa_family = 1; /* Ethernet */
+	memcpy(mac.ifr_hwaddr.sa_data, "\x02torpo", 6);
+	NEED(ioctl(control(), SIOCSIFHWADDR, &mac) == 0);
+	attach(LASTING, IFF_TUN);
+	NEED(ioctl(fds[LASTING], TUNSETPERSIST, 1) == 0);
+	attach(NONE, 0);
+}
+
+static void note(int which, struct ifreq *ret)
+{
+	for (int i = 0; i < 5; i++) {
+		memset(&ret[i], 0, sizeof(ret[i]));
+		strcpy(ret[i].ifr_name, names[which]);
+		if (ioctl(control(), asked[i], &ret[i]) < 0)
+			ret[i].ifr_flags = -1; /* has none */
+	}
+}
+
+/* A datagram that the kernel routes into the tunnel arrives at the descriptor, and one from there. */
+static void pass_packets(void)
+{
+	struct sockaddr_in to = in_addr("10.78.1.2"), from = in_addr("10.77.0.1");
+	int s = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	unsigned char packet[2000], address[4];
+	ssize_t n = 0;
+
+	to.sin_port = htons(99);
+	from.sin_port = htons(98);
+	CHECK(s >= 0 && bind(s, (void *)&from, sizeof(from)) == 0);
+	CHECK(sendto(s, "out", 3, 0, (void *)&to, sizeof(to)) == 3);
+	for (int i = 0; i < 2000 && !(n == 31 && packet[0] == 0x45); i++) {
+		n = read(fds[TUN], packet, sizeof(packet));
+		usleep(n < 0 ? 1000 : 0);
+	}
+	CHECK(n == 31 && !memcmp(packet + 28, "out", 3));
+	/* the way back: addresses and ports exchanged, the checksums stay right */
+	memcpy(address, packet + 12, 4);
+	memcpy(packet + 12, packet + 16, 4);
+	memcpy(packet + 16, address, 4);
+	memcpy(address, packet + 20, 2);
+	memcpy(packet + 20, packet + 22, 2);
+	memcpy(packet + 22, address, 2);
+	CHECK(write(fds[TUN], packet, 31) == 31);
+	for (int i = 0; i < 2000 && (n = recv(s, packet, sizeof(packet), 0)) < 0; i++)
+		usleep(1000);
+	CHECK(n == 3 && !memcmp(packet, "out", 3));
+	close(s);
+}
+
+static void kid(void *arg)
+{
+	struct ifreq ifr = { 0 };
+
+	(void)arg;
+	child_up();
+	wait_term();
+	CHECK(ioctl(fds[TAP_TOO], TUNGETIFF, &ifr) == 0 && !strcmp(ifr.ifr_name, names[TAP]));
+}
+
+static void check_link(int which)
+{
+	struct ifreq now[5], ifr = { 0 };
+
+	note(which, now);
+	for (int i = 0; i < 5; i++)
+		if (memcmp(&now[i], &links[which][i], sizeof(now[i])))
+			fail("%s: question %d has another answer", names[which], i);
+	SAME((int)if_nametoindex(names[which]), indices[which]);
+	CHECK(ioctl(fds[which], TUNGETIFF, &ifr) == 0 && !strcmp(ifr.ifr_name, names[which]));
+	SAME(!!(ifr.ifr_flags & IFF_DETACH_QUEUE), which == TAP_OFF);
+	SAME(!!(ifr.ifr_flags & IFF_PERSIST), which == LASTING);
+}
+
+int main(int argc, char **argv)
+{
+	struct fd_note notes[N];
+	struct ifreq ifr;
+	int size = 0;
+	pid_t pid;
+
+	subject_init(argc, argv);
+	set_up();
+	for (int i = 0; i < N; i++)
+		fd_note(&notes[i], fds[i]);
+	for (int i = 0; i < NONE; i++) {
+		note(i, links[i]);
+		indices[i] = (int)if_nametoindex(names[i]);
+	}
+	pass_packets();
+	pid = child(kid, NULL);
+	ready();
+	wait_term();
+	for (int i = 0; i < N; i++)
+		fd_check(&notes[i], fds[i], true);
+	for (int i = 0; i < NONE; i++)
+		check_link(i);
+	CHECK(ioctl(fds[NONE], TUNGETIFF, &ifr) < 0 && errno == EBADFD);
+	CHECK(ioctl(fds[TAP], TUNGETVNETHDRSZ, &size) == 0);
+	SAME(size, 12);
+	CHECK(ioctl(fds[TAP], TUNGETSNDBUF, &size) == 0);
+	SAME(size, 54321);
+	pass_packets();
+	child_end(pid);
+	CHECK(ioctl(fds[LASTING], TUNSETPERSIST, 0) == 0);
+	pass();
+}
