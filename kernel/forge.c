@@ -127,7 +127,7 @@ int forge_segment(const struct flow *f, const struct forged_segment *s, struct e
 	struct packet p;
 	struct tcphdr t = { .source = htons(f->their_port), .dest = htons(f->our_port),
 		.seq = htonl(s->seq), .ack_seq = htonl(s->ack), .doff = 5, .ack = 1,
-		.fin = s->fin, .window = htons(s->window) };
+		.fin = s->fin, .rst = s->rst, .window = htons(s->window) };
 	size_t head = put_head(&p, f, IPPROTO_TCP, sizeof(t));
 
 	t.check = checksum(f, IPPROTO_TCP, &t, sizeof(t));

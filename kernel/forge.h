@@ -13,7 +13,7 @@
 struct forged_segment {
 	uint32_t seq, ack;
 	uint16_t window; /* as in the header: scaled */
-	bool fin;
+	bool fin, rst;
 };
 
 /* A segment without data, from f->theirs to f->ours. */

@@ -129,6 +129,35 @@ int sock_diag_inet(int fd, int family, int protocol, sock_diag_each *each, void 
 	return ask(fd, &q, sizeof(q), each, ctx, err);
 }
 
+int sock_diag_destroy(int fd, int protocol, const struct inet_diag_msg *m, struct err *err)
+{
+	struct {
+		struct nlmsghdr head;
+		struct inet_diag_req_v2 body;
+	} q = { .head = { .nlmsg_len = sizeof(q), .nlmsg_type = SOCK_DESTROY,
+			.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK },
+		.body = { .sdiag_family = m->idiag_family, .sdiag_protocol = (uint8_t)protocol,
+			.idiag_states = ~0U, .id = m->id } };
+	struct {
+		struct nlmsghdr head;
+		struct nlmsgerr error;
+		char more[256];
+	} answer;
+	ssize_t n;
+
+	if (send(fd, &q, sizeof(q), 0) < 0)
+		return err_sys(err, "cannot take a socket away (SOCK_DESTROY)");
+	n = recv(fd, &answer, sizeof(answer), 0);
+	if (n < (ssize_t)NLMSG_LENGTH(sizeof(answer.error)) || answer.head.nlmsg_type != NLMSG_ERROR)
+		return err_set(err, ERR_KERNEL, EPROTO, "no answer to SOCK_DESTROY");
+	if (answer.error.error == -EOPNOTSUPP)
+		return err_sysn(err, EOPNOTSUPP, "cannot take a closing connection away (this kernel has "
+			"no INET_DIAG_DESTROY); in a minute it is gone by itself");
+	if (answer.error.error)
+		return err_sysn(err, -answer.error.error, "cannot take a socket away (SOCK_DESTROY)");
+	return 0;
+}
+
 int sock_diag_netlink(int fd, sock_diag_each *each, void *ctx, struct err *err)
 {
 	struct netlink_diag_req q = { .sdiag_family = AF_NETLINK, .sdiag_protocol = NDIAG_PROTO_ALL,

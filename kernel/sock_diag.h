@@ -29,6 +29,11 @@ int sock_diag_unix(int fd, sock_diag_each *each, void *ctx, struct err *err) mus
 /* All of one family and protocol (IPPROTO_RAW: raw sockets of every protocol). */
 int sock_diag_inet(int fd, int family, int protocol, sock_diag_each *each, void *ctx,
 	struct err *err) must_use;
+/*
+ * Takes away a socket that was listed (SOCK_DESTROY, since 4.5, where the kernel is built with
+ * INET_DIAG_DESTROY). -ENOENT: it is gone already. Needs CAP_NET_ADMIN.
+ */
+int sock_diag_destroy(int fd, int protocol, const struct inet_diag_msg *m, struct err *err) must_use;
 /* All netlink sockets of every protocol; members of groups come twice. */
 int sock_diag_netlink(int fd, sock_diag_each *each, void *ctx, struct err *err) must_use;
 int sock_diag_packet(int fd, sock_diag_each *each, void *ctx, struct err *err) must_use;

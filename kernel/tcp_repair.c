@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 /* linux/tcp.h, which cannot stand beside netinet/tcp.h */
 #ifndef TCP_REPAIR_WINDOW
@@ -22,7 +23,7 @@ enum { OPT_MSS = 2, OPT_WINDOW = 3, OPT_SACK_PERMITTED = 4, OPT_TIMESTAMP = 8 };
 #define SO_BUF_LOCK 72 /* 5.15 */
 #endif
 #define TCP_RTO_MAX_MS_ 44 /* 6.15 */
-enum { FILL_STEP = 256 * 1024, RTO_MAX_MS = 120000 };
+enum { FILL_STEP = 256 * 1024, RTO_MAX_MS = 120000, WAIT_STEPS = 2000, WAIT_US = 500 };
 
 static const char *const state_names[] = { "?", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1",
 	"FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "CLOSING",
@@ -109,6 +110,21 @@ int tcp_get_state(int fd, uint32_t *ret, struct err *err)
 	if (r == 0)
 		*ret = info.tcpi_state;
 	return r;
+}
+
+int tcp_wait_state(int fd, uint32_t wanted, struct err *err)
+{
+	uint32_t state = 0;
+	int r = 0;
+
+	for (int i = 0; i < WAIT_STEPS && r == 0; i++) {
+		r = tcp_get_state(fd, &state, err);
+		if (r < 0 || state == wanted)
+			return r;
+		usleep(WAIT_US);
+	}
+	return err_set(err, ERR_KERNEL, EIO, "a TCP connection came to the state %s instead of %s",
+		tcp_state_name(state), tcp_state_name(wanted));
 }
 
 int tcp_get_agreed(int fd, struct tcp_agreed *ret, struct err *err)

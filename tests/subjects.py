@@ -39,14 +39,13 @@ NET = {
     "every_option": ("--tcp-established",),
     "inet_options": ("--tcp-established",),
     "inet_sockets": (),
+    "tcp_ended": (),
     "tcp_halves": ("--tcp-established",),
     "tcp_streams": ("--tcp-established",),
     "tuns": (),
 }
 # with these options
 OPTIONS = {"filelocks": ("--file-locks",), "links": ("--link-remap",)}
-# whose connections end when they are killed after -R or -s: they cannot come back
-CONNECTED = {"every_option", "inet_options", "tcp_halves", "tcp_streams"}
 
 
 # options of a restore that validate wants to know

@@ -132,7 +132,7 @@ static int look_at_backlog(const struct fd_look *l, InetSkEntry *e, const struct
 /* linux/tcp.h: struct tcp_info goes on behind what the C library's header knows. */
 struct info {
 	struct tcp_info common;
-	uint64_t rates[2], bytes[2];
+	uint64_t rates[2], bytes[2]; /* 4.1, 4.2 */
 	uint32_t segments_out, segments_in;
 };
 
@@ -179,8 +179,10 @@ static int collect_tcp_state(const struct fd_look *l, InetSkEntry *e, bool *ret_
 		return look_at_backlog(l, e, &info.common, err);
 	/* The rest of a connection: it tells the old name, but has given the port back. */
 	*ret_dead = e->state == TCP_STATE_CLOSE && (info.segments_out || info.segments_in);
-	if (*ret_dead)
+	if (*ret_dead) {
 		inet_forget_names(e);
+		return tcp_end_collect(l->dup, l->world, e, info.common.tcpi_rcv_space, err);
+	}
 	if (e->state == TCP_STATE_SYN_SENT || e->state == TCP_STATE_SYN_RECV)
 		return look_at_connecting(l, e, err);
 	return inet_is_connection(e) ? note_connection(l, e, err) : 0;
@@ -281,22 +283,37 @@ static uint64_t early_key(uint32_t id)
 	return table_key(FD_TYPES__INETSK, id);
 }
 
-static int bind_to(const InetSkEntry *e, const union inet_name *n, int fd, struct err *err)
+static int bind_now(int fd, const union inet_name *n)
+{
+	return bind(fd, &n->any, inet_name_len(n)) < 0 ? -errno : 0;
+}
+
+/* Bound before another one listened there: the kernel would not allow that order now. */
+static int bind_in_repair(const InetSkEntry *e, const union inet_name *n, int fd, struct err *err)
+{
+	int reuse = e->opts->reuseaddr, r = tcp_repair_begin(fd, err);
+
+	if (r == 0)
+		r = bind_now(fd, n);
+	if (r == 0)
+		r = tcp_repair_end(fd, false, err);
+	if (r == 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse)) < 0)
+		r = -errno;
+	return r;
+}
+
+static int bind_to(struct file_maker *m, const InetSkEntry *e, const union inet_name *n, int fd,
+	struct err *err)
 {
 	char text[INET6_ADDRSTRLEN] = "?";
-	int r = bind(fd, &n->any, inet_name_len(n)) < 0 ? -errno : 0;
+	int r = bind_now(fd, n), cleared;
 
-	/* Bound before another one listened there: the kernel would not allow that order now. */
 	if (r == -EADDRINUSE && e->proto == IPPROTO_TCP && e->state != TCP_STATE_LISTEN) {
-		int reuse = e->opts->reuseaddr;
-
-		r = tcp_repair_begin(fd, err);
-		if (r == 0)
-			r = bind(fd, &n->any, inet_name_len(n)) < 0 ? -errno : 0;
-		if (r == 0)
-			r = tcp_repair_end(fd, false, err);
-		if (r == 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse)) < 0)
-			r = -errno;
+		r = bind_in_repair(e, n, fd, err);
+	} else if (r == -EADDRINUSE && e->proto == IPPROTO_TCP) {
+		cleared = inet_clear_way(m, err);
+		if (cleared)
+			r = cleared < 0 ? cleared : bind_now(fd, n);
 	}
 	if (r == 0 || err_is_set(err))
 		return r;
@@ -314,13 +331,13 @@ static bool has_source(const InetSkEntry *e)
 	return any;
 }
 
-static int name_socket(const InetSkEntry *e, int fd, struct err *err)
+static int name_socket(struct file_maker *m, const InetSkEntry *e, int fd, struct err *err)
 {
 	union inet_name n;
 	int r = 0;
 
 	if (has_source(e) && inet_name_of(e, false, &n))
-		r = bind_to(e, &n, fd, err);
+		r = bind_to(m, e, &n, fd, err);
 	if (r < 0)
 		return r;
 	if (e->state == TCP_STATE_LISTEN) {
@@ -375,10 +392,12 @@ static int open_socket(struct file_maker *m, const InetSkEntry *e, int *ret_fd, 
 		r = inet_opts_early(m, e, fd, err);
 	if (r == 0 && inet_is_dropped(m->world, e))
 		r = 0; /* it stays as it is: closed */
+	else if (r == 0 && tcp_end_wanted(m->world, e))
+		r = tcp_end_make(m, e, fd, err);
 	else if (r == 0 && inet_is_connection(e))
 		r = tcp_make(m, e, fd, err);
 	else if (r == 0)
-		r = name_socket(e, fd, err);
+		r = name_socket(m, e, fd, err);
 	if (r == 0 && e->type == SOCK_DGRAM)
 		r = udp_queue_fill(m, e, fd, err);
 	if (r == 0)

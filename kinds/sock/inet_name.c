@@ -33,25 +33,53 @@ bool inet_name_of(const InetSkEntry *e, bool destination, union inet_name *ret)
 	return true;
 }
 
+void inet_flow_between(const union inet_name *ours, const union inet_name *theirs, struct flow *ret)
+{
+	if (ours->any.sa_family == AF_INET) {
+		*ret = (struct flow){ .family = AF_INET, .our_port = ntohs(ours->v4.sin_port),
+			.their_port = ntohs(theirs->v4.sin_port) };
+		memcpy(ret->ours, &ours->v4.sin_addr, 4);
+		memcpy(ret->theirs, &theirs->v4.sin_addr, 4);
+		return;
+	}
+	*ret = (struct flow){ .family = AF_INET6, .our_port = ntohs(ours->v6.sin6_port),
+		.their_port = ntohs(theirs->v6.sin6_port) };
+	if (IN6_IS_ADDR_V4MAPPED(&theirs->v6.sin6_addr)) {
+		ret->family = AF_INET;
+		memcpy(ret->ours, ours->v6.sin6_addr.s6_addr + 12, 4);
+		memcpy(ret->theirs, theirs->v6.sin6_addr.s6_addr + 12, 4);
+	} else {
+		memcpy(ret->ours, &ours->v6.sin6_addr, 16);
+		memcpy(ret->theirs, &theirs->v6.sin6_addr, 16);
+	}
+}
+
 void inet_flow_of(const InetSkEntry *e, struct flow *ret)
 {
 	union inet_name ours, theirs;
 
 	*ret = (struct flow){ .family = (int)e->family, .our_port = (uint16_t)e->src_port,
 		.their_port = (uint16_t)e->dst_port };
-	if (!inet_name_of(e, false, &ours) || !inet_name_of(e, true, &theirs))
-		return;
-	if (e->family == AF_INET) {
-		memcpy(ret->ours, &ours.v4.sin_addr, 4);
-		memcpy(ret->theirs, &theirs.v4.sin_addr, 4);
-	} else if (IN6_IS_ADDR_V4MAPPED(&theirs.v6.sin6_addr)) {
-		ret->family = AF_INET;
-		memcpy(ret->ours, ours.v6.sin6_addr.s6_addr + 12, 4);
-		memcpy(ret->theirs, theirs.v6.sin6_addr.s6_addr + 12, 4);
-	} else {
-		memcpy(ret->ours, &ours.v6.sin6_addr, 16);
-		memcpy(ret->theirs, &theirs.v6.sin6_addr, 16);
-	}
+	if (inet_name_of(e, false, &ours) && inet_name_of(e, true, &theirs))
+		inet_flow_between(&ours, &theirs, ret);
+}
+
+int inet_leave_device(int fd, char device[IF_NAMESIZE], struct err *err)
+{
+	socklen_t len = IF_NAMESIZE;
+
+	if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &len) < 0 || !len)
+		*device = 0;
+	else if (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "", 0) < 0)
+		return err_sys(err, "cannot unbind a socket from its device");
+	return 0;
+}
+
+int inet_enter_device(int fd, const char *device, struct err *err)
+{
+	if (*device && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, IF_NAMESIZE) < 0)
+		return err_sys(err, "cannot bind a socket to '%s'", device);
+	return 0;
 }
 
 static void say_end(int family, const uint8_t *address, uint16_t port, char *buf, size_t size)

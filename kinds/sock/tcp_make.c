@@ -24,7 +24,7 @@
 #include <net/if.h>
 #include <string.h>
 
-enum { STEP = 256 * 1024, WAIT_STEPS = 2000, WAIT_US = 500, WIDE = 65535, SOON_MS = 1000 };
+enum { STEP = 256 * 1024, WIDE = 65535, SOON_MS = 1000 };
 
 /* One saved stream, read from its image. */
 struct stream {
@@ -83,7 +83,21 @@ static int stream_open(struct image_set *images, const InetSkEntry *isk, struct 
 
 /* ---- the connection ---- */
 
-static int connect_silently(const InetSkEntry *isk, const struct stream *s, int fd, struct err *err)
+static int connect_or_clear(struct file_maker *m, int fd, const union inet_name *theirs, struct err *err)
+{
+	int r = connect(fd, &theirs->any, inet_name_len(theirs)) < 0 ? -errno : 0, cleared;
+
+	/* somebody has these two ends */
+	if (r != -EADDRNOTAVAIL)
+		return r;
+	cleared = inet_clear_way(m, err);
+	if (cleared <= 0)
+		return cleared < 0 ? cleared : r;
+	return connect(fd, &theirs->any, inet_name_len(theirs)) < 0 ? -errno : 0;
+}
+
+static int connect_silently(struct file_maker *m, const InetSkEntry *isk, const struct stream *s, int fd,
+	struct err *err)
 {
 	union inet_name ours, theirs;
 	char ends[160];
@@ -102,9 +116,13 @@ static int connect_silently(const InetSkEntry *isk, const struct stream *s, int 
 		r = tcp_set_seq(fd, TCP_QUEUE_RECV, s->inq_seq - s->e->inq_len, err);
 	if (r < 0)
 		return r;
-	if (connect(fd, &theirs.any, inet_name_len(&theirs)) < 0)
-		return err_sys(err, "cannot set up the connection between %s", ends);
-	return 0;
+	r = connect_or_clear(m, fd, &theirs, err);
+	if (r == 0 || err_is_set(err))
+		return r;
+	if (r == -EADDRNOTAVAIL)
+		return err_sysn(err, -r, "cannot set up the connection between %s: there is such a "
+			"connection; end the process that has it", ends);
+	return err_sysn(err, -r, "cannot set up the connection between %s", ends);
 }
 
 static int agree(const struct stream *s, int fd, struct err *err)
@@ -159,21 +177,6 @@ static int widen_window(const struct stream *s, int fd, struct err *err)
 	return tcp_set_window(fd, &w, err);
 }
 
-static int wait_state(int fd, uint32_t wanted, struct err *err)
-{
-	uint32_t state = 0;
-	int r = 0;
-
-	for (int i = 0; i < WAIT_STEPS && r == 0; i++) {
-		r = tcp_get_state(fd, &state, err);
-		if (r < 0 || state == wanted)
-			return r;
-		usleep(WAIT_US);
-	}
-	return err_set(err, ERR_KERNEL, EIO, "a TCP connection came to the state %s instead of %s",
-		tcp_state_name(state), tcp_state_name(wanted));
-}
-
 static int hear(const InetSkEntry *isk, const struct stream *s, bool fin, bool acked,
 	struct err *err)
 {
@@ -205,13 +208,13 @@ static int close_halves(const InetSkEntry *isk, const struct stream *s, int fd, 
 	if (r == 0 && (state == TCP_STATE_CLOSE_WAIT || state == TCP_STATE_LAST_ACK)) {
 		r = hear(isk, s, true, false, err);
 		if (r == 0)
-			r = wait_state(fd, TCP_STATE_CLOSE_WAIT, err);
+			r = tcp_wait_state(fd, TCP_STATE_CLOSE_WAIT, err);
 	}
 	if (r == 0 && tcp_state_sent_fin(state))
 		r = close_ours(fd, err);
 	if (r == 0 && (state == TCP_STATE_FIN_WAIT2 || state == TCP_STATE_CLOSING))
 		r = hear(isk, s, state == TCP_STATE_CLOSING, state == TCP_STATE_FIN_WAIT2, err);
-	return r < 0 ? r : wait_state(fd, state, err);
+	return r < 0 ? r : tcp_wait_state(fd, state, err);
 }
 
 /* Our segments come in by lo: one who listens to another device would not hear them. */
@@ -219,19 +222,14 @@ static int close_halves_anywhere(const InetSkEntry *isk, const struct stream *s,
 	struct err *err)
 {
 	char device[IF_NAMESIZE] = "";
-	socklen_t len = sizeof(device);
 	int r;
 
 	if (s->state == TCP_STATE_ESTABLISHED)
 		return 0;
-	if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &len) < 0)
-		len = 0;
-	if (len && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "", 0) < 0)
-		return err_sys(err, "cannot unbind a socket from its device");
-	r = close_halves(isk, s, fd, err);
-	if (r == 0 && len && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, len) < 0)
-		r = err_sys(err, "cannot bind a socket to '%s'", device);
-	return r;
+	r = inet_leave_device(fd, device, err);
+	if (r == 0)
+		r = close_halves(isk, s, fd, err);
+	return r < 0 ? r : inet_enter_device(fd, device, err);
 }
 
 int tcp_make(struct file_maker *m, const InetSkEntry *isk, int fd, struct err *err)
@@ -247,7 +245,7 @@ int tcp_make(struct file_maker *m, const InetSkEntry *isk, int fd, struct err *e
 	if (r == 0)
 		r = tcp_repair_begin(fd, err);
 	if (r == 0)
-		r = connect_silently(isk, &s, fd, err);
+		r = connect_silently(m, isk, &s, fd, err);
 	if (r == 0)
 		r = agree(&s, fd, err);
 	if (r == 0)

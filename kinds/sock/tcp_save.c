@@ -191,7 +191,11 @@ static int save_one(struct grab *g, const struct connection *c, struct world *w,
 		r = save_in_repair(fd, c, w, images, err);
 	(void)!set_peek_offset(fd, peek);
 	q = end_repair(fd, c, r < 0 ? &second : err);
-	return r < 0 ? r : q;
+	if (r == 0)
+		r = q;
+	if (r == 0 && !inet_is_connection(c->isk))
+		r = tcp_end_collect(fd, w, c->isk, true, err);
+	return r;
 }
 
 /* ---- all ---- */

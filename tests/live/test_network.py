@@ -204,6 +204,24 @@ def test_running(boxed: Callable[..., Any]) -> None:
     boxed(running, net=True)
 
 
+def past(box: Box) -> None:
+    """-R, then the server goes on and is killed: when it comes back its peer is gone, as it hears."""
+    server, client = ends(box)
+    server.dump("-R")
+    server.goes_on("after -R")
+    os.kill(server.pid, signal.SIGKILL)
+    box.until("the client sees no end", 30, lambda: client.lines()[-1] != "ready")
+    box.until("the client goes on", 30, lambda: not os.path.exists(f"/proc/{client.pid}/exe"))
+    server.restore()
+    box.until("the server hears nothing", 30, lambda: len(server.lines()) > 2)
+    if "reset by peer" not in server.lines()[-1]:
+        raise Failed(f"the server says {server.lines()}")
+
+
+def test_past(boxed: Callable[..., Any]) -> None:
+    boxed(past, net=True)
+
+
 # ---------------------------------------------------------------------------------- the lock
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from box import BUILD, TORPOR, Box, Failed, read_task
-from subjects import BIG, CONNECTED, NAMES, NET, OPTIONS, Subject
+from subjects import BIG, NAMES, NET, OPTIONS, Subject
 
 STATIC = ["mem_private", "pipes", "robust_rseq", "threads", "tree"]
 
@@ -80,8 +80,6 @@ def live(box: Box, name: str, mode: str) -> None:
 def cases() -> Iterator[Any]:
     for name in NAMES:
         for mode in MODES:
-            if name in CONNECTED and mode in ("running_restore", "stopped_restore"):
-                continue
             if name not in BIG or mode in ("alone", "plain", "running"):
                 yield pytest.param(name, mode, id=f"{name}-{mode}")
     for name in STATIC:
