@@ -9,6 +9,7 @@
 #include <linux/sock_diag.h>
 #include <linux/sockios.h>
 #include <linux/unix_diag.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -120,13 +121,25 @@ int sock_diag_unix(int fd, sock_diag_each *each, void *ctx, struct err *err)
 	return ask(fd, &q, sizeof(q), each, ctx, err);
 }
 
-int sock_diag_inet(int fd, int family, int protocol, sock_diag_each *each, void *ctx,
+static int ask_inet(int fd, int family, int protocol, uint8_t more, sock_diag_each *each, void *ctx,
 	struct err *err)
 {
 	struct inet_diag_req_v2 q = { .sdiag_family = (uint8_t)family,
-		.sdiag_protocol = (uint8_t)protocol, .idiag_states = ~0U };
+		.sdiag_protocol = (uint8_t)protocol, .idiag_ext = more, .idiag_states = ~0U };
 
 	return ask(fd, &q, sizeof(q), each, ctx, err);
+}
+
+int sock_diag_inet(int fd, int family, int protocol, sock_diag_each *each, void *ctx,
+	struct err *err)
+{
+	return ask_inet(fd, family, protocol, 0, each, ctx, err);
+}
+
+/* Keys come with the tcp_info (net/ipv4/inet_diag.c, inet_sk_diag_fill()). */
+int sock_diag_tcp_keys(int fd, int family, sock_diag_each *each, void *ctx, struct err *err)
+{
+	return ask_inet(fd, family, IPPROTO_TCP, 1 << (INET_DIAG_INFO - 1), each, ctx, err);
 }
 
 int sock_diag_destroy(int fd, int protocol, const struct inet_diag_msg *m, struct err *err)
@@ -264,6 +277,8 @@ bool diag_parse_inet(const void *payload, size_t len, struct diag_inet *ret)
 	ret->has_v6only = get(&a[INET_DIAG_SKV6ONLY], &ret->v6only, 1);
 	ret->has_protocol = get(&a[INET_DIAG_PROTOCOL], &ret->protocol, 1);
 	ret->has_mark = get(&a[INET_DIAG_MARK], &ret->mark, 4);
+	ret->md5 = a[INET_DIAG_MD5SIG].at;
+	ret->n_md5 = a[INET_DIAG_MD5SIG].len / sizeof(struct tcp_diag_key);
 	return true;
 }
 

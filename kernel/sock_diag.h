@@ -29,6 +29,8 @@ int sock_diag_unix(int fd, sock_diag_each *each, void *ctx, struct err *err) mus
 /* All of one family and protocol (IPPROTO_RAW: raw sockets of every protocol). */
 int sock_diag_inet(int fd, int family, int protocol, sock_diag_each *each, void *ctx,
 	struct err *err) must_use;
+/* All TCP sockets of one family, with their keys of TCP-MD5. */
+int sock_diag_tcp_keys(int fd, int family, sock_diag_each *each, void *ctx, struct err *err) must_use;
 /*
  * Takes away a socket that was listed (SOCK_DESTROY, since 4.5, where the kernel is built with
  * INET_DIAG_DESTROY). -ENOENT: it is gone already. Needs CAP_NET_ADMIN.
@@ -54,11 +56,20 @@ struct diag_unix {
 	size_t n_icons;
 };
 
+/* struct tcp_diag_md5sig of linux/tcp.h, which cannot stand beside netinet/tcp.h. */
+struct tcp_diag_key {
+	uint8_t family, prefix;
+	uint16_t len; /* of the key */
+	uint8_t address[16], key[80];
+};
+
 struct diag_inet {
 	struct inet_diag_msg msg;
 	bool has_shutdown, has_v6only, has_protocol, has_mark;
 	uint8_t shutdown, v6only, protocol; /* protocol: of raw sockets */
 	uint32_t mark;
+	const void *md5; /* keys of TCP-MD5, struct tcp_diag_key each; may be unaligned */
+	size_t n_md5;
 };
 
 struct diag_netlink {

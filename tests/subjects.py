@@ -41,6 +41,7 @@ NET = {
     "inet_sockets": (),
     "tcp_ended": (),
     "tcp_halves": ("--tcp-established",),
+    "tcp_md5": ("--tcp-established",),
     "tcp_streams": ("--tcp-established",),
     "tuns": (),
 }

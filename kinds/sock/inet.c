@@ -223,10 +223,13 @@ static int inet_collect(const struct fd_look *l, FileEntry *fe, struct err *err)
 	r = collect_names(l, e, err);
 	if (r < 0)
 		return r;
-	if (e->type == SOCK_STREAM)
+	if (e->type == SOCK_STREAM) {
 		r = collect_tcp_state(l, e, &dead, err);
-	else
+		if (r == 0 && !dead)
+			r = tcp_md5_collect(l, ns, e, err);
+	} else {
 		e->state = e->dst_port ? TCP_STATE_ESTABLISHED : TCP_STATE_CLOSE;
+	}
 	if (r < 0)
 		return r;
 	collect_shutdown(l, e);
@@ -402,6 +405,8 @@ static int open_socket(struct file_maker *m, const InetSkEntry *e, int *ret_fd, 
 		r = udp_queue_fill(m, e, fd, err);
 	if (r == 0)
 		r = inet_opts_late(m, e, fd, err);
+	if (r == 0 && e->type == SOCK_STREAM)
+		r = tcp_md5_restore(m, e, fd, err);
 	if (r == 0 && e->type != SOCK_STREAM && e->has_shutdown && e->shutdown)
 		(void)!shutdown(fd, (int)e->shutdown - 1);
 	if (r == 0)

@@ -55,6 +55,16 @@ uint32_t inet_rto_max(const struct world *w, const InetSkEntry *e);
 int udp_queue_collect(const struct fd_look *l, const InetSkEntry *e, struct err *err) must_use;
 int udp_queue_fill(struct file_maker *m, const InetSkEntry *e, int fd, struct err *err) must_use;
 
+/* ---- keys of TCP-MD5 (tcp_md5.c) ---- */
+
+struct sock_ns;
+
+/* To the options of the entry in torpor-files. */
+int tcp_md5_collect(const struct fd_look *l, const struct sock_ns *ns, const InetSkEntry *e,
+	struct err *err) must_use;
+/* When a connection has its state, or a listener listens. */
+int tcp_md5_restore(struct file_maker *m, const InetSkEntry *e, int fd, struct err *err) must_use;
+
 /* ---- what an earlier life has left (inet_clear.c) ---- */
 
 /*
