@@ -40,6 +40,7 @@ NET = {
     "inet_options": ("--tcp-established",),
     "inet_sockets": (),
     "tcp_ended": (),
+    "tcp_flying": ("--tcp-established",),
     "tcp_halves": ("--tcp-established",),
     "tcp_md5": ("--tcp-established",),
     "tcp_streams": ("--tcp-established",),

@@ -18,7 +18,7 @@ enum { GUARD_KEY = 798, WORD = SIGUSR1 };
 struct guard {
 	_Atomic size_t n;
 	struct {
-		int fd, option, value;
+		int fd, level, option, value;
 	} undo[SOCK_GUARD_MAX];
 	pid_t pid;
 };
@@ -43,11 +43,12 @@ static _Noreturn void watch(struct guard *g, pid_t parent)
 	if (getppid() == parent)
 		sigwait(&word, &sig);
 	for (size_t i = atomic_load(&g->n); i-- > 0;)
-		setsockopt(g->undo[i].fd, SOL_SOCKET, g->undo[i].option, &g->undo[i].value, sizeof(int));
+		setsockopt(g->undo[i].fd, g->undo[i].level, g->undo[i].option, &g->undo[i].value,
+			sizeof(int));
 	_exit(0);
 }
 
-static int start(const struct fd_look *l, struct guard **ret, struct err *err)
+static int start(struct table *seen, struct guard **ret, struct err *err)
 {
 	struct guard *g = mmap(NULL, sizeof(*g), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	pid_t parent = getpid(), pid;
@@ -65,16 +66,16 @@ static int start(const struct fd_look *l, struct guard **ret, struct err *err)
 		return err_sysn(err, number, "cannot start the guard of socket options");
 	}
 	g->pid = pid;
-	table_put(l->seen, guard_key(), g);
+	table_put(seen, guard_key(), g);
 	*ret = g;
 	return 0;
 }
 
-int sock_guard_note(const struct fd_look *l, int fd, int option, int value, struct err *err)
+int sock_guard_note(struct table *seen, int fd, int level, int option, int value, struct err *err)
 {
-	struct guard *g = table_get(l->seen, guard_key());
+	struct guard *g = table_get(seen, guard_key());
 	size_t n;
-	int r = g && g->pid ? 0 : start(l, &g, err);
+	int r = g && g->pid ? 0 : start(seen, &g, err);
 
 	if (r < 0)
 		return r;
@@ -82,10 +83,18 @@ int sock_guard_note(const struct fd_look *l, int fd, int option, int value, stru
 	if (n == SOCK_GUARD_MAX)
 		return err_bug(err, "more than %d socket options are different", SOCK_GUARD_MAX);
 	g->undo[n].fd = fd;
+	g->undo[n].level = level;
 	g->undo[n].option = option;
 	g->undo[n].value = value;
 	atomic_store(&g->n, n + 1);
 	return 0;
+}
+
+size_t sock_guard_room(const struct table *seen)
+{
+	struct guard *g = table_get(seen, guard_key());
+
+	return SOCK_GUARD_MAX - (g && g->pid ? atomic_load(&g->n) : 0);
 }
 
 void sock_guard_forget(const struct table *seen)

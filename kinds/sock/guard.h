@@ -10,11 +10,16 @@
 #pragma once
 #include "kinds/kind.h"
 
-enum { SOCK_GUARD_MAX = 8 }; /* options that are different at one time */
+enum { SOCK_GUARD_MAX = 240 }; /* options that are different at one time; a page full */
 
-/* If torpor dies from now on, the SOL_SOCKET option gets this value again. */
-int sock_guard_note(const struct fd_look *l, int fd, int option, int value, struct err *err)
+/*
+ * If torpor dies from now on the option of its descriptor fd gets this value again: those noted last
+ * come first.
+ */
+int sock_guard_note(struct table *seen, int fd, int level, int option, int value, struct err *err)
 	must_use;
+/* How many more may be noted. */
+size_t sock_guard_room(const struct table *seen);
 /* Nothing is different any more. */
 void sock_guard_forget(const struct table *seen);
 void sock_guard_end(const struct table *seen);

@@ -21,6 +21,7 @@ struct connection {
 	struct flow flow;
 	pid_t tid; /* a live thread that has it, as this host calls it */
 	int fd; /* its number there */
+	struct table *flying; /* it lies in a queue, tid and fd are torpor's: for kinds/sock/guard.h */
 	int reuse; /* SO_REUSEADDR, which repair changes */
 	uint32_t effect; /* in the journal */
 	char who[96];

@@ -7,16 +7,21 @@
  * one; the lengths are bytes without the FIN.
  */
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "kernel/tcp_repair.h"
+#include "kinds/sock/guard.h"
 #include "kinds/sock/inet.h"
 #include "kinds/sock/tcp.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <sys/syscall.h>
 
 #ifndef PIDFD_THREAD
 #define PIDFD_THREAD O_EXCL /* 6.9 */
 #endif
+
+enum { OFF_SILENTLY = -1 }; /* TCP_REPAIR_OFF_NO_WP (linux/tcp.h) */
 
 /* Descriptors of the target, one process after the other. */
 struct grab {
@@ -157,6 +162,26 @@ static int end_repair(int fd, const struct connection *c, struct err *err)
 	return r;
 }
 
+/*
+ * Of one that lies in a queue no task has a descriptor by which `torpor leftovers` could end the
+ * repair later: should torpor die, the guard does.
+ */
+static int guard_flying(const struct connection *c, struct err *err)
+{
+	int r;
+
+	if (!c->flying || sock_guard_room(c->flying) < 2)
+		return 0;
+	r = sock_guard_note(c->flying, c->fd, SOL_SOCKET, SO_REUSEADDR, c->reuse, err);
+	return r < 0 ? r : sock_guard_note(c->flying, c->fd, IPPROTO_TCP, TCP_REPAIR, OFF_SILENTLY, err);
+}
+
+static void leave_guard(const struct connection *c)
+{
+	if (c->flying)
+		sock_guard_forget(c->flying);
+}
+
 /* It may have been reset between being noted and the lock: then there is nothing to save. */
 static int save_in_repair(int fd, const struct connection *c, struct world *w,
 	struct image_set *images, struct err *err)
@@ -183,14 +208,19 @@ static int save_one(struct grab *g, const struct connection *c, struct world *w,
 	int r = grab_fd(g, c, &fd, err), q, peek = -1;
 
 	if (r == 0)
+		r = guard_flying(c, err);
+	if (r == 0)
 		r = tcp_repair_begin(fd, err);
 	if (r < 0)
 		return r;
 	r = clear_peek_offset(fd, &peek) < 0 ? err_sys(err, "cannot set SO_PEEK_OFF") : 0;
 	if (r == 0)
 		r = save_in_repair(fd, c, w, images, err);
+	if (r == 0)
+		r = fault_point("repair", err);
 	(void)!set_peek_offset(fd, peek);
 	q = end_repair(fd, c, r < 0 ? &second : err);
+	leave_guard(c);
 	if (r == 0)
 		r = q;
 	if (r == 0 && !inet_is_connection(c->isk))
@@ -244,6 +274,8 @@ int tcp_silence_all(const struct connection_list *list, struct err *err)
 		if (r < 0 || !inet_is_connection(c->isk))
 			continue;
 		r = grab_fd(&g, c, &fd, err);
+		if (r == 0)
+			r = guard_flying(c, err);
 		if (r == 0)
 			r = tcp_repair_begin(fd, err);
 	}

@@ -77,7 +77,7 @@ static int peek_all(const struct fd_look *l, const InetSkEntry *e, const char *w
 		return err_nomem(err);
 	if (getsockopt(l->dup, SOL_SOCKET, SO_PEEK_OFF, &old, &len) < 0)
 		return err_sys(err, "%s: cannot look into the socket's queue (SO_PEEK_OFF)", who);
-	r = sock_guard_note(l, l->dup, SO_PEEK_OFF, old, err);
+	r = sock_guard_note(l->seen, l->dup, SOL_SOCKET, SO_PEEK_OFF, old, err);
 	if (r < 0)
 		return r;
 	r = setsockopt(l->dup, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof(zero)) < 0 ? -errno : 1;

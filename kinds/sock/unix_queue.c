@@ -321,7 +321,7 @@ static int set_number(const struct peeker *k, int option, int value)
 /* Changes an option; the guard knows what it was. */
 static int change(struct peeker *k, int option, int old, int value, struct err *err)
 {
-	int r = sock_guard_note(k->l, k->l->dup, option, old, err);
+	int r = sock_guard_note(k->l->seen, k->l->dup, SOL_SOCKET, option, old, err);
 
 	if (r == 0 && value != old)
 		r = set_number(k, option, value);

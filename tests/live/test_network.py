@@ -222,6 +222,23 @@ def test_past(boxed: Callable[..., Any]) -> None:
     boxed(past, net=True)
 
 
+def cut_off(box: Box, how: str) -> None:
+    """torpor fails or dies while a connection that lies in a queue is in repair: it ends that."""
+    s = Subject(box, "tcp_flying", options=("--tcp-established",))
+    s.start()
+    done = box.torpor(*s.dump_command(), env={"TORPOR_FAULT": f"repair{how}"})
+    if done.status != (-signal.SIGKILL if how else 1):
+        raise Failed(f"dump ended with {done.status}")
+    box.torpor("leftovers", "--clean", "-D", s.images)  # the lock
+    s.expect_tasks()
+    s.finish()
+
+
+@pytest.mark.parametrize("how", ["", "=kill"], ids=["fails", "dies"])
+def test_cut_off(boxed: Callable[..., Any], how: str) -> None:
+    boxed(cut_off, net=True, how=how)
+
+
 # ---------------------------------------------------------------------------------- the lock
 
 
