@@ -3,6 +3,7 @@
 #include "dump/ctx.h"
 #include "kinds/mem/mm.h"
 #include "kinds/sysv.h"
+#include "pages/staging.h"
 #include <errno.h>
 
 /* A table shared by several tasks (CLONE_FILES) exists once; the first task owns it. */
@@ -93,12 +94,48 @@ int dump_filters(void *ctx, struct err *err)
 	return r < 0 ? r : filter_chain_save(chain, d->images, err);
 }
 
+/*
+ * Tasks that run on need not wait for filters. Those that are to be killed must: were the images not
+ * to become complete, they run on after all.
+ */
+static int stage_pages(struct dump *d, struct err *err)
+{
+	uint64_t bytes = mm_shared_bytes(d->files);
+	bool pays = false;
+	int r = 0;
+
+	vec_each(s, &d->subjects)
+		bytes += s->pages ? mm_pages_bytes(s->pages) : 0;
+	if (d->o->leave_running && !d->o->page_server && !d->o->lazy_pages)
+		r = page_staging_pays(d->images, bytes, &pays, err);
+	return r < 0 || !pays ? r : page_staging_new(d->images, &d->staging, err);
+}
+
 int dump_memory(void *ctx, struct err *err)
 {
 	struct dump *d = ctx;
 	int r = dump_pick(d, err);
 
-	return r < 0 ? r : dump_save_pages(d, false, err);
+	if (r == 0)
+		r = stage_pages(d, err);
+	if (r < 0)
+		return r;
+	image_set_stage_pages(d->images, d->staging);
+	r = dump_save_pages(d, false, err);
+	image_set_stage_pages(d->images, NULL);
+	return r;
+}
+
+bool dump_is_staged(const void *ctx)
+{
+	return ((const struct dump *)ctx)->staging;
+}
+
+int dump_encode(void *ctx, struct err *err)
+{
+	struct dump *d = ctx;
+
+	return page_staging_drain(d->staging, d->images, &d->pages, err);
 }
 
 int dump_pick(void *ctx, struct err *err)

@@ -59,6 +59,7 @@ struct dump {
 	struct tracking track;
 	uint64_t lazy_given; /* pages that somebody has fetched */
 	struct page_client *client; /* pages go there; NULL: into the set */
+	struct page_staging *staging; /* pages wait there for their filters; NULL: they do not */
 	struct page_stats pages;
 	uint32_t next_pages_id;
 	uint64_t start_us, seized_us, frozen_us; /* clock_us() when it began, all stopped; length */
@@ -95,6 +96,8 @@ int dump_filters(void *ctx, struct err *err);
 int dump_descriptors(void *ctx, struct err *err);
 void dump_forget_descriptors(void *ctx);
 int dump_memory(void *ctx, struct err *err);
+bool dump_is_staged(const void *ctx);
+int dump_encode(void *ctx, struct err *err);
 int dump_lock_network(void *ctx, struct err *err);
 void dump_unlock_network(void *ctx);
 int dump_connections(void *ctx, struct err *err);
@@ -103,6 +106,7 @@ void dump_forget_connections(void *ctx);
 /* Before the tasks are killed: their sockets will close without a word to the peer. */
 void dump_silence_connections(struct dump *d);
 int dump_commit_set(void *ctx, struct err *err);
+int dump_resume(void *ctx, struct err *err);
 void dump_release(struct dump *d);
 /* Tasks whose images are not to be used: they run on, or stay stopped. */
 void dump_let_go(struct dump *d, bool stopped);

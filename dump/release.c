@@ -53,8 +53,24 @@ void dump_let_go(struct dump *d, bool stopped)
 	dump_forget_connections(d);
 }
 
+/* Before the images are complete: nothing more is asked of the tasks. */
+int dump_resume(void *ctx, struct err *err)
+{
+	struct dump *d = ctx;
+
+	dump_unlock_network(d);
+	dump_unseize(d);
+	d->frozen_us = clock_us() - d->seized_us;
+	d->released = true;
+	return 0;
+}
+
 void dump_release(struct dump *d)
 {
+	if (d->released) {
+		dump_forget_connections(d);
+		return;
+	}
 	if (d->o->leave_stopped)
 		stop_all(d);
 	if (d->o->leave_running || d->o->leave_stopped) {

@@ -19,6 +19,8 @@
  *   memory     pages
  *   check      we do not write what could not be restored
  *   save       all images but the inventory
+ *   resume     tasks that run on do so now, where their pages wait for filters ...
+ *   encode     ... and the pages go through them
  *   keep       the tracker process takes over
  *   commit     the inventory, on disk
  *   release    kill, leave stopped, or run on
@@ -30,6 +32,7 @@
 #include "pages/client.h"
 #include "pages/dedup.h"
 #include "pages/filter.h"
+#include "pages/staging.h"
 #include "snapshot/check.h"
 #include "snapshot/snapshot.h"
 #include <string.h>
@@ -109,6 +112,8 @@ static const struct stage dump_stages[] = {
 	{ .name = "confirm", .run = dump_confirm, .wanted = dump_uses_server },
 	{ .name = "check", .run = dump_check_world },
 	{ .name = "save", .run = dump_save_world },
+	{ .name = "resume", .run = dump_resume, .wanted = dump_is_staged },
+	{ .name = "encode", .run = dump_encode, .wanted = dump_is_staged },
 	{ .name = "keep", .run = track_keep, .undo = track_unkeep, .wanted = track_is_wanted },
 	{ .name = "commit", .run = dump_commit_set },
 	{ .name = NULL },
@@ -128,6 +133,7 @@ static void dump_done(struct dump *d)
 {
 	if (d->files)
 		file_collector_free(d->files);
+	page_staging_free(d->staging);
 	image_set_close(d->images);
 	track_done(d);
 	subjects_done(d);

@@ -64,6 +64,10 @@ const struct image_access *image_set_access(const struct image_set *set);
 struct page_client;
 void image_set_send_pages(struct image_set *set, struct page_client *client);
 struct page_client *image_set_page_client(const struct image_set *set);
+/* Pages that are written wait there first (pages/staging.h); NULL: they do not. */
+struct page_staging;
+void image_set_stage_pages(struct image_set *set, struct page_staging *staging);
+struct page_staging *image_set_page_staging(const struct image_set *set);
 
 /* What only torpor understands of a set (torpor_set_entry.needs). */
 enum image_needs { IMAGE_NEEDS_FILTERS = 1, IMAGE_NEEDS_KEY = 2 };

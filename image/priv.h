@@ -37,6 +37,7 @@ struct image_set {
 	struct table made; /* table_key(type, id) of what was created */
 	struct journal *journal; /* NULL until asked for */
 	struct page_client *client;
+	struct page_staging *staging;
 };
 
 /* The magic that stands in front of the type's own one. */

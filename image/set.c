@@ -168,6 +168,16 @@ struct page_client *image_set_page_client(const struct image_set *set)
 	return set->client;
 }
 
+void image_set_stage_pages(struct image_set *set, struct page_staging *staging)
+{
+	set->staging = staging;
+}
+
+struct page_staging *image_set_page_staging(const struct image_set *set)
+{
+	return set->staging;
+}
+
 int image_set_dirfd(const struct image_set *set)
 {
 	return set->dirfd;

@@ -2,7 +2,9 @@
 /* Chains of filters (pages/filter.h): how they are opened, kept and recorded. */
 #include "pages/filter_priv.h"
 #include "base/cleanup.h"
+#include "base/kdf.h"
 #include "base/secret.h"
+#include "pages/builtin.h"
 #include "proto/messages.h"
 #include <string.h>
 
@@ -160,6 +162,40 @@ int filter_chain_create(struct image_set *set, const struct filter_wish *wishes,
 	image_set_need(set, IMAGE_NEEDS_FILTERS);
 	chain_give(c, set);
 	return 0;
+}
+
+int filter_chain_private(struct filter_chain **ret, struct err *err)
+{
+	struct filter_chain *c = chain_new();
+	struct link *l = &c->links[0];
+	struct torpor_filter_setup setup = { 0 };
+	int r = secret_new(&l->key, err);
+
+	l->filter = &page_filter_aes_gcm;
+	c->n = 1;
+	c->expansion = l->filter->expansion;
+	c->always = 1;
+	if (r == 0)
+		r = random_bytes(l->key, TORPOR_FILTER_KEY, err);
+	if (r == 0) {
+		setup.key = l->key;
+		r = l->filter->open(&setup, &l->state);
+		l->open = r == 0;
+		r = r < 0 ? err_sysn(err, -r, "pages that wait cannot be encrypted") : 0;
+	}
+	if (r == 0)
+		*ret = c;
+	else
+		filter_chain_drop(c);
+	return r;
+}
+
+bool filter_chain_is_slow(const struct filter_chain *c)
+{
+	for (size_t i = 0; i < c->n; i++)
+		if (!(c->links[i].filter->caps & TORPOR_FILTER_AUTHENTIC))
+			return true;
+	return false;
 }
 
 /* ------------------------------------------------------------------------------ from and to images */

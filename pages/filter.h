@@ -48,6 +48,14 @@ void filter_chain_drop(struct filter_chain *c); /* NULL is fine */
 void extent_common(const struct image_set *set, enum image_id type, unsigned long id,
 	struct torpor_extent *ret);
 
+/*
+ * A chain of one cipher whose key nobody else has and which is gone with it: for pages that lie on
+ * a disk for a while.
+ */
+int filter_chain_private(struct filter_chain **ret, struct err *err) must_use;
+/* Whether there is more in it than ciphers, which are about as fast as a copy. */
+bool filter_chain_is_slow(const struct filter_chain *c);
+
 /* The most bytes by which an encoded extent is longer than its pages. */
 size_t filter_chain_expansion(const struct filter_chain *c);
 /* Whether zero bytes in an extent encoded by these filters stand for zero pages. */

@@ -54,6 +54,10 @@ int mm_pages_save(const struct mm_pages *p, bool runs_on, struct image_set *imag
 	uint32_t pages_id, const struct digest_plan *digests, struct page_stats *stats,
 	struct err *err) must_use;
 void mm_pages_free(struct mm_pages *p); /* NULL is fine */
+/* Bytes that saving them will read. */
+uint64_t mm_pages_bytes(const struct mm_pages *p);
+/* The same of mm_dump_shared(), roughly. */
+uint64_t mm_shared_bytes(const struct file_collector *files);
 /* Both in one. */
 int mm_dump_pages(struct world *w, struct task *t, pid_t tid, struct image_set *images,
 	uint32_t pages_id, struct page_stats *stats, struct err *err) must_use;

@@ -16,6 +16,7 @@
 #include "pages/out.h"
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 enum {
 	WINDOW_PAGES = 8192, /* of the page map, read at once */
@@ -403,6 +404,15 @@ void mm_pages_free(struct mm_pages *p)
 	free(p);
 }
 
+uint64_t mm_pages_bytes(const struct mm_pages *p)
+{
+	uint64_t bytes = 0;
+
+	vec_each(span, &p->spans)
+		bytes += span->flags & RUN_PRESENT ? span->end - span->start : 0;
+	return bytes;
+}
+
 /* -------------------------------------------------------------------------------- saving */
 
 /* Where a feed goes. */
@@ -486,6 +496,18 @@ int mm_dump_pages(struct world *w, struct task *t, pid_t tid, struct image_set *
 	rc = mm_pages_save(pages, false, images, pages_id, NULL, stats, err);
 	mm_pages_free(pages);
 	return rc;
+}
+
+uint64_t mm_shared_bytes(const struct file_collector *files)
+{
+	const struct shared_list *list = file_collected_shared(files);
+	uint64_t bytes = 0;
+	struct stat st;
+
+	vec_each(object, list)
+		if (object->size && fstat(object->fd, &st) == 0)
+			bytes += (uint64_t)st.st_blocks * 512;
+	return bytes;
 }
 
 int mm_dump_shared(struct file_collector *files, struct image_set *images, uint32_t *next_pages_id,

@@ -19,7 +19,7 @@ RESTORE_SUBJECTS = ["tree", "deleted", "mem_shared", "threads", "unix_named", "z
 
 # options with which a stage that is not always wanted is, by its predicate
 # (those of the page server and of lazy restores fail in tests of their own: increments)
-WANTED = {"track_is_wanted": ("-R", "--track-mem")}
+WANTED = {"track_is_wanted": ("-R", "--track-mem"), "dump_is_staged": ("-R", "--compress=zstd")}
 
 
 def stages(part: str) -> dict[str, tuple[str, ...]]:
