@@ -233,6 +233,8 @@ int conn_write2(struct conn *c, const void *head, size_t head_len, const void *b
 		for (int i = 0; i < 2; i++) {
 			size_t part = (size_t)n < iov[i].iov_len ? (size_t)n : iov[i].iov_len;
 
+			if (!part) /* a piece of nothing has no address */
+				continue;
 			iov[i].iov_base = (char *)iov[i].iov_base + part;
 			iov[i].iov_len -= part;
 			n -= (ssize_t)part;

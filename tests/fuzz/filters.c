@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* libFuzzer: bytes for the decoders of page filters. The first byte chooses one, the second a length. */
+/*
+ * libFuzzer: bytes for the decoders of page filters. The first byte chooses one, the second a length.
+ * If the first byte is 128 or more, the third says how many of the next bytes, times 16, are what the
+ * image has as the filter's params.
+ */
 #include "pages/builtin.h"
 #include "pages/filter.h"
 #include <stdlib.h>
@@ -11,16 +15,30 @@ struct opened {
 	void *state, *worker;
 };
 
-static void open_filter(const struct torpor_page_filter *f, struct opened *o)
-{
-	static const uint8_t key[TORPOR_FILTER_KEY] = { 1 };
-	struct torpor_filter_setup setup = { .key = key };
+static const uint8_t key[TORPOR_FILTER_KEY] = { 1 };
 
-	if (f->open(&setup, &o->state) < 0)
-		abort();
+/* Only params may be refused. */
+static bool open_filter(const struct torpor_page_filter *f, const uint8_t *params, size_t len,
+	struct opened *o)
+{
+	struct torpor_filter_setup setup = { .key = key, .params = params, .params_len = len };
+
+	if (f->open(&setup, &o->state) < 0) {
+		if (!len)
+			abort();
+		return false;
+	}
 	o->worker = o->state;
 	if (f->worker_open && f->worker_open(o->state, &o->worker) < 0)
 		abort();
+	return true;
+}
+
+static void close_filter(const struct torpor_page_filter *f, struct opened *o)
+{
+	if (f->worker_close)
+		f->worker_close(o->worker);
+	f->close(o->state);
 }
 
 /* The room is exactly as large as the result may be, so that one byte more is found. */
@@ -42,15 +60,28 @@ static void decode(const struct torpor_page_filter *f, struct opened *o, uint32_
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct opened opened[8];
-	size_t n = 0, which;
+	const struct torpor_page_filter *f;
+	struct opened own = { 0 };
+	size_t n = 0, which, len;
+	uint32_t length;
 
 	while (page_filters[n])
 		n++;
-	if (size < 2)
+	if (size < 3)
 		return 0;
-	which = data[0] % n;
-	if (!opened[which].worker)
-		open_filter(page_filters[which], &opened[which]);
-	decode(page_filters[which], &opened[which], (data[1] % 64 + 1u) * PAGE, data + 2, size - 2);
+	which = data[0] % 128 % n;
+	f = page_filters[which];
+	length = (data[1] % 64 + 1u) * PAGE;
+	if (data[0] < 128) {
+		if (!opened[which].worker && !opened[which].state)
+			open_filter(f, NULL, 0, &opened[which]);
+		decode(f, &opened[which], length, data + 2, size - 2);
+		return 0;
+	}
+	len = data[2] * 16u < size - 3 ? data[2] * 16u : size - 3;
+	if (!open_filter(f, data + 3, len, &own))
+		return 0;
+	decode(f, &own, length, data + 3 + len, size - 3 - len);
+	close_filter(f, &own);
 	return 0;
 }

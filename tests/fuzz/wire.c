@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * libFuzzer: what a stranger may send over a connection that carries pages. The first byte chooses
+ * who gets it: the page server, who answers questions for pages, or who has asked one.
+ */
+#include "image/image.h"
+#include "pages/lazy_get.h"
+#include "pages/pages.h"
+#include "pages/server.h"
+#include "pages/wire.h"
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum { SIZE_MOST = 64 * 1024 };
+
+static int dirfd = -1;
+static char folder[] = "/dev/shm/torpor-fuzz-XXXXXX";
+
+/* libFuzzer ends by _Exit() on a crash: that folder stays for a look. */
+static void remove_folder(void)
+{
+	rmdir(folder);
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	if (!mkdtemp(folder) || (dirfd = open(folder, O_RDONLY | O_DIRECTORY)) < 0) {
+		perror(folder);
+		exit(2);
+	}
+	atexit(remove_folder);
+	return 0;
+}
+
+/* What the server has kept: files with names of images, whatever it was sent. */
+static void empty_folder(void)
+{
+	struct image_set *set = NULL;
+	struct image_list found;
+	struct err err = ERR_INIT;
+	char name[64];
+
+	if (image_set_open(dirfd, true, &set, &err) < 0 || image_set_scan(set, &found, &err) < 0)
+		abort();
+	vec_each(f, &found)
+		unlinkat(dirfd, image_name(f->type, f->id, name, sizeof(name)), 0);
+	vec_done(&found);
+	image_set_close(set);
+}
+
+/* A socket from which the bytes come, and then the end; answers nobody reads do not block. */
+static int socket_with(const uint8_t *data, size_t size, int *ret_other)
+{
+	const struct timeval soon = { .tv_usec = 1000 };
+	int pair[2];
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0 ||
+		write(pair[1], data, size) != (ssize_t)size || shutdown(pair[1], SHUT_WR) < 0 ||
+		setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &soon, sizeof(soon)) < 0)
+		abort();
+	*ret_other = pair[1];
+	return pair[0];
+}
+
+static void serve(int take_fd)
+{
+	struct page_server_figures figures;
+	struct err err = ERR_INIT;
+	struct conn conn;
+
+	conn_of_fd(take_fd, &conn);
+	if (page_server_receive(&conn, dirfd, false, &figures, &err) < 0 && !err_is_set(&err))
+		abort();
+	conn_close(&conn);
+	empty_folder();
+}
+
+static int give_zeros(struct page_giver *g, unsigned long pid, uint64_t vaddr, uint64_t pages,
+	void *buf, struct err *err)
+{
+	memset(buf, 0, pages * PAGE);
+	return 0;
+}
+
+static void give(int take_fd)
+{
+	struct page_giver giver = { give_zeros };
+	struct err err = ERR_INIT;
+	struct conn conn;
+
+	conn_of_fd(take_fd, &conn);
+	if (page_giver_serve(&conn, &giver, &err) < 0 && !err_is_set(&err))
+		abort();
+	conn_close(&conn);
+}
+
+/* The buffer is exactly as large as what is asked for. */
+static void get(int take_fd)
+{
+	const struct page_client_setup setup = { .fd = take_fd, .head_size = WIRE_HEAD };
+	struct page_getter *g;
+	struct err err = ERR_INIT;
+	uint8_t *buf = malloc(2 * PAGE);
+
+	if (page_getter_open(&setup, &g, &err) < 0)
+		abort();
+	if (page_getter_get(g, 7, 0x10000, 2, buf, &err) < 0 && !err_is_set(&err))
+		abort();
+	page_getter_close(g);
+	free(buf);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static void (*const roles[])(int take_fd) = { serve, give, get };
+	int fd, other;
+
+	if (!size || size > SIZE_MOST)
+		return 0;
+	fd = socket_with(data + 1, size - 1, &other);
+	roles[data[0] % 3](fd);
+	close(other);
+	return 0;
+}
