@@ -47,7 +47,8 @@ static void *member_main(void *arg)
 		job->run(job, m->number);
 		pthread_mutex_lock(&c->lock);
 		job->done = true;
-		pthread_cond_broadcast(&c->done);
+		if (job->waited_for) /* waking costs more than many a job */
+			pthread_cond_broadcast(&c->done);
 	}
 	pthread_mutex_unlock(&c->lock);
 	return NULL;
@@ -103,7 +104,7 @@ unsigned crew_size(const struct crew *c)
 void crew_give(struct crew *c, struct job *job)
 {
 	job->next = NULL;
-	job->done = false;
+	job->done = job->waited_for = false;
 	if (!c->n) {
 		job->run(job, 0);
 		job->done = true;
@@ -119,6 +120,7 @@ void crew_give(struct crew *c, struct job *job)
 void crew_wait(struct crew *c, struct job *job)
 {
 	pthread_mutex_lock(&c->lock);
+	job->waited_for = true;
 	while (!job->done)
 		pthread_cond_wait(&c->done, &c->lock);
 	pthread_mutex_unlock(&c->lock);

@@ -17,7 +17,7 @@ struct job {
 	/* worker: 1 to crew_size(), or 0 on the thread of the giver. */
 	void (*run)(struct job *job, unsigned worker);
 	struct job *next;
-	bool done;
+	bool done, waited_for;
 };
 
 struct crew;

@@ -192,9 +192,13 @@ int filter_chain_private(struct filter_chain **ret, struct err *err)
 
 bool filter_chain_is_slow(const struct filter_chain *c)
 {
-	for (size_t i = 0; i < c->n; i++)
-		if (!(c->links[i].filter->caps & TORPOR_FILTER_AUTHENTIC))
+	for (size_t i = 0; i < c->n; i++) {
+		const struct link *l = &c->links[i];
+		bool shrinks = !(l->filter->caps & TORPOR_FILTER_ALWAYS);
+
+		if (l->object || (shrinks && l->filter != &page_filter_zero))
 			return true;
+	}
 	return false;
 }
 

@@ -53,7 +53,7 @@ void extent_common(const struct image_set *set, enum image_id type, unsigned lon
  * a disk for a while.
  */
 int filter_chain_private(struct filter_chain **ret, struct err *err) must_use;
-/* Whether there is more in it than ciphers, which are about as fast as a copy. */
+/* Whether there is more in it than what is about as fast as a copy: ciphers, digests, zeros. */
 bool filter_chain_is_slow(const struct filter_chain *c);
 
 /* The most bytes by which an encoded extent is longer than its pages. */

@@ -154,12 +154,13 @@ static int slot_put(struct pump *p, struct slot *s, struct err *err)
 	uint64_t start = clock_us();
 	int r = 0;
 
-	for (size_t i = 0; i < s->batch.n_extents; i++) {
+	/* the last one first: most are done by then */
+	for (size_t i = s->batch.n_extents; i-- > 0;) {
 		const struct coding *c = &s->codings[i];
 
 		if (p->crew)
 			crew_wait(p->crew, &s->codings[i].job);
-		if (c->failed && r == 0) {
+		if (c->failed) {
 			r = c->failed;
 			*err = c->err;
 			err_while(err, "encoding page 0x%lx", c->extent->address);

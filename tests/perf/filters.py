@@ -3,14 +3,19 @@
 """What page filters cost: dump and restore of real memory through each chain.
 
 The memory is that of a Python process with many small objects, and of redis where it is installed.
-Images go to a tmpfs. "per core" is the memory divided by the processor time of the tool; it is
-steadier than the clock on a busy machine. Pipes over the plain pages file (`lz4`, `zstd -1`,
-`openssl enc`) are the yardstick: what another program reaches with the same bytes.
+Images go to a tmpfs. In every round each chain has its turn. "per core" is the memory divided by the
+processor time of the tool; it is steadier than the clock on a busy machine. "frozen" is how long the
+tasks stand still when they run on afterwards.
+
+Yardsticks: the libraries alone, with the same extents, on all processors (tests/perf/library.c);
+pipes over the plain pages file; criu, where it is installed and works. "of library" compares with
+the slowest library of the chain, by processor time.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import signal
@@ -24,8 +29,10 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from box import TORPOR, Box, Failed, run_boxed  # noqa: E402
+from bench import find_criu  # noqa: E402
+from box import BUILD, TORPOR, Box, Failed, run_boxed  # noqa: E402
 
+LIBRARY = BUILD / "tests/perf/library"
 SECRET = ("--encrypt", "--recipient", "KEY")
 CHAINS: dict[str, tuple[str, ...]] = {
     "plain": (),
@@ -41,6 +48,21 @@ CHAINS: dict[str, tuple[str, ...]] = {
     "lz4+aes-gcm": (*SECRET, "--compress"),
     "zstd:1+aes-gcm": (*SECRET, "--compress=zstd:1"),
 }
+# what the library is to do for each chain; "of library" looks at the slowest
+LIBRARIES: dict[str, tuple[str, ...]] = {
+    "digest": ("digest",),
+    "lz4": ("lz4",),
+    "lz4:32": ("lz4:32",),
+    "zstd:-7": ("zstd:-7",),
+    "zstd:1": ("zstd:1",),
+    "zstd:3": ("zstd:3",),
+    "aes-gcm": ("aes-gcm",),
+    "chacha20": ("chacha20-poly1305",),
+    "lz4+aes-gcm": ("lz4", "aes-gcm"),
+    "zstd:1+aes-gcm": ("zstd:1", "aes-gcm"),
+}
+# aims: of the slowest library; of plain, by the clock
+OF_LIBRARY, OF_PLAIN = 0.85, 0.80
 PIPES = {
     "lz4": ["lz4", "-1", "-c"],
     "zstd:1": ["zstd", "-1", "-T1", "-c"],
@@ -97,37 +119,57 @@ def timed(box: Box, argv: list[str]) -> tuple[float, float]:
     return took, used.ru_utime + used.ru_stime
 
 
-def one_chain(box: Box, pid: int, options: tuple[str, ...]) -> list[float]:
+def frozen_seconds(box: Box, pid: int, words: list[str]) -> float:
+    """How long the tasks stand still for a dump from which they run on."""
     images = box.dir / "images"
     images.mkdir()
+    argv = [TORPOR, "dump", "-R", "--json", "-t", str(pid), "-D", str(images), *words]
+    done = box.run(argv, timeout=600)
+    shutil.rmtree(images)
+    if done.status != 0:
+        raise Failed(str(done))
+    return float(json.loads(done.output.splitlines()[-1])["frozen_us"]) / 1e6
+
+
+def one_chain(box: Box, pid: int, tool: str, options: tuple[str, ...]) -> list[float]:
+    images = box.dir / "images"
     key = str(box.dir / "key")
+    own = tool == str(TORPOR)
     words = [key if w == "KEY" else w for w in options]
-    dump = timed(box, [str(TORPOR), "dump", "-t", str(pid), "-D", str(images), *words])
+    frozen = frozen_seconds(box, pid, words) if own else float("nan")
+    images.mkdir()
+    dump = timed(box, [tool, "dump", "-t", str(pid), "-D", str(images), *words])
     size = sum(p.stat().st_size for p in images.glob("pages-*.img"))
     box.reap()
-    back = [str(TORPOR), "restore", "-d", "-D", str(images), "--identity", key]
+    back = [tool, "restore", "-d", "-D", str(images), *(("--identity", key) if own else ())]
     restore = timed(box, back)
     shutil.rmtree(images)
-    return [*dump, *restore, float(size)]
+    return [*dump, *restore, float(size), frozen]
 
 
-def pipes(box: Box, pid: int) -> dict[str, float]:
-    """Seconds of processor time of each pipe over the plain pages."""
-    images = box.dir / "images"
-    images.mkdir()
-    timed(box, [str(TORPOR), "dump", "-R", "-t", str(pid), "-D", str(images)])
-    pages = max(images.glob("pages-*.img"), key=lambda p: p.stat().st_size)
+def pipes(box: Box, pages: Path) -> dict[str, float]:
+    """Seconds of processor time of each pipe."""
     found = {}
     for name, argv in PIPES.items():
         if shutil.which(argv[0]):
             shell = f"{' '.join(argv)} < {pages} > /dev/null"
             found[name] = timed(box, ["/bin/sh", "-c", f"exec {shell}"])[1]
-    found["bytes"] = float(pages.stat().st_size)
-    shutil.rmtree(images)
     return found
 
 
-def measure(box: Box, what: str, mib: int, rounds: int, chains: list[str]) -> dict[str, Any]:
+def libraries(box: Box, pages: Path, chains: list[str]) -> dict[str, list[float]]:
+    """Filter -> MiB/s of encoding, per core, of decoding, per core."""
+    names = sorted({f for c in chains for f in LIBRARIES.get(c, ())})
+    done = box.run([LIBRARY, pages, *names], timeout=600)
+    if done.status != 0:
+        raise Failed(str(done))
+    lines = [line.split() for line in done.output.splitlines()]
+    return {name: [float(x) for x in rates] for name, *rates in lines}
+
+
+def measure(
+    box: Box, what: str, mib: int, rounds: int, chains: list[str], criu: str | None
+) -> dict[str, Any]:
     where = box.dir / "tmpfs"
     where.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "none", str(where)], check=True)
@@ -135,30 +177,65 @@ def measure(box: Box, what: str, mib: int, rounds: int, chains: list[str]) -> di
     box.torpor("keygen", "--output", box.dir / "key")
     start: dict[str, Callable[[Box, int], int]] = {"python": start_python, "redis": start_redis}
     pid = start[what](box, mib)
-    samples: dict[str, list[list[float]]] = {name: [] for name in chains}
+    tools = {name: (str(TORPOR), CHAINS[name]) for name in chains}
+    if criu:
+        tools["criu"] = (criu, ())
+    samples: dict[str, list[list[float]]] = {name: [] for name in tools}
+    yard: dict[str, list[list[float]]] = {}
+    images = box.dir / "plain"
+    images.mkdir()
+    timed(box, [str(TORPOR), "dump", "-R", "-t", str(pid), "-D", str(images)])
+    pages = max(images.glob("pages-*.img"), key=lambda p: p.stat().st_size)
     for turn in range(rounds + 1):  # the first one warms memory up and is not counted
-        for name in chains:
-            got = one_chain(box, pid, CHAINS[name])
+        for name, (tool, options) in tools.items():
+            got = one_chain(box, pid, tool, options)
             if turn:
                 samples[name].append(got)
-    medians = {n: [statistics.median(column) for column in zip(*s)] for n, s in samples.items()}
-    result = {"chains": medians, "pipes": pipes(box, pid)}
+        for name, rates in libraries(box, pages, chains).items() if turn else ():
+            yard.setdefault(name, []).append(rates)
+    result = {
+        "chains": {n: [statistics.median(c) for c in zip(*s)] for n, s in samples.items()},
+        "libraries": {n: [statistics.median(c) for c in zip(*s)] for n, s in yard.items()},
+        "pipes": pipes(box, pages),
+        "bytes": pages.stat().st_size,
+    }
     box.kill_all()
     return result
 
 
+def of_library(chain: str, per_core: float, result: dict[str, Any], back: bool) -> float | None:
+    """Part of what the slowest library of the chain can do."""
+    rates = [result["libraries"][f][3 if back else 1] for f in LIBRARIES.get(chain, ())]
+    return per_core / min(rates) if rates else None
+
+
 def report(what: str, result: dict[str, Any]) -> None:
-    mib = result["pipes"]["bytes"] / 1048576
+    mib = result["bytes"] / 1048576
     print(f"{what}, {mib:,.0f} MiB of pages; MiB/s")
-    head = ("chain", "dump", "per core", "restore", "per core", "ratio")
-    print(f"  {head[0]:16}" + "".join(f"{h:>10}" for h in head[1:]))
-    for name, (dump, dump_cpu, restore, restore_cpu, size) in result["chains"].items():
-        rates = [mib / t for t in (dump, dump_cpu, restore, restore_cpu)]
-        cells = "".join(f"{r:10,.0f}" for r in rates)
-        print(f"  {name:16}{cells}{mib * 1048576 / size:10.2f}")
-    for name in PIPES:
-        if name in result["pipes"]:
-            print(f"  | {name:14}{'':10}{mib / result['pipes'][name]:10,.0f}")
+    head = ("dump", "per core", "library", "of it", "frozen s", "restore", "per core", "of library",
+            "ratio")  # fmt: skip
+    print(f"  {'chain':16}" + "".join(f"{h:>11}" for h in head))
+    met, missed = [], []
+    plain = result["chains"].get("plain")
+    for name, (dump, dump_cpu, restore, restore_cpu, size, frozen) in result["chains"].items():
+        part = of_library(name, mib / dump_cpu, result, False)
+        back = of_library(name, mib / restore_cpu, result, True)
+        slowest = min((result["libraries"][f][1] for f in LIBRARIES.get(name, ())), default=None)
+        cells = [f"{mib / dump:,.0f}", f"{mib / dump_cpu:,.0f}"]
+        cells += ["", ""] if part is None else [f"{slowest:,.0f}", f"{part:.0%}"]
+        cells += ["" if frozen != frozen else f"{frozen:.3f}"]
+        cells += [f"{mib / restore:,.0f}", f"{mib / restore_cpu:,.0f}"]
+        cells += ["" if back is None else f"{back:.0%}", f"{mib * 1048576 / size:.2f}"]
+        print(f"  {name:16}" + "".join(f"{c:>11}" for c in cells))
+        if part is not None:
+            (met if part >= OF_LIBRARY else missed).append(f"{name} {part:.0%} of its library")
+        if name == "aes-gcm" and plain:
+            (met if plain[0] / dump >= OF_PLAIN else missed).append(
+                f"{name} {plain[0] / dump:.0%} of plain"
+            )
+    for name, seconds in result["pipes"].items():
+        print(f"  | {name:14}{'':11}{mib / seconds:11,.0f}")
+    print(f"  aims met: {', '.join(met) or 'none'}; missed: {', '.join(missed) or 'none'}")
 
 
 def main() -> int:
@@ -171,10 +248,12 @@ def main() -> int:
     chains = words.only.split() if " " in words.only else list(CHAINS)
     if words.only in CHAINS:
         chains = [words.only]
-    print(f"{os.uname().release}, {os.cpu_count()} processors; medians of {words.rounds}")
+    criu, said = find_criu()
+    print(f"{os.uname().release}, {os.cpu_count()} processors; medians of {words.rounds}; {said}")
     for what, program in (("python", "python3"), ("redis", "redis-server")):
         if shutil.which(program):
-            args = {"what": what, "mib": words.mib, "rounds": words.rounds, "chains": chains}
+            args = {"what": what, "mib": words.mib, "rounds": words.rounds, "chains": chains,
+                    "criu": criu}  # fmt: skip
             report(what, run_boxed(measure, timeout=1800, **args))
     return 0
 
