@@ -41,6 +41,7 @@ class Network:
     """A network namespace with a cable to that of the box."""
 
     def __init__(self, box: Box) -> None:
+        self.box = box
         self.holder = box.start(["unshare", "--net", "sleep", "1000"])
         box.aside.add(self.holder)
         path = Path(f"/proc/{self.holder}/ns/net")
@@ -55,9 +56,14 @@ class Network:
             ("link", "set", "cable", "up"),
             ("link", "set", "lo", "up"),
         ):
-            done = box.run([*self.enter, "ip", *words])
-            if done.status != 0:
-                raise Failed(str(done))
+            self.run("ip", *words)
+        groups = "/proc/sys/net/ipv4/ping_group_range"
+        self.run("sh", "-c", f'echo "{Path(groups).read_text().strip()}" >{groups}')
+
+    def run(self, *words: str) -> None:
+        done = self.box.run([*self.enter, *words])
+        if done.status != 0:
+            raise Failed(str(done))
 
     @property
     def enter(self) -> list[str]:

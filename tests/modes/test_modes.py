@@ -72,8 +72,14 @@ MODES = {
 
 # what a mode cannot keep: pages that tasks have in common are brought to each of them, and two areas
 # side by side become one when all their pages are there
+LAZY_LIMITS = {"mem_cow", "mem_private"}
+# what two computers do not have in common, but both sides of this one: fifos and their bytes, locks
+# and leases, pseudoterminals, ports of vsock; and what is another one behind --mount-proc
+BOTH_SIDES = {"fifos", "filelocks", "ptys", "vsocks", "watches", "pidfds"}
 LIMITS = {
-    mode: {"mem_cow", "mem_private"} for mode in ("lazy", "lazy-zstd-pre-dump", "remote-lazy")
+    "lazy": LAZY_LIMITS,
+    "lazy-zstd-pre-dump": LAZY_LIMITS,
+    "remote-lazy": LAZY_LIMITS | BOTH_SIDES,
 }
 
 SAMPLE = [
