@@ -123,10 +123,9 @@ static void wake(int fd, uint64_t start, uint64_t len)
 	(void)ioctl(fd, UFFDIO_WAKE, &range);
 }
 
-int userfault_bring(int fd, uint64_t to, const void *from, uint64_t len, uint64_t *ret_done)
+int userfault_bring(int fd, uint64_t to, const void *from, uint64_t len, uint64_t page,
+	uint64_t *ret_done)
 {
-	const uint64_t page = 4096;
-
 	*ret_done = 0;
 	while (*ret_done < len) {
 		const char *src = from ? (const char *)from + *ret_done : NULL;

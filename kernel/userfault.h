@@ -55,11 +55,11 @@ int userfault_watch(int fd, uint64_t start, uint64_t end) must_use;
 /* Up to n events: their number, 0 if there is none now, or -errno. */
 int userfault_events(int fd, struct userfault_event *ret, size_t n) must_use;
 /*
- * Puts pages at `to`; zeros without `from`. *ret_done bytes are there afterwards, by us or already.
+ * Puts pages of `page` bytes at `to`; zeros without `from`, which huge ones cannot do. *ret_done bytes are there afterwards, by us or already.
  * 0, or -EAGAIN (read the events first), -ENOENT (nothing of the kind is mapped there any more),
  * -ESRCH (the address space is gone). Who waits for the pages goes on.
  */
-int userfault_bring(int fd, uint64_t to, const void *from, uint64_t len, uint64_t *ret_done)
-	must_use;
+int userfault_bring(int fd, uint64_t to, const void *from, uint64_t len, uint64_t page,
+	uint64_t *ret_done) must_use;
 /* Whoever touches this range gets SIGBUS (since 6.6). */
 int userfault_poison(int fd, uint64_t start, uint64_t len) must_use;

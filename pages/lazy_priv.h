@@ -26,6 +26,7 @@ struct lazy_worker {
 	struct lazy_figures figures;
 };
 
+/* In pages. A piece has room for the largest huge page that is brought (LAZY_HUGE_MAX). */
 enum { LAZY_PIECE_MIN = 16, LAZY_PIECE_MAX = 1024, LAZY_NEIGHBOURS = 16 };
 
 /* A range that was touched at an earlier restore, or is touched at this one. */

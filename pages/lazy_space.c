@@ -3,65 +3,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the image ---- */
-
-int lazy_image_open(struct image_set *set, unsigned long pid, struct lazy_image **ret,
-	struct err *err)
-{
-	struct lazy_image *m = calloc(1, sizeof(*m));
-	int r;
-
-	if (!m)
-		return err_nomem(err);
-	m->refs = 1;
-	m->pid = pid;
-	r = page_source_open_some(set, IMG_PAGEMAP, pid, PAGES_LAZY, &m->source, err);
-	if (r < 0) {
-		free(m);
-		return r;
-	}
-	m->first = calloc(m->source.segments.n + 1, sizeof(*m->first));
-	if (!m->first)
-		abort();
-	vec_each(seg, &m->source.segments) {
-		m->first[seg - m->source.segments.at] = m->pages;
-		m->pages += seg->pages;
-	}
-	*ret = m;
-	return 0;
-}
-
-void lazy_image_release(struct lazy_image *image)
-{
-	if (!image || --image->refs)
-		return;
-	page_source_close(&image->source);
-	free(image->first);
-	free(image);
-}
-
-/* The segment with the page, or the first one behind it; NULL behind the last. */
-static const struct page_segment *segment_from(const struct lazy_image *m, uint64_t image)
-{
-	size_t lo = 0, hi = m->source.segments.n;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (segment_end(&m->source.segments.at[mid]) <= image)
-			lo = mid + 1;
-		else
-			hi = mid;
-	}
-	return lo < m->source.segments.n ? &m->source.segments.at[lo] : NULL;
-}
-
-static uint64_t number_of(const struct lazy_image *m, const struct page_segment *seg,
-	uint64_t image)
-{
-	return m->first[seg - m->source.segments.at] + (image - seg->vaddr) / PAGE;
-}
-
 /* ---- the space ---- */
 
 static uint64_t *new_bits(uint64_t pages)
@@ -159,31 +100,50 @@ static uint64_t to_space(const struct lazy_space *s, uint64_t image, uint64_t *r
 	return image;
 }
 
+/* The saved pages of a huge one are lacking together; those that were zeros are not saved. */
+static bool huge_is_lacking(const struct lazy_space *s, uint64_t image, uint64_t page)
+{
+	const struct page_segment *seg;
+	uint64_t pages, end = image + page;
+
+	seg = lazy_image_piece(s->image, &image, end, &pages);
+	return seg && !is_done(s, lazy_image_number(s->image, seg, image));
+}
+
 /* Pages that are lacking from this one on; `end` is where they stop to belong together. */
 static bool lacking(const struct lazy_space *s, uint64_t image, uint64_t end, uint64_t most,
 	struct lazy_range *ret)
 {
-	const struct page_segment *seg = segment_from(s->image, image);
-	uint64_t number, n = 0;
+	const struct page_segment *seg = lazy_image_segment(s->image, image);
+	uint64_t number, n = 0, same;
 
+	ret->page = lazy_image_page(s->image, image, &same);
+	ret->image = image;
+	ret->pages = ret->page / PAGE;
+	if (ret->page > PAGE)
+		return huge_is_lacking(s, image, ret->page);
 	if (!seg || seg->vaddr > image)
 		return false;
 	end = end < segment_end(seg) ? end : segment_end(seg);
-	number = number_of(s->image, seg, image);
+	end = end < same ? end : same;
+	number = lazy_image_number(s->image, seg, image);
 	while (n < most && image + n * PAGE < end && !is_done(s, number + n))
 		n++;
-	ret->segment = seg;
-	ret->image = image;
 	ret->pages = n;
 	return n > 0;
 }
 
 bool lazy_space_find(const struct lazy_space *s, uint64_t at, uint64_t most, struct lazy_range *ret)
 {
-	uint64_t image, end;
+	uint64_t image, end, page;
 
+	ret->at = at;
+	ret->page = PAGE;
 	if (!to_image(s, at, &image, &end))
 		return false;
+	page = lazy_image_page(s->image, image, &(uint64_t){ 0 });
+	at -= image % page;
+	image -= image % page;
 	ret->at = at;
 	return lacking(s, image, end == UINT64_MAX ? end : image + (end - at), most, ret);
 }
@@ -193,6 +153,7 @@ bool lazy_space_find_saved(const struct lazy_space *s, uint64_t image, uint64_t 
 {
 	uint64_t end;
 
+	image -= image % lazy_image_page(s->image, image, &end);
 	ret->at = to_space(s, image, &end);
 	return lacking(s, image, end, most, ret);
 }
@@ -244,30 +205,27 @@ bool lazy_space_next(struct lazy_space *s, uint64_t most, struct lazy_range *ret
 	if (!lazy_space_find_saved(s, seg->vaddr +
 			(number - s->image->first[seg - s->image->source.segments.at]) * PAGE, most, ret))
 		return false;
-	s->next = number + ret->pages;
+	s->next = number + (ret->page > PAGE ? 1 : ret->pages);
 	return true;
-}
-
-void lazy_space_brought(struct lazy_space *s, const struct lazy_range *range, uint64_t pages)
-{
-	uint64_t number = number_of(s->image, range->segment, range->image);
-
-	for (uint64_t i = 0; i < pages; i++)
-		set_done(s, number + i);
 }
 
 /* Saved pages of [image, end) are not wanted any more. */
 static void drop_saved(struct lazy_space *s, uint64_t image, uint64_t end)
 {
-	const struct page_segment *seg = segment_from(s->image, image);
+	const struct page_segment *seg = lazy_image_segment(s->image, image);
 	const struct page_segment *last = s->image->source.segments.at + s->image->source.segments.n;
 
 	for (; seg && seg < last && seg->vaddr < end; seg++) {
 		uint64_t at = image > seg->vaddr ? image : seg->vaddr;
 
 		for (; at < end && at < segment_end(seg); at += PAGE)
-			set_done(s, number_of(s->image, seg, at));
+			set_done(s, lazy_image_number(s->image, seg, at));
 	}
+}
+
+void lazy_space_brought(struct lazy_space *s, const struct lazy_range *range, uint64_t pages)
+{
+	drop_saved(s, range->image, range->image + pages * PAGE);
 }
 
 void lazy_space_drop(struct lazy_space *s, uint64_t start, uint64_t end)

@@ -7,6 +7,14 @@
 #pragma once
 #include "pages/source.h"
 
+/* An area of hugetlbfs: its pages come as a whole. */
+struct lazy_huge {
+	uint64_t start, end;
+	uint64_t page; /* bytes, a power of two; at most LAZY_HUGE_MAX */
+};
+
+enum { LAZY_HUGE_MAX = 4 << 20 };
+
 /* The saved pages of one task, shared by all that were forked from it. */
 struct lazy_image {
 	unsigned refs;
@@ -14,6 +22,7 @@ struct lazy_image {
 	struct page_source source; /* only what may be brought later */
 	uint64_t *first; /* by segment: number of its first page, counted through all */
 	uint64_t pages; /* of all segments */
+	struct vec_of(struct lazy_huge) huge; /* ascending */
 };
 
 /* A range that was moved. */
@@ -32,14 +41,23 @@ struct lazy_space {
 
 /* Pages to be brought: they follow each other in the images and in the address space. */
 struct lazy_range {
-	const struct page_segment *segment;
 	uint64_t image, at; /* addresses */
 	uint64_t pages;
+	uint64_t page; /* bytes of a page as the kernel has them here; of huge ones a range has one */
 };
 
 int lazy_image_open(struct image_set *set, unsigned long pid, struct lazy_image **ret,
 	struct err *err) must_use;
 void lazy_image_release(struct lazy_image *image);
+/* The page at this address, in bytes, and up to where pages are of that size. */
+uint64_t lazy_image_page(const struct lazy_image *m, uint64_t image, uint64_t *ret_end);
+/* The segment with the page, or the first one behind it; NULL behind the last. */
+const struct page_segment *lazy_image_segment(const struct lazy_image *m, uint64_t image);
+/* Which page of the segment it is, counted through all. */
+uint64_t lazy_image_number(const struct lazy_image *m, const struct page_segment *seg, uint64_t image);
+/* The next saved pages of [*image, end): *image becomes where they begin; NULL: there are none. */
+const struct page_segment *lazy_image_piece(const struct lazy_image *m, uint64_t *image, uint64_t end,
+	uint64_t *ret_pages);
 
 /* Takes a reference of the image over. */
 void lazy_space_init(struct lazy_space *s, struct lazy_image *take_image);
@@ -47,7 +65,10 @@ void lazy_space_init(struct lazy_space *s, struct lazy_image *take_image);
 void lazy_space_copy(struct lazy_space *to, const struct lazy_space *from);
 void lazy_space_done(struct lazy_space *s);
 
-/* What is lacking at this address and behind it, at most so many pages; false: nothing was saved. */
+/*
+ * What is lacking at this address and behind it, at most so many pages, or a huge one; false: nothing
+ * was saved, and ret->at and ret->page say which page is empty.
+ */
 bool lazy_space_find(const struct lazy_space *s, uint64_t at, uint64_t most, struct lazy_range *ret);
 /* The same for a page by its address in the images. */
 bool lazy_space_find_saved(const struct lazy_space *s, uint64_t image, uint64_t most,

@@ -4,6 +4,7 @@
 #include "pages/lazy_priv.h"
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -29,19 +30,34 @@ static void task_take(struct lazy_worker *w, struct lazy_task *t)
 
 /* ---- bringing ---- */
 
+static int read_piece(struct lazy_worker *w, struct lazy_image *m, const struct page_segment *seg,
+	uint64_t image, uint64_t pages, uint8_t *buf, struct err *err)
+{
+	if (seg->layer != PAGE_LAYER_REMOTE)
+		return page_source_read(&m->source, seg, image, pages, buf, err);
+	if (!w->lazy->setup.getter)
+		return err_image(err, "page 0x%lx of task %lu was left behind by dump --lazy-pages; "
+			"give the address and port of that dump", image, m->pid);
+	return page_getter_get(w->lazy->setup.getter, m->pid, image, pages, buf, err);
+}
+
+/* A huge page may consist of several pieces, with zeros between them. */
 static int read_range(struct lazy_worker *w, struct lazy_task *t, const struct lazy_range *range,
 	struct err *err)
 {
 	struct lazy_image *m = t->space.image;
+	const uint64_t end = range->image + range->pages * PAGE;
+	const struct page_segment *seg;
+	uint64_t at = range->image, pages;
+	int r = 0;
 
-	if (range->segment->layer != PAGE_LAYER_REMOTE)
-		return page_source_read(&m->source, range->segment, range->image, range->pages,
-			w->bytes, err);
-	if (!w->lazy->setup.getter)
-		return err_image(err, "page 0x%lx of task %lu was left behind by dump --lazy-pages; "
-			"give the address and port of that dump", range->image, m->pid);
-	return page_getter_get(w->lazy->setup.getter, m->pid, range->image, range->pages, w->bytes,
-		err);
+	if (range->page > PAGE)
+		memset(w->bytes, 0, range->page);
+	while (r == 0 && (seg = lazy_image_piece(m, &at, end, &pages))) {
+		r = read_piece(w, m, seg, at, pages, w->bytes + (at - range->image), err);
+		at += pages * PAGE;
+	}
+	return r;
 }
 
 /* The task shall not go on with zeros instead of its memory. */
@@ -71,14 +87,15 @@ static int place(struct lazy_worker *w, struct lazy_task *t, const struct lazy_r
 
 	while (at < len) {
 		uint64_t part = most < len - at ? most : len - at;
-		int r = userfault_bring(t->uffd, range->at + at, w->bytes + at, part, &done);
+		int r = userfault_bring(t->uffd, range->at + at, w->bytes + at, part, range->page,
+			&done);
 
 		at += done;
 		*ret_placed = at;
-		if (r == -ENOENT && part - done > PAGE)
-			most = (part - done) / 2 / PAGE * PAGE;
+		if (r == -ENOENT && part - done > range->page)
+			most = (part - done) / 2 / range->page * range->page;
 		else if (r == -ENOENT) /* this page is unmapped; the event is on its way */
-			at += PAGE;
+			at += range->page;
 		else if (r < 0)
 			return r;
 		else
@@ -108,16 +125,33 @@ static int bring(struct lazy_worker *w, struct lazy_task *t, const struct lazy_r
 	return 0;
 }
 
+/* Nothing was saved there. */
+static int bring_zeros(struct lazy_worker *w, struct lazy_task *t, uint64_t at, uint64_t page)
+{
+	const struct lazy_range range = { .image = at, .at = at, .pages = page / PAGE, .page = page };
+	struct err err = ERR_INIT;
+	uint64_t done;
+	int r;
+
+	w->figures.zeros++;
+	if (page > PAGE)
+		memset(w->bytes, 0, page);
+	r = userfault_bring(t->uffd, at, page > PAGE ? w->bytes : NULL, page, page, &done);
+	if (r == 0 || r == -ENOENT || r == -EAGAIN || r == -ESRCH)
+		return r;
+	err_sysn(&err, -r, "zeros cannot be put in place");
+	give_up(w, t, &range, &err);
+	return 0;
+}
+
 static int serve_fault(struct lazy_worker *w, struct lazy_task *t, uint64_t at)
 {
 	struct lazy_range range;
-	uint64_t done;
 	int r;
 
 	w->figures.faults++;
 	if (!lazy_space_find(&t->space, at, LAZY_NEIGHBOURS, &range)) {
-		w->figures.zeros++;
-		r = userfault_bring(t->uffd, at, NULL, PAGE, &done);
+		r = bring_zeros(w, t, range.at, range.page);
 		return r == -ENOENT ? 0 : r;
 	}
 	r = bring(w, t, &range);

@@ -83,14 +83,18 @@ static void push_changes(struct picker *p, const VmaEntry *v, uint64_t start, ui
 /* What a lazy restore may bring later, but for the pages the threads will need at once. */
 static void push_lazy(struct picker *p, const VmaEntry *v, uint64_t start, uint64_t end)
 {
+	const uint64_t size = vma_page_size(v);
+
 	while (p->stack_at < p->stacks.n && p->stacks.at[p->stack_at] < start)
 		p->stack_at++;
 	for (; p->stack_at < p->stacks.n && p->stacks.at[p->stack_at] < end; p->stack_at++) {
-		uint64_t page = p->stacks.at[p->stack_at];
+		uint64_t page = p->stacks.at[p->stack_at] / size * size;
 
+		if (page < start) /* the one before has the same huge page */
+			continue;
 		push_changes(p, v, start, page, p->lazy);
-		push_changes(p, v, page, page + PAGE, RUN_PRESENT);
-		start = page + PAGE;
+		push_changes(p, v, page, page + size, RUN_PRESENT);
+		start = page + size;
 	}
 	push_changes(p, v, start, end, p->lazy);
 }

@@ -15,7 +15,8 @@ bool vma_can_be_lazy(const VmaEntry *v)
 	const uint32_t never = VMA_VDSO | VMA_VVAR | VMA_VSYSCALL | VMA_AIORING | VMA_SHSTK;
 
 	return v->status & VMA_REGULAR && v->status & VMA_ANON_PRIVATE && !(v->status & never) &&
-		!(v->flags & (VMA_MAP_HUGETLB | VMA_MAP_LOCKED | VMA_MAP_DROPPABLE));
+		!(v->flags & (VMA_MAP_LOCKED | VMA_MAP_DROPPABLE)) &&
+		vma_page_size(v) <= VMA_LAZY_PAGE_MAX;
 }
 
 const char *vma_what(const VmaEntry *v)

@@ -70,6 +70,9 @@ static inline bool vma_is_anon_private(const VmaEntry *v)
 	return v->status & VMA_ANON_PRIVATE && !(v->status & (VMA_VDSO | VMA_VVAR | VMA_VSYSCALL));
 }
 
+/* Larger pages are never brought later: they would have to come in one piece. */
+enum { VMA_LAZY_PAGE_MAX = 4 << 20 };
+
 static inline bool vma_is_hugetlb(const VmaEntry *v)
 {
 	return v->flags & VMA_MAP_HUGETLB;

@@ -85,8 +85,33 @@ def storm(box: Box, seed: int) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("seed", range(1, int(os.environ.get("INCREMENT_SEEDS", "3")) + 1))
-def test_storm(boxed: Callable[..., Any], seed: int) -> None:
+def test_storm(boxed: Callable[..., Any], huge_pages: None, seed: int) -> None:
     boxed(storm, seed=seed)
+
+
+def huge(box: Box, far: bool) -> dict[str, int]:
+    """Huge pages come as a whole, those that are empty, too."""
+    s = Subject(box, "hugetlb")
+    if far:
+        start_high(box, s)
+        return move(box, s)
+    s.start()
+    s.dump()
+    runs = pagemaps.entries(s.images / f"pagemap-{s.pid}.img")[1]
+    lazy = sum(r.pages for r in runs if r.flags & pagemaps.LAZY and r.pages % 512 == 0)
+    if lazy < 1024:
+        raise Failed(f"the huge pages are not marked: {runs}")
+    found = restored_lazily(box, s)
+    s.dump()
+    s.restore()
+    s.finish()
+    return found
+
+
+@pytest.mark.parametrize("far", [False, True], ids=["here", "elsewhere"])
+def test_huge(boxed: Callable[..., Any], huge_pages: None, far: bool) -> None:
+    found = boxed(huge, far=far)
+    assert found["pages_on_fault"] + found["pages_ahead"] >= 1024
 
 
 # ---------------------------------------------------------------------------------------- elsewhere
