@@ -368,16 +368,31 @@ static void move_leaders(struct planner *pl, struct table *led)
 	table_done(&joined);
 }
 
+/* The groups which forks and new sessions bring; the first husk's is anybody's. */
+static void follow_groups(struct planner *pl)
+{
+	for (size_t i = 0; i < pl->p->n_steps; i++) {
+		struct actor *x = pl->p->steps[i].actor;
+
+		if (pl->p->steps[i].kind == STEP_FORK)
+			x->group = x->by->group;
+		else if (pl->p->steps[i].kind == STEP_SETSID)
+			x->group = x->pid;
+	}
+}
+
 static void plan_groups(struct planner *pl)
 {
 	struct table led = { 0 };
+
+	follow_groups(pl);
 
 	world_each_task(t, pl->w)
 		if (t->pgid != t->sid && !is_outer_group(pl, t->pgid))
 			lead_group(pl, t, &led);
 	world_each_task(t, pl->w)
 		if (t->pgid != t->pid && !is_outer_group(pl, t->pgid) &&
-			!table_get(&led, (uint64_t)t->pid))
+			actor_of(pl, t)->group != t->pgid && !table_get(&led, (uint64_t)t->pid))
 			add_step(pl, STEP_GROUP, actor_of(pl, t), t->pgid);
 	move_leaders(pl, &led);
 	table_done(&led);

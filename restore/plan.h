@@ -38,6 +38,7 @@ struct actor {
 	struct actor *by; /* who forks it; NULL for the root */
 	uint64_t flags; /* of clone: CLONE_PARENT, CLONE_FILES, CLONE_FS */
 	pid_t born_sid; /* session it is born in */
+	pid_t group; /* in which the steps so far have put it; 0: not known */
 	bool inherits; /* starts with its parent's memory */
 	bool moved; /* a group leader that has joined another group */
 	bool early; /* forked before its creator's setsid */
