@@ -17,6 +17,7 @@ struct call {
 	long nr;
 	unsigned flags;
 	struct tape_arg args[6];
+	size_t out; /* 1 + place in the data, 0: nowhere */
 	int64_t result;
 };
 
@@ -103,6 +104,11 @@ void tape_point(struct tape *t, size_t at, size_t off)
 	vec_push(&t->points, p);
 }
 
+void tape_store(struct tape *t, size_t call, size_t off)
+{
+	t->calls.at[call].out = 1 + off;
+}
+
 int64_t tape_result(const struct tape *t, size_t call)
 {
 	return t->calls.at[call].result;
@@ -158,6 +164,7 @@ static void render_call(const struct call *c, uint64_t base, uint64_t data, uint
 	put64(e + ENTRY_RESULT, (uint64_t)INT64_MIN);
 	put32(e + ENTRY_FLAGS, c->flags);
 	put32(e + ENTRY_LOADS, loads);
+	put64(e + ENTRY_OUT, c->out ? data + c->out - 1 : 0);
 }
 
 void tape_render(struct tape *t, uint64_t base, void *buf)

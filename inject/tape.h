@@ -56,6 +56,12 @@ size_t tape_room(struct tape *t, size_t len);
  */
 void tape_point(struct tape *t, size_t at, size_t off);
 
+/*
+ * The low 32 bits of a call's result are also put into the data at `off` while the tape plays (for
+ * structs that hold a descriptor).
+ */
+void tape_store(struct tape *t, size_t call, size_t off);
+
 /* After playing: */
 /* Result of a call (negative errno as the kernel gave it); -ENOSYS-like INT64_MIN if not reached. */
 int64_t tape_result(const struct tape *t, size_t call);

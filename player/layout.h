@@ -10,6 +10,7 @@
  *   64  u32 flags (TAPE_MUST, TAPE_WHOLE)
  *   68  u32 bit i: args[i] is the address of a u64 to be loaded (the result of an earlier entry)
  *   72  u64 bytes moved so far (TAPE_WHOLE)
+ *   80  u64 address of a u32 that becomes the low half of the result, or 0
  *
  * Registers when the player is entered (player_play):
  *   rbx first entry   rbp behind the last entry   r15 where to go on after a TAPE_MUST failure
@@ -24,7 +25,8 @@
 #define ENTRY_FLAGS 64
 #define ENTRY_LOADS 68
 #define ENTRY_SUM 72
-#define ENTRY_SIZE 80
+#define ENTRY_OUT 80
+#define ENTRY_SIZE 88
 
 #define ENTRY_MUST 1
 #define ENTRY_WHOLE 2

@@ -57,6 +57,11 @@ player_play:
 	mov	ENTRY_SUM(%rbx), %rax
 .Lstore:
 	mov	%rax, ENTRY_RESULT(%rbx)
+	mov	ENTRY_OUT(%rbx), %rcx
+	test	%rcx, %rcx
+	jz	1f
+	mov	%eax, (%rcx)
+1:
 	testl	$ENTRY_MUST, ENTRY_FLAGS(%rbx)
 	jz	.Lgood
 	cmp	$-4095, %rax
