@@ -11,8 +11,10 @@ bool xstate_place(unsigned component, size_t *ret_offset, size_t *ret_len)
 		*ret_len = component == XSTATE_X87 ? 160 : 256;
 		return true;
 	}
-	if (component >= XSTATE_COUNT || !__get_cpuid_count(0xd, component, &a, &b, &c, &d))
+	if (component >= XSTATE_COUNT)
 		return false;
+	/* the leaf is there; asking costs an exit to the host in a virtual machine */
+	__cpuid_count(0xd, component, a, b, c, d);
 	/* bit 0 of ecx: a supervisor component, which has no place in this layout */
 	if (!a || c & 1 || b < XSTATE_MIN || (size_t)b + a > XSTATE_MAX)
 		return false;

@@ -31,7 +31,10 @@ enum {
 	XSTATE_BV = 512,
 };
 
-/* Where a component lies on this processor; false if it has no such (user) component. */
+/*
+ * Where a component lies on this processor, which has XSAVE; false if it has no such (user)
+ * component.
+ */
 bool xstate_place(unsigned component, size_t *ret_offset, size_t *ret_len);
 /* Size of an area with all components of the mask; at least XSTATE_MIN. */
 size_t xstate_size(uint64_t mask);
