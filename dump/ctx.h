@@ -55,6 +55,7 @@ struct dump {
 	struct file_collector *files;
 	struct subjects subjects; /* depth first, the root first */
 	struct table seen; /* threads and processes met while seizing */
+	unsigned patience_ms; /* how long a thread in vfork is waited for while others are held */
 	size_t n_threads;
 	struct tracking track;
 	uint64_t lazy_given; /* pages that somebody has fetched */
@@ -116,6 +117,13 @@ bool lazy_is_wanted(const void *ctx);
 int lazy_listen(void *ctx, struct err *err);
 /* After the set is valid: gives pages away until nobody needs more. 1, or an error. */
 int lazy_serve(struct dump *d, struct err *err) must_use;
+
+/* ---- vfork.c ---- */
+/*
+ * If thread tid, which does not stop, waits in vfork: -EDEADLK and a sentence that says for whom.
+ * Else 0.
+ */
+int vfork_refuse(pid_t pid, pid_t tid, struct err *err) must_use;
 
 /* ---- server.c ---- */
 bool dump_uses_server(const void *ctx);

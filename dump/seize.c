@@ -2,9 +2,10 @@
 /*
  * Stopping the tree, one generation after the other. A process is stopped whole (all its threads,
  * looking again until no new one appears) before its children are looked for: so a parent that
- * waits in vfork gets its child, not yet stopped, out of the way first. All of one generation are
- * asked to stop before the first is waited for. In the end all known processes are asked for
- * children once more, because an orphan may have been handed to a subreaper meanwhile.
+ * waits in vfork gets its child, not yet stopped, out of the way first (if the child needs others
+ * to go on, while these run: seize_patiently()). All of one generation are asked to stop before the
+ * first is waited for. In the end all known processes are asked for children once more, because an
+ * orphan may have been handed to a subreaper meanwhile.
  */
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -33,6 +34,8 @@ static int read_stat(struct proc_stat *ret, struct err *err, pid_t pid, pid_t ti
 }
 
 struct tids vec_of(pid_t);
+
+enum { PATIENCE_MS = 50, MOST_PATIENCE_MS = 1000 };
 
 /* Keys of dump.seen. */
 static uint64_t seen_thread(pid_t tid)
@@ -140,12 +143,29 @@ uint64_t dump_deadline(const struct dump *d)
 	return d->o->timeout > 0 ? d->start_us + 1000000ull * (unsigned)d->o->timeout : UINT64_MAX;
 }
 
+/* -EDEADLK: it waits in vfork, perhaps for one who cannot go on while we hold others. */
+static int wait_thread(
+	const struct dump *d, const struct subject *s, struct tracee *t, struct err *err)
+{
+	uint64_t last = dump_deadline(d), first = clock_us() + 1000ull * d->patience_ms;
+	struct err late = ERR_INIT;
+	int r = tracee_wait_stop(t, first < last ? first : last, &late);
+
+	if (r == -ETIMEDOUT) {
+		r = vfork_refuse(s->pid, t->tid, err);
+		return r < 0 ? r : tracee_wait_stop(t, last, err);
+	}
+	if (r < 0)
+		*err = late;
+	return r;
+}
+
 /* Waits for threads from `first` on, the leader last; *ret_lost: some ended instead. */
 static int wait_threads(
-	struct subject *s, size_t first, uint64_t deadline, bool *ret_lost, struct err *err)
+	const struct dump *d, struct subject *s, size_t first, bool *ret_lost, struct err *err)
 {
 	for (size_t i = s->n_tracees; i-- > first;) {
-		int r = tracee_wait_stop(&s->tracees[i], deadline, err);
+		int r = wait_thread(d, s, &s->tracees[i], err);
 
 		if (r == -ESRCH) {
 			err_clear(err);
@@ -204,7 +224,7 @@ static int stop_threads(struct dump *d, struct subject *s, struct err *err)
 	do {
 		bool lost = false;
 
-		r = wait_threads(s, first, dump_deadline(d), &lost, err);
+		r = wait_threads(d, s, first, &lost, err);
 		if (r == 0 && lost)
 			r = settle_threads(s, dump_deadline(d), err);
 		first = s->n_tracees;
@@ -370,15 +390,11 @@ static void drop_gone(struct dump *d)
 	d->subjects.n = kept;
 }
 
-int dump_seize(void *ctx, struct err *err)
+static int seize_tree(struct dump *d, struct err *err)
 {
-	struct dump *d = ctx;
 	pid_t root = (pid_t)d->o->tree;
-	int r;
+	int r = add_subject(d, root, err);
 
-	if (root == getpid())
-		return err_usage(err, "torpor cannot dump itself (pid %d)", root);
-	r = add_subject(d, root, err);
 	if (r == 0)
 		r = settle(d, 0, err);
 	if (r < 0)
@@ -391,6 +407,53 @@ int dump_seize(void *ctx, struct err *err)
 	do {
 		r = sweep(d, 0, err);
 	} while (r > 0);
+	return r;
+}
+
+/* What is not stopped stays ours: tracee_seize() takes it as it is. */
+static void let_all_go(struct dump *d)
+{
+	dump_unseize(d);
+	vec_each (s, &d->subjects)
+		free(s->tracees);
+	d->subjects.n = 0;
+	table_done(&d->seen);
+}
+
+/*
+ * Where a thread waits in vfork for one that cannot go on because we hold others, patience does not
+ * help: all run for as long as they were held, then it begins again, with more patience. The thread
+ * itself stays asked to stop, which it does on its way out of vfork, so it cannot be in the next
+ * one.
+ */
+static int seize_patiently(struct dump *d, struct err *err)
+{
+	uint64_t until = dump_deadline(d);
+	int r;
+
+	d->patience_ms = PATIENCE_MS;
+	while ((r = seize_tree(d, err)) == -EDEADLK &&
+		clock_us() + 2000ull * d->patience_ms < until) {
+		log_info("%s: trying again", err->text);
+		err_clear(err);
+		let_all_go(d);
+		nanosleep(&(struct timespec){ .tv_sec = d->patience_ms / 1000,
+				  .tv_nsec = d->patience_ms % 1000 * 1000000l },
+			NULL);
+		if (d->patience_ms < MOST_PATIENCE_MS)
+			d->patience_ms *= 2;
+	}
+	return r;
+}
+
+int dump_seize(void *ctx, struct err *err)
+{
+	struct dump *d = ctx;
+	int r;
+
+	if (d->o->tree == getpid())
+		return err_usage(err, "torpor cannot dump itself (pid %d)", getpid());
+	r = seize_patiently(d, err);
 	if (r < 0)
 		return r;
 	drop_gone(d);

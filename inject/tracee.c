@@ -11,6 +11,7 @@
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 /* State letter and tracer of a thread; 'X' when there is none. */
 static char state_of(pid_t tid, pid_t *ret_tracer)
@@ -58,6 +59,11 @@ int tracee_seize(struct tracee *t, pid_t tid, pid_t tgid, unsigned options, stru
 	state = state_of(tid, &tracer);
 	if (state == 'Z' || state == 'X')
 		return err_gone(err, tid);
+	/* of a stop that came to nothing: who did not stop could not be let go either */
+	if (tracer == getpid()) {
+		t->seized = true;
+		return 0;
+	}
 	if (tracer)
 		return err_target(
 			err, saved, "task %d is being traced by process %d already", tid, tracer);

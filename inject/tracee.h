@@ -21,7 +21,7 @@ struct tracee {
 };
 
 /*
- * PTRACE_SEIZE with these PTRACE_O_* options; does not stop. -ESRCH (class target) if there is no
+ * PTRACE_SEIZE with these PTRACE_O_* options; does not stop. What is ours already stays so. -ESRCH (class target) if there is no
  * such thread (any more) or it has ended, -EPERM with the tracer's pid if somebody else traces it.
  */
 int tracee_seize(struct tracee *t, pid_t tid, pid_t tgid, unsigned options, struct err *err)

@@ -30,6 +30,7 @@ OTHERS = {
     "unix_outside",
     "unread",
     "urings_busy",
+    "vforks",
 }
 # take long: only the main ways
 BIG = {"areas60000", "epolls10000", "files10000", "mem_objects", "threads1000", "unix_flood"}
