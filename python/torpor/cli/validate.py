@@ -50,7 +50,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _options(args: argparse.Namespace) -> Options:
+def options_of(args: argparse.Namespace) -> Options:
+    """What restore will be told."""
     return Options(
         shell_job=args.shell_job,
         tcp_established=args.tcp_established,
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     except OSError as e:
         raise UsageError(f"'{folder}': {e.strerror}") from None
     with images:
-        report = validate(images, _options(args), target)
+        report = validate(images, options_of(args), target)
         if args.json:
             print(json.dumps(to_json(report), indent=1))
         elif args.sarif:

@@ -27,6 +27,8 @@ from torpor.images.tables import VERSION_TORPOR
 from torpor.images.wire import Lazy
 
 M = TypeVar("M", bound=pb.Message)
+# Traits of images that are never encrypted as a whole.
+PLAIN = Trait.RAW | Trait.SERVICE
 # Sets behind each other; a chain of links that bites its own tail ends here.
 CHAIN_MAX = 1000
 
@@ -112,6 +114,10 @@ class ImageSet:
         """Whether the directory holds this image."""
         return (kind, number) in self._found
 
+    def find(self, kind: str, number: int = 0) -> Found | None:
+        """The image of a kind with this number, if there is one."""
+        return self._found.get((kind, number))
+
     # ----------------------------------------------------------------------------------- opening
 
     def open(self, kind: str, number: int = 0) -> Image:
@@ -120,7 +126,7 @@ class ImageSet:
         name = file_name(type_, number)
         layout = None
         if kind != "INVENTORY":
-            if self.encrypted and not type_.traits & (Trait.RAW | Trait.SERVICE):
+            if self.encrypted and not type_.traits & PLAIN:
                 raise ImageError(name, "it is encrypted", None, "set-encrypted")
             # some files of a set for torpor alone begin with its magic number, others as usual
             layout = None if self.needs else self.layout
@@ -176,7 +182,7 @@ class ImageSet:
     @property
     def encrypted(self) -> bool:
         """Whether all images but the inventory are encrypted: only torpor can read them."""
-        return bool(self.needs & Needs.KEY)
+        return bool(self.needs & int(Needs.KEY))
 
     def inventory(self) -> pb.inventory_entry:
         """The head of the set."""

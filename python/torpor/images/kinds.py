@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import struct
 
@@ -91,6 +92,7 @@ LAYOUT_OLD, LAYOUT, LAYOUT_TORPOR = 1, 2, 3
 LAYOUTS = (LAYOUT, LAYOUT_OLD, LAYOUT_TORPOR)
 
 
+@functools.cache
 def header(kind: Kind, layout: int = LAYOUT) -> bytes:
     """The bytes every file of this kind begins with."""
     if not kind.magic:

@@ -33,7 +33,7 @@ class Flag(enum.IntFlag):
     PRESENT = 4  # in the pages file of this set
 
 
-PARENT_ONLY = int(Flag.PARENT | Flag.PRESENT)
+PARENT, LAZY, PRESENT = int(Flag.PARENT), int(Flag.LAZY), int(Flag.PRESENT)  # faster than flags
 
 
 class Run(NamedTuple):
@@ -116,7 +116,7 @@ class PageMap:
         add_address, add_pages = self._address.append, self._pages.append
         add_flags, add_offset = self._flags.append, self._offset.append
         end = stored = extents = 0
-        present, parent = int(Flag.PRESENT), int(Flag.PARENT)
+        present, parent = PRESENT, PARENT
         for entry in image.each(pb.pagemap_entry, skip=1):
             address, pages, flags = entry.vaddr, run_pages(entry), run_flags(entry)
             add_address(address)
@@ -124,7 +124,7 @@ class PageMap:
             add_flags(flags)
             add_offset(stored)
             self.flags |= flags
-            if flags & PARENT_ONLY == parent:
+            if flags & (parent | present) == parent:
                 self.needs_parent = True
             if address < end:
                 self.ordered = False
@@ -150,7 +150,7 @@ class PageMap:
             self._problem(f"{where} has contradictory extents")
             return 0
         total, begin = 0, stored - run_pages(entry) * PAGE
-        if not run_flags(entry) & Flag.PRESENT:
+        if not run_flags(entry) & PRESENT:
             begin = stored
         for pages, size, filters in zip(
             entry.extent_pages, entry.extent_bytes, entry.extent_filters
@@ -228,10 +228,10 @@ def resolve(of: Sequence[Layer]) -> Iterator[Segment]:
 def _look(of: Sequence[Layer], level: int, run: Run, start: int, end: int) -> Iterator[Segment]:
     """The part [start, end) of a run that stands in layer `level`."""
     pages = (end - start) // PAGE
-    if run.flags & Flag.PRESENT:
+    if run.flags & PRESENT:
         yield Segment(start, pages, level, run.offset + start - run.address, False)
-    elif not run.flags & Flag.PARENT:
-        yield Segment(start, pages, None, 0, bool(run.flags & Flag.LAZY))
+    elif not run.flags & PARENT:
+        yield Segment(start, pages, None, 0, bool(run.flags & LAZY))
     else:
         yield from _below(of, level + 1, start, end)
 

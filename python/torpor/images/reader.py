@@ -67,6 +67,7 @@ class Image:
         self.layout = 2 if layout is None else layout
         self._mapped: mmap.mmap | None = None
         self._begin = self._check_header(layout)
+        self._end = 0 if kind.traits & Trait.RAW else len(data)
         self._index: array[int] = array("Q")
         self._next = self._begin  # where the entry behind the last known one begins
 
@@ -158,7 +159,7 @@ class Image:
 
     def __iter__(self) -> Iterator[Entry]:
         at = self._begin
-        while at < self._end():
+        while at < self._end:
             entry, at = self._entry(at)
             yield entry
 
@@ -174,7 +175,7 @@ class Image:
         """
         if payload.has_payload(self.kind):
             raise TypeError(f"{self.kind.id} has payloads")
-        at, end, data = self._begin, self._end(), self.data
+        at, end, data = self._begin, self._end, self.data
         for _ in range(skip):
             at += 4 + len(self._body(at)) if at < end else 0
         message = make()
@@ -204,7 +205,7 @@ class Image:
     def one_split(self, make: type[M], member: str, element: type[E]) -> tuple[M, wire.Lazy[E]]:
         """Like one(), but the named repeated member stands beside the message, unparsed."""
         view = self._body(self._begin)
-        if self._begin + 4 + len(view) != self._end():
+        if self._begin + 4 + len(view) != self._end:
             raise ImageError(
                 self.name, "there are bytes behind its only message", self._begin + 4 + len(view)
             )
@@ -222,20 +223,17 @@ class Image:
         """The encoded message of an entry."""
         return self._body(self._offsets(index)[index])
 
-    def _end(self) -> int:
-        return 0 if self.kind.traits & Trait.RAW else len(self.data)
-
     def _only(self) -> Entry:
-        if self._begin >= self._end():
+        if self._begin >= self._end:
             raise ImageError(self.name, "it is empty", self._begin)
         entry, at = self._entry(self._begin)
-        if at != self._end():
+        if at != self._end:
             raise ImageError(self.name, "there are bytes behind its only message", at)
         return entry
 
     def _offsets(self, last: int = -1) -> array[int]:
         """Where entries begin: at least up to number `last`, or all."""
-        index, end = self._index, self._end()
+        index, end = self._index, self._end
         plain = not payload.has_payload(self.kind)
         while self._next < end and not 0 <= last < len(index):
             at = self._next

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from torpor.images import ImageError, ImageSet, crit
+from torpor.images import ImageError, ImageSet, crit, wire
 from torpor.images import messages as pb
 from torpor.images.kinds import BY_ID, file_name
 from torpor.images.wire import Lazy
@@ -142,6 +142,9 @@ class Context:
         self._filter_problems: dict[int, str] = {}
         self.read: set[str] = set()
         """Names of images that restore reads."""
+        self.looked: set[str] = set()
+        """Names of images whose messages went through look_at()."""
+        self._strange: set[str] = set()
         self.chain: list[ImageSet] = [images]
         """The set and those it builds on, as far as they were looked at."""
 
@@ -191,17 +194,38 @@ class Context:
             self.add("image-missing", f"image '{name}' is missing", task, name)
             return None
         try:
-            return self.images.one(make, kind, number)
+            message = self.images.one(make, kind, number)
+            self.look_at(name, message)
+            return message
         except (ImageError, OSError) as e:
             self.add_error(e, task)
             return None
 
+    def look_at(self, name: str, message: pb.Message) -> None:
+        """Are there members of newer releases? One finding for each image.
+
+        A known member in a wrong encoding looks the same to protobuf, not to others: ImageError.
+        """
+        self.looked.add(name)
+        if name in self._strange or not _has_unknown(message):
+            return
+        self._strange.add(name)
+        if wire.contradicts_deep(message):
+            kind = message.DESCRIPTOR.name
+            raise ImageError(name, f"there is no valid {kind}", None, "image-message")
+        text = f"image '{name}' holds members that this version does not know"
+        self.add("image-unknown", text, 0, name)
+
     def all(self, make: type[M], kind: str, number: int = 0) -> Iterator[M]:
         """Messages of an image, as far as it can be read."""
-        self.read.add(file_name(BY_ID[kind], number))
+        name = file_name(BY_ID[kind], number)
+        first = name not in self.looked
+        self.read.add(name)
         try:
             for message in self.images.messages(kind, number):
                 assert isinstance(message, make)
+                if first:
+                    self.look_at(name, message)
                 yield message
         except (ImageError, OSError) as e:
             self.add_error(e)
@@ -220,6 +244,7 @@ class Context:
         t.fs = self._quiet(pb.fs_entry, "FS", entry.pid)
         try:
             t.mm, t.areas = self.images.mm(entry.pid)
+            self.look_at(f"mm-{entry.pid}.img", t.mm)
         except FileNotFoundError:
             pass
         except (ImageError, OSError) as e:
@@ -246,3 +271,11 @@ class Context:
             assert isinstance(found, pb.Message)
             return found
         return None
+
+
+def _has_unknown(message: pb.Message) -> bool:
+    """Looked at in a copy, which loses them."""
+    copy = type(message)()
+    copy.CopyFrom(message)
+    copy.DiscardUnknownFields()
+    return copy.ByteSize() != message.ByteSize()

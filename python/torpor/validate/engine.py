@@ -158,6 +158,7 @@ def validate(
         rules_ipc.objects(c)
         rules_sock.sockets(c)
         rules_space.spaces(c)
+        rules_load.unknown(c)
         if target is not None:
             rules_here.here(c, target)
             rules_ipc.here(c, target)

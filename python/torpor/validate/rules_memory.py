@@ -297,7 +297,7 @@ def _load(c: Context, images: ImageSet, kind: str, number: int, task: int) -> Pa
 
 def _long_enough(c: Context, images: ImageSet, runs: PageMap, task: int) -> bool:
     name = f"pages-{runs.pages_id}.img"
-    found = next((f for f in images.images("PAGES") if f.number == runs.pages_id), None)
+    found = images.find("PAGES", runs.pages_id)
     if found is None:
         c.add("image-missing", f"image '{name}' is missing, which {runs.name} needs", task, name)
         return False
