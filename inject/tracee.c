@@ -109,9 +109,8 @@ static int err_late(struct err *err, pid_t tid)
 		state_of(tid, NULL) == 'R'
 			? "gets no time on a processor (this computer is busy and the task's "
 			  "scheduling policy lets others go first)"
-			: "is busy inside the kernel (perhaps waiting for a vfork child or for a "
-			  "disk "
-			  "or server that hangs)");
+			: "is busy inside the kernel (perhaps waiting for a "
+			  "disk or server that hangs)");
 }
 
 /*

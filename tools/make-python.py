@@ -87,10 +87,10 @@ def tables(source: Path) -> str:
     rows = "".join(image_rows((source / "image/types.def").read_text()))
     return (
         HEAD.format("The table of image kinds, from image/types.def.")
-        + "from __future__ import annotations\n\nimport enum\nfrom typing import NamedTuple\n\n"
+        + "from __future__ import annotations\n\nfrom typing import NamedTuple\n\n"
         + magics
-        + "\n\nclass Trait(enum.IntFlag):\n"
-        + '    """What is special about a kind (image/types.h)."""\n\n    NONE = 0\n'
+        + "\n\nclass Trait:\n"
+        + '    """What is special about a kind: bits (image/types.h)."""\n\n    NONE = 0\n'
         + flags
         + "\n\nclass Kind(NamedTuple):\n"
         + '    """One kind of image file."""\n\n'
@@ -99,7 +99,7 @@ def tables(source: Path) -> str:
         + "    pattern: str  # of the file name, with at most one number: core-%d.img\n"
         + "    magic: int  # 0: raw, without header and messages\n"
         + '    message: str  # type of the entries, "" if raw\n'
-        + "    traits: Trait\n"
+        + "    traits: int  # of Trait\n"
         + "\n\nKINDS: tuple[Kind, ...] = (\n"
         + rows
         + ")\n\n# Types of open files (fd_types) that torpor can restore.\nRESTORABLE = frozenset((\n"

@@ -124,12 +124,13 @@ class ImageSet:
         """Opens an image; FileNotFoundError if the set has none of that kind and number."""
         type_ = BY_ID[kind]
         name = file_name(type_, number)
-        layout = None
+        layout: int | None = None
         if kind != "INVENTORY":
-            if self.encrypted and not type_.traits & PLAIN:
-                raise ImageError(name, "it is encrypted", None, "set-encrypted")
-            # some files of a set for torpor alone begin with its magic number, others as usual
-            layout = None if self.needs else self.layout
+            layout = self.layout
+            if self._needs:
+                if self.encrypted and not type_.traits & PLAIN:
+                    raise ImageError(name, "it is encrypted", None, "set-encrypted")
+                layout = None  # files of such a set begin in different ways
         return Image.open(name, type_, layout, self._fd, self.growth)
 
     def get(self, kind: str, number: int = 0) -> Image | None:

@@ -84,6 +84,7 @@ class PageMap:
     def __init__(self, image: Image) -> None:
         """Reads the image to its end; it may be closed afterwards."""
         self.name = image.name
+        self.layout = image.layout
         self.pages_id = 0
         self.stored = 0
         """Bytes all present runs take in the pages file, holes included."""
@@ -118,7 +119,12 @@ class PageMap:
         end = stored = extents = 0
         present, parent = PRESENT, PARENT
         for entry in image.each(pb.pagemap_entry, skip=1):
-            address, pages, flags = entry.vaddr, run_pages(entry), run_flags(entry)
+            address, flags = entry.vaddr, entry.flags
+            # run_pages() and run_flags(), written out: there may be millions
+            pages = entry.nr_pages if entry.HasField("nr_pages") else entry.compat_nr_pages
+            if entry.in_parent:
+                flags |= parent
+            flags = flags or present
             add_address(address)
             add_pages(pages)
             add_flags(flags)

@@ -83,7 +83,9 @@ class Image:
         growth: int = GROWTH,
     ) -> Image:
         """Opens a file; without `kind` its magic numbers and its name decide what it is."""
-        name = os.path.basename(path)
+        name = str(path)
+        if "/" in name:
+            name = os.path.basename(name)
         # O_NONBLOCK: a fifo of that name must not stop us
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=dir_fd)
         try:
@@ -189,7 +191,7 @@ class Image:
                 good = take(data[at + 4 : stop]) == stop - at - 4 and message.IsInitialized()
             except Exception:
                 good = False
-            if not good or wire.contradicts(message):
+            if not good or (message.UnknownFields() and wire.contradicts(message)):
                 text = f"there is no valid {make.DESCRIPTOR.name}"
                 raise ImageError(self.name, text, at, "image-message")
             yield message

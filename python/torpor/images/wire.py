@@ -257,7 +257,9 @@ class Lazy(Generic[M]):
             done = message.ParseFromString(self._view[at:end])
         except Exception:
             raise self._error() from None
-        if done != end - at or not message.IsInitialized() or contradicts(message):
+        if done != end - at or not message.IsInitialized():
+            raise self._error()
+        if message.UnknownFields() and contradicts(message):
             raise self._error()
 
 

@@ -17,6 +17,7 @@ from torpor.images import messages as pb
 from torpor.images.errors import ImageError
 from torpor.images.imageset import Found, ImageSet
 from torpor.images.kinds import Trait
+from torpor.images.pages import PageMap
 from torpor.images.reader import Image
 from torpor.resgraph.store import NOWHERE, Key, Place, Store
 
@@ -55,6 +56,7 @@ class Builder:
     mounts: dict[int, int] = field(default_factory=dict)  # node -> parent's mount id
     made: set[tuple[str, int]] = field(default_factory=set)  # sessions and groups with a maker
     root_cg_set: int = 0
+    pagemaps: dict[tuple[str, int], PageMap] = field(default_factory=dict)  # owner, number
 
     def add(
         self,

@@ -201,6 +201,7 @@ class Graph:
         self.problems: list[ImageError] = builder.problems
         self.task_order: list[int] = builder.tasks
         """pids in the order of the tree."""
+        self._pagemaps = builder.pagemaps
         self._cache = _Cache()
 
     # ----------------------------------------------------------------------------------- nodes
@@ -375,14 +376,11 @@ class Graph:
             index += 1
 
     def pagemap(self, owner: str, number: int) -> PageMap:
-        """The runs of "task" pid or "shmem" id (or "task elsewhere": on a page server)."""
-        kind = next(k for k, o in rooms_memory.OWNERS.items() if o == owner)
+        """The runs of "task" pid or "shmem" id (or "task elsewhere": on a page server).
 
-        def make() -> PageMap:
-            with self.images.open(kind, number) as image:
-                return PageMap(image)
-
-        return self._cache.fetch(("pagemap", owner, number), make)
+        KeyError if there is no such image, or one that cannot be read.
+        """
+        return self._pagemaps[owner, number]
 
     def _areas_of_run(self, node: Node, block: Block) -> Iterator[Node]:
         owner, number = cast("tuple[str, int]", self.store.keys[block.parent])

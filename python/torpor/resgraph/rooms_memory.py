@@ -70,6 +70,7 @@ def pagemap(b: Builder, image: Image, found: Found) -> None:
     if not runs.headed:
         raise ImageError(found.name, "it has no head, which names the file with the pages")
     owner = OWNERS[found.kind.id]
+    b.pagemaps[owner, found.number] = runs
     node = b.add("pagemap", (owner, found.number), found)
     if owner.endswith(" elsewhere"):
         b.refer(node, owner.partition(" ")[0], found.number, "of")

@@ -13,8 +13,9 @@ from torpor.images import ImageError, ImageSet
 from torpor.images import messages as pb
 from torpor.images.kinds import LAYOUT_TORPOR
 from torpor.images.limits import PAGE
-from torpor.images.pages import Flag, Layer, PageMap, Run, Segment, resolve
+from torpor.images.pages import Flag, Layer, PageMap, Run, Segment, load_pagemap, resolve
 from torpor.resgraph import Node
+from torpor.resgraph.rooms_memory import OWNERS
 from torpor.validate import rules_ipc
 from torpor.validate.context import Context, TaskView
 from torpor.validate.vdso import is_vdso
@@ -269,18 +270,25 @@ def pagemap_problems(c: Context, image: str, runs: PageMap, task: int) -> bool:
     return not bad and before == len(c.findings.counts)
 
 
+def _runs(c: Context, images: ImageSet, kind: str, number: int) -> PageMap | None:
+    """A pagemap; the graph has read those of the set itself."""
+    if images is c.images:
+        try:
+            return c.graph.pagemap(OWNERS[kind], number)
+        except KeyError:
+            pass  # there is none, or it cannot be read: then reading says why
+    return load_pagemap(images, kind, number)
+
+
 def _load(c: Context, images: ImageSet, kind: str, number: int, task: int) -> PageMap | None:
     """A pagemap that can be used, or None: then there are findings, or no such image."""
-    image = images.get(kind, number)
-    if image is None:
+    runs = _runs(c, images, kind, number)
+    if runs is None:
         return None
-    with image:
-        runs = PageMap(image)
-        layout = image.layout
     if not runs.headed:
         c.add("pagemap-head", f"{runs.name} has no head", task, runs.name)
         return None
-    if runs.filtered != (layout == LAYOUT_TORPOR):
+    if runs.filtered != (runs.layout == LAYOUT_TORPOR):
         text = f"{runs.name}: magic and head contradict each other"
         c.add("pagemap-head", text, task, runs.name)
         return None
