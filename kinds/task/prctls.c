@@ -15,6 +15,8 @@ enum {
 	SET_MEMORY_MERGE = 67,
 	GET_MEMORY_MERGE = 68,
 	MCE_DEFAULT = 2,
+	MDWE_NO_INHERIT = 2,
+	MDWE_ALL = 3,
 };
 
 /* Unused arguments must be 0 for these. */
@@ -44,6 +46,20 @@ static int prctls_learn(
 	extra->has_io_flusher = extra->io_flusher = tape_result(t, cue->at[1]) > 0;
 	extra->has_ksm_any = extra->ksm_any = tape_result(t, cue->at[2]) > 0;
 	return 0;
+}
+
+/* What prctl(2) takes; MDWE can only be inherited or not where there is MDWE. */
+static void prctls_check(const struct world *w, const struct thread *th, struct findings *f)
+{
+	const TorporTaskEntry *extra = th->task->extra;
+	uint32_t mce = extra->has_mce_kill ? extra->mce_kill : MCE_DEFAULT;
+	uint32_t mdwe = extra->has_mdwe ? extra->mdwe : 0;
+
+	(void)w;
+	if (mce > MCE_DEFAULT || mdwe > MDWE_ALL || mdwe == MDWE_NO_INHERIT)
+		finding_add(f, "prctl-value", SEV_ERROR, th->task->pid,
+			"task %d has the machine check policy %u and the write-execute flags 0x%x",
+			th->task->pid, mce, mdwe);
 }
 
 static int prctls_tell(struct tape *t, const struct arise *a, struct err *err)
@@ -96,6 +112,7 @@ const struct facet facet_prctls = {
 	.phase = PHASE_TASK,
 	.ask = prctls_ask,
 	.learn = prctls_learn,
+	.check = prctls_check,
 	.tell = prctls_tell,
 };
 
