@@ -54,8 +54,9 @@ OPTIONS = {"filelocks": ("--file-locks",), "links": ("--link-remap",)}
 # options of a restore that validate wants to know
 VALIDATED = {
     *("--shell-job", "-j", "--tcp-established", "--tcp-close", "--file-locks", "--lazy-pages"),
-    *("--ext-unix-sk", "--skip-file-rwx-check", "--inherit-fd", "--file-validation"),
+    *("--ext-unix-sk", "--skip-file-rwx-check", "--file-validation"),
 }
+WITH_VALUE = {"--inherit-fd", "--page-filter", "-L"}
 
 
 @dataclass
@@ -207,8 +208,10 @@ class Subject:
         """`torpor validate` must have nothing against what is about to be restored."""
         told: list[str] = []
         for i, option in enumerate(options):
-            if option.partition("=")[0] in VALIDATED:
-                told += options[i : i + 2] if option == "--inherit-fd" else [option]
+            if option in WITH_VALUE:
+                told += options[i : i + 2]
+            elif option.partition("=")[0] in VALIDATED:
+                told.append(option)
         done = self.box.torpor("validate", str(self.images), "--target", "here", *told, fds=self.fds)
         if done.status != 0:
             raise Failed(f"validate: {done.output}")

@@ -276,7 +276,7 @@ def seccomp(*codes: bytes, newest: int = 0) -> Change:
 
 
 def lock(**values: int) -> Change:
-    base = {"flag": 1, "type": 1, "pid": CHILD, "fd": 0, "start": 0, "len": 0}
+    base = {"flag": 1, "type": 0, "pid": CHILD, "fd": 0, "start": 0, "len": 0}
     return lambda folder: put(folder, "FILE_LOCKS", pb.file_lock_entry(**(base | values)))
 
 
@@ -424,9 +424,13 @@ CASES: dict[str, Change] = {
     ),
     "inventory-version": inventory(img_version=7),
     "inventory-predump": inventory(img_version=0),
+    "inventory-set": edit("INVENTORY", 0, lambda m: m[0].torpor.CopyFrom(
+        pb.torpor_set_entry(needs=0, dump_id=b"x"))),
     "inventory-old": inventory(fdinfo_per_id=False),
     "inventory-ids": edit("INVENTORY", 0, lambda m: m[0].ClearField("root_ids")),
     "chain-link": chained(there=False),
+    "chain-other": both(chained(there=True), edit("INVENTORY", 0, lambda m: m[0].torpor.CopyFrom(
+        pb.torpor_set_entry(needs=0, dump_id=bytes(16), parent_id=b"x" * 16)))),
     "chain-circle": chained(there=False, circle=True),
     "page-lost": chained(there=True),
     # identity and tree
@@ -498,6 +502,7 @@ CASES: dict[str, Change] = {
     "core-segments": core(lambda m: _set(m.thread_info.gpregs, cs=0x10)),
     "sigactions-number": core(lambda m: m.tc.sigactions.pop()),
     "signal-bad": core(lambda m: m.tc.signals_s.signals.add(siginfo=b"\x09" + bytes(127))),
+    "prctl-value": lambda f: put(f, "TORPOR_STATE", pb.torpor_task_entry(pid=CHILD, mdwe=2)),
     "sched-ioprio": lambda f: put(f, "TORPOR_STATE", pb.torpor_task_entry(
         pid=CHILD, threads=[pb.torpor_thread_entry(tid=CHILD, ioprio=7 << 13)])),
     "sched-nice": core(lambda m: _set(m.thread_core, sched_nice=20)),
@@ -612,6 +617,7 @@ CASES: dict[str, Change] = {
     "tty-type": tty(info(type_=0)),
     "lock-kind": lock(flag=3),
     "lock-owner": lock(fd=77),
+    "lock-mode": lock(type=1),
     "lock-option": lock(),
     # namespaces, control groups
     "ns-own": ids(net_ns_id=99),
@@ -650,6 +656,7 @@ if "TUNF" not in RESTORABLE:
 OPTIONS = {
     "inet-stream": {"tcp_established": True},
     "lock-kind": {"file_locks": True},
+    "lock-mode": {"file_locks": True},
     "lock-owner": {"file_locks": True},
 }
 

@@ -43,6 +43,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--file-validation", choices=["buildid", "filesize", "mtime"], default="buildid"
     )
     restore.add_argument("-r", "--root", default="", metavar="PATH")
+    restore.add_argument("--page-filter", action="append", metavar="PATH")
+    restore.add_argument("-L", "--libdir", metavar="PATH")
     restore.add_argument("--inherit-fd", action="append", default=[], metavar="fd[N]:KEY")
     parser.epilog = (
         "Exit status: 0 it can be restored, 1 it cannot, 2 wrong usage, 3 it can, with warnings "
@@ -63,6 +65,7 @@ def options_of(args: argparse.Namespace) -> Options:
         skip_file_rwx_check=args.skip_file_rwx_check,
         file_validation=args.file_validation,
         root=args.root,
+        page_filters=bool(args.page_filter or args.libdir),
         inherit=frozenset(k.partition(":")[2] for k in args.inherit_fd),
     )
 

@@ -97,6 +97,8 @@ class PageMap:
         """All flags any run has."""
         self.needs_parent = False
         """Whether a run has its pages in the set this one builds on and nowhere else."""
+        self.filters = 0
+        """Bits of all page filters that were applied to any extent, by their place."""
         self.extent_problems: list[str] = []
         """What is wrong with the extents of filtered pages."""
         self._covered = 0
@@ -169,6 +171,7 @@ class PageMap:
                 self._problem(f"an extent of {where} has {pages} pages in {size} bytes")
             elif not begin <= self._covered < stored:
                 self._problem(f"an extent does not begin in {where}")
+            self.filters |= filters
             self._covered += pages * PAGE
             total += size
         return total

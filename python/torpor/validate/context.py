@@ -37,6 +37,7 @@ class Options:
     file_validation: str = "buildid"
     evasive_devices: bool = False
     lazy_pages: bool = False
+    page_filters: bool = False  # where those of plugins are: --page-filter, --libdir
     inherit: frozenset[str] = frozenset()  # keys of --inherit-fd
     root: str = ""  # directory that becomes the root of the mounts
 
@@ -140,6 +141,8 @@ class Context:
         self.segments: dict[int, int] | None = None
         """System V shared memory -> bytes, once they were asked for."""
         self._filter_problems: dict[int, str] = {}
+        self.filters_of: dict[tuple[int, int], int] = {}
+        """ImageSet.identity -> page filters, of sets where they were looked at."""
         self.read: set[str] = set()
         """Names of images that restore reads."""
         self.looked: set[str] = set()

@@ -264,6 +264,7 @@ def _queues(c: Context) -> None:
 
 POSIX, FLOCK, OFD, LEASE = 1, 2, 4, 8
 EXCLUSIVE, NONE, BREAKING = 1, 2, 4
+RDONLY, WRONLY, RDWR = 0, 1, 2
 
 
 def _is_known(e: pb.file_lock_entry) -> bool:
@@ -272,8 +273,21 @@ def _is_known(e: pb.file_lock_entry) -> bool:
     return e.flag in (POSIX, FLOCK, OFD) and e.type <= EXCLUSIVE
 
 
+def _can_lock(e: pb.file_lock_entry, mode: int) -> bool:
+    """Shared locks of fcntl(2) are for readers, exclusive ones for writers; flock(2) is for all."""
+    if e.flag in (POSIX, OFD):
+        return mode == RDWR or mode == (WRONLY if e.type == EXCLUSIVE else RDONLY)
+    return e.flag != FLOCK or mode != O_ACCMODE
+
+
 def _locks(c: Context) -> None:
     numbers = {t: {fd.fd for fd in fds} for t, fds in c.tables.items()}
+    modes: dict[tuple[int, int], int] = {}
+    for number, fds in c.tables.items():
+        for fd in fds:
+            file = c.files.get(fd.id)
+            if file is not None and file.HasField("reg"):
+                modes[number, fd.fd] = file.reg.flags & O_ACCMODE
     for i, e in enumerate(c.all(pb.file_lock_entry, "FILE_LOCKS")):
         node = c.graph.find("lock", i)
         if not i and not c.options.file_locks:
@@ -283,6 +297,10 @@ def _locks(c: Context) -> None:
             text = f"task {e.pid}, descriptor {e.fd}: a file lock of kind {e.flag}, type {e.type}"
             c.add("lock-kind", text, e.pid, "filelocks.img", node)
         table = c.table_of.get(e.pid)
+        mode = modes.get((table, e.fd)) if table is not None else None
+        if mode is not None and not _can_lock(e, mode):
+            text = f"task {e.pid}, descriptor {e.fd}: a lock that its mode {mode} does not allow"
+            c.add("lock-mode", text, e.pid, "filelocks.img", node)
         if table is None or e.fd not in numbers.get(table, ()):
             text = f"a file lock belongs to descriptor {e.fd} of task {e.pid}, which is not there"
             c.add("lock-owner", text, 0 if table is None else e.pid, "filelocks.img", node)

@@ -10,7 +10,7 @@ from torpor.images import crit, hints
 from torpor.images import messages as pb
 from torpor.resgraph.rooms_file import remap_target
 from torpor.validate import buildid
-from torpor.validate.context import Context, TaskView
+from torpor.validate.context import INT32_MAX, Context, TaskView
 from torpor.validate.facts import CAP_SYS_RESOURCE, Facts, FileFacts
 from torpor.validate.rules_thread import PARTS
 
@@ -68,6 +68,7 @@ def _numbers(c: Context, facts: Facts) -> None:
                 wanted.setdefault(number, (e.pid, what))
     for remap in c.remaps.values():
         kind, number = remap_target(remap)
+        number &= INT32_MAX
         if kind == "task" and remap.orig_id in c.used and number not in wanted:
             pid = c.user_of(remap.orig_id)
             wanted[number] = (pid, "process that had ended")
@@ -113,6 +114,11 @@ def _files(c: Context, facts: Facts) -> None:
         found = facts.file(path) if path.startswith("/") else None
         if found is not None:
             _file(c, id_, entry.reg, path, found)
+        for mark in entry.ffy.mark if id_ in c.used else ():
+            path = crit.text_of(mark.me.path)
+            found = facts.file(path) if path else None
+            if found is not None and not found.mode:
+                c.about_file("here-file", id_, f"'{path}', which is marked: {found.error}")
 
 
 def _file(c: Context, id_: int, e: pb.reg_file_entry, path: str, found: FileFacts) -> None:

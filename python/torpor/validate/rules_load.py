@@ -22,6 +22,7 @@ KNOWN_NEEDS = int(Needs.FILTERS | Needs.KEY)
 # Not read as lists: parts of tasks, raw bytes, old forms, what belongs elsewhere.
 ELSEWHERE = Trait.TASK | Trait.RAW | Trait.OLD | Trait.SERVICE | Trait.SET
 RUNS = ("PAGEMAP", "PAGEMAP_SHMEM")
+ID_SIZE = 16  # of a set
 ANCIENT = ("EVENTPOLL_TFD", "INOTIFY_WD", "FANOTIFY_MARK")
 
 
@@ -55,6 +56,9 @@ def _inventory(c: Context) -> bool:
     if c.images.encrypted:
         c.add("set-encrypted", "the set is encrypted; this looks only at its inventory", 0, name)
         return False
+    if not has_ids(entry):
+        text = "its ids do not have 16 bytes"
+        c.add("inventory-set", f"inventory.img: {text}", 0, name)
     if entry.img_version == 0:
         c.add("inventory-predump", "this is a pre-dump, which cannot be restored", 0, name)
     if not entry.fdinfo_per_id:
@@ -65,6 +69,16 @@ def _inventory(c: Context) -> bool:
         text = "TCP connections were given up at the dump; restoring needs --tcp-close, too"
         c.add("inventory-options", text, 0, name)
     return True
+
+
+def has_ids(entry: pb.inventory_entry) -> bool:
+    """Whether the ids of a set and its parent are such, where it has some."""
+    if not entry.HasField("torpor"):
+        return True
+    ids = [entry.torpor.dump_id]
+    if entry.torpor.HasField("parent_id"):
+        ids.append(entry.torpor.parent_id)
+    return all(len(i) == ID_SIZE for i in ids)
 
 
 # -------------------------------------------------------------------------------------- lists

@@ -9,14 +9,14 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from torpor.images import ImageError, ImageSet
+from torpor.images import ImageError, ImageSet, crit
 from torpor.images import messages as pb
 from torpor.images.kinds import LAYOUT_TORPOR
 from torpor.images.limits import PAGE
 from torpor.images.pages import Flag, Layer, PageMap, Run, Segment, load_pagemap, resolve
 from torpor.resgraph import Node
 from torpor.resgraph.rooms_memory import OWNERS
-from torpor.validate import rules_ipc
+from torpor.validate import rules_ipc, rules_load
 from torpor.validate.context import Context, TaskView
 from torpor.validate.vdso import is_vdso
 
@@ -33,6 +33,7 @@ REFUSED = {
 }
 PLACED = FILE_PRIVATE | FILE_SHARED | ANON_PRIVATE | SOCKET | SYSVIPC | AIORING
 VDSO_MAX = 64 * PAGE
+FILTERS = {"zero", "lz4", "zstd", "digest", "aes-gcm", "chacha20-poly1305"}  # pages/filter_find.c
 UNMAPPED = {f"/dev/{name}" for name in ("null", "full", "random", "urandom")}  # mem(4), random(4)
 WRITE, RIGHTS = 2, 7  # vma_entry.prot
 INT64_MAX = (1 << 63) - 1
@@ -296,11 +297,29 @@ def _load(c: Context, images: ImageSet, kind: str, number: int, task: int) -> Pa
         c.add("pagemap-extents", f"{runs.name}: {problem}", task, runs.name)
     if not pagemap_problems(c, runs.name, runs, task) or runs.extent_problems:
         return None
-    if runs.filtered and not images.has("TORPOR_FILTERS"):
-        c.add("set-filters", f"{runs.name} is filtered, but torpor-filters is missing", task)
+    if runs.filtered and images.identity not in c.filters_of:
+        _filters(c, images, runs.name, task)
+    n_filters = c.filters_of.get(images.identity, 0)
+    if n_filters and runs.filters >> n_filters:
+        text = f"{runs.name}: pages went through filters 0x{runs.filters:x}, there are {n_filters}"
+        c.add("set-filters", text, task, runs.name)
     if runs.stored and not _long_enough(c, images, runs, task):
         return None
     return runs
+
+
+def _filters(c: Context, images: ImageSet, name: str, task: int) -> None:
+    """The page filters of a set. Those of plugins are files somebody has to name."""
+    if not images.has("TORPOR_FILTERS"):
+        c.add("set-filters", f"{name} is filtered, but torpor-filters is missing", task)
+    c.filters_of[images.identity] = 0
+    for entry in images.messages("TORPOR_FILTERS"):
+        c.filters_of[images.identity] += 1
+        assert isinstance(entry, pb.torpor_filter_entry)
+        known = entry.name in FILTERS or (c.options.page_filters and "/" not in entry.name)
+        if not known:
+            text = f"torpor-filters names '{crit.text_of(entry.name)}', which is no page filter"
+            c.add("set-filters", f"{text} of torpor's own", task, "torpor-filters")
 
 
 def _long_enough(c: Context, images: ImageSet, runs: PageMap, task: int) -> bool:
@@ -353,6 +372,16 @@ def _parent(c: Context, images: ImageSet, top: PageMap | None, task: int) -> Ima
         return None
     if any(below.identity == s.identity for s in c.chain):
         c.add("chain-circle", "the links to parent images lead in a circle", task, "parent")
+        return None
+    theirs = below.inventory() if below.has("INVENTORY") else pb.inventory_entry()
+    if not rules_load.has_ids(theirs):
+        text = "inventory.img of the parent images: its ids do not have 16 bytes"
+        c.add("inventory-set", text, task, "parent")
+        return None
+    wanted = images.inventory().torpor.parent_id if images.has("INVENTORY") else b""
+    if any(wanted) and wanted != (theirs.torpor.dump_id or bytes(rules_load.ID_SIZE)):
+        text = "the parent images are not those of the dump before"
+        c.add("chain-other", text, task, "parent")
         return None
     if below.encrypted:
         c.add("set-encrypted", "the parent images are encrypted", task, "parent")

@@ -13,7 +13,7 @@ from torpor.images import messages as pb
 from torpor.images.imageset import Needs
 from torpor.images.tables import EXPANSION_MAX
 from torpor.resgraph.rooms_file import remap_target
-from torpor.validate.context import Context
+from torpor.validate.context import INT32_MAX, Context
 
 INT64_MAX = (1 << 63) - 1
 PROC_PATH = re.compile(r"/proc/[1-9][0-9]{0,9}(/.*)?", re.DOTALL)
@@ -46,6 +46,8 @@ def remaps(c: Context) -> None:
         elif kind == "task" and not PROC_PATH.fullmatch(crit.text_of(file.reg.name)):
             text = f"'{crit.text_of(file.reg.name)}' is no path below /proc"
             c.about_file("file-remap", id_, text)
+        elif kind == "task" and not number & INT32_MAX:
+            c.about_file("file-remap", id_, "it belongs to process 0")
 
 
 def _ghost(c: Context, id_: int, reg: pb.reg_file_entry, number: int) -> None:

@@ -25,12 +25,15 @@ GROUPS_MAX = 65536
 VSOCK_ANY = 0xFFFFFFFF
 INET, INET6 = 2, 10
 SOCKETS = (pb.inet_sk_entry, pb.unix_sk_entry, pb.netlink_sk_entry, pb.packet_sock_entry)
+LEVELS: dict[type, int] = {pb.netlink_sk_entry: 270, pb.packet_sock_entry: 263}
 # (level, name) of options with 8 bytes, and level -> names of those with 4 bytes
 WIDE = {(1, 37), (1, 47), (1, 61), (1, 65)}
 PLAIN: dict[int, set[int]] = {
     0: {6, 7, 10, 11, 12, 13, 18, 19, 20, 21, 24, 25, 26, 34, 49, 50, 51},
     1: {1, 29, 35, 40, 41, 42, 43, 45, 46, 49, 60, 63, 64, 69, 70, 73, 74, 75, 76, 82, 83, 84},
     6: {7, 8, 9, 16, 18, 25, 27, 34, 36, 37},
+    263: {19, 20, 23, 24},
+    270: {3, 4, 5, 8, 10, 11, 12},
 }
 # (type, protocol) an internet socket can have
 KINDS = {(STREAM, 6), (DGRAM, 17), (DGRAM, 136)}
@@ -69,9 +72,9 @@ def _sizes(c: Context) -> None:
         details = c.details(c.files[id_]) if id_ in c.files and id_ in c.used else None
         if not isinstance(details, SOCKETS):
             continue
-        levels = {1}
+        levels = {1, LEVELS.get(type(details), 0)}
         if isinstance(details, pb.inet_sk_entry):
-            levels |= {0, details.proto}
+            levels.add(details.proto)
         for o in extra.options:
             wanted = 8 if (o.level, o.name) in WIDE else 4
             known = o.name in PLAIN.get(o.level, ()) or wanted == 8

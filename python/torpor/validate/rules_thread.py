@@ -38,6 +38,7 @@ def task(c: Context, t: TaskView) -> None:
             continue
         if i == 0:
             _task_part(c, t, th)
+            _switches(c, t, th)
         if i == 0 and t.leader_dead:
             continue
         _state(c, t, th)
@@ -206,6 +207,19 @@ def _thread_part(c: Context, t: TaskView, th: ThreadView, part: pb.thread_core_e
         _filters(c, t, th, part)
 
 
+MCE_DEFAULT, MDWE, UTIL_MAX = 2, {0, 1, 3}, 1024
+
+
+def _switches(c: Context, t: TaskView, th: ThreadView) -> None:
+    """Switches of prctl(2) that no other tool keeps."""
+    if t.extra and (t.extra.mce_kill > MCE_DEFAULT or t.extra.mdwe not in MDWE):
+        text = (
+            f"it has the machine check policy {t.extra.mce_kill} and the write-execute flags "
+            f"0x{t.extra.mdwe:x}"
+        )
+        _add(c, "prctl-value", t, th, text)
+
+
 def _scheduling(c: Context, t: TaskView, th: ThreadView, part: pb.thread_core_entry) -> None:
     if part.HasField("sched_nice") and not -20 <= part.sched_nice <= 19:
         text = f"nice value {part.sched_nice} of thread {th.tid} is out of range"
@@ -215,6 +229,9 @@ def _scheduling(c: Context, t: TaskView, th: ThreadView, part: pb.thread_core_en
         _add(c, "sched-priority", t, th, text)
     extras = (x for x in t.extra.threads if x.tid == th.tid) if t.extra else ()
     for extra in extras:
+        if max(extra.sched_util_min, extra.sched_util_max) > UTIL_MAX:
+            text = f"thread {th.tid} has limits of use {extra.sched_util_min}, "
+            _add(c, "sched-policy", t, th, f"{text}{extra.sched_util_max}")
         if extra.ioprio >> 13 > 3:
             text = f"thread {th.tid} has the io priority 0x{extra.ioprio:x}"
             _add(c, "sched-ioprio", t, th, text)

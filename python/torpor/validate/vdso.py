@@ -98,7 +98,7 @@ def is_vdso(data: bytes) -> bool:
     table = tags.get(DT_HASH)
     head = image.take(struct.Struct("<II"), table) if table else None
     if head:
-        count = head[1]
+        count = int(head[1])
     else:
         count = _count_gnu(image, tags[DT_GNU_HASH]) if tags.get(DT_GNU_HASH) else 0
     return bool(count <= len(data) // _SYMBOL_SIZE)
