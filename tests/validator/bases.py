@@ -16,28 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from box import SOURCE, Box, Failed, mount
-from subjects import Subject
+from box import SOURCE, Box, Failed, mount, unshare
+from subjects import BIG, NAMES, NET, OPTIONS, Subject
 
 FIXTURES = Path(os.environ.get("TORPOR_FIXTURES", SOURCE.parent / "shared/fixtures"))
+CLONE_NEWIPC = 0x08000000
 INSTALLED = Path("/tmp/torpor-fixtures")
-LIVE = SOURCE / "tests/live"
-# started by tests of their own, too big for thousands of restores, or in need of what is used up by
-# one of them (huge pages, hard links)
-OTHERS = {
-    *("areas60000", "busy", "churn", "expiries", "files10000", "given", "hugetlb", "leaver"),
-    "links",
-    *("refused", "storm", "tcp_dropped", "tcp_pump", "tcp_refused", "threads1000", "tty"),
-    *("unix_busy", "unix_flood", "unix_outside"),
-}
-# what is said to dump and restore
-OPTIONS = {
-    "filelocks": ("--file-locks",),
-    "inet_options": ("--tcp-established",),
-    "tcp_halves": ("--tcp-established",),
-    "tcp_streams": ("--tcp-established",),
-}
-NET = {"inet_options", "inet_sockets", "tcp_halves", "tcp_streams"}
+# in need of what one restore uses up: huge pages, hard links
+USED_UP = {"hugetlb", "links"}
+# subjects that have tests of their own for what matters little here
+ALSO = {"sysv", "mqueues"}
 
 
 @dataclass(frozen=True)
@@ -59,7 +47,7 @@ MODES = {
 
 def names() -> list[str]:
     """All bases there are."""
-    live = sorted(p.stem for p in LIVE.glob("*.c") if p.stem not in OTHERS)
+    live = sorted({*NAMES, *ALSO} - BIG - USED_UP)
     modes = [f"{mode}:{subject}" for mode, m in MODES.items() for subject in m.subjects]
     fixtures = sorted(p.parent.name for p in FIXTURES.glob("*/fixture.json"))
     return [*(f"live:{n}" for n in live), *modes, *(f"fixture:{n}" for n in fixtures)]
@@ -132,7 +120,8 @@ def chain_of(images: Path) -> list[Path]:
 
 def _live(box: Box, kind: str, name: str) -> Base:
     mode = MODES.get(kind, Mode())
-    s = Subject(box, name, options=OPTIONS.get(name, ()))
+    unshare(CLONE_NEWIPC)
+    s = Subject(box, name, options=NET.get(name, OPTIONS.get(name, ())))
     s.start(stops=name == "stopped_root")
     s.dump(*mode.options, *s.pre_dumps(mode.pre_dumps, *mode.options))
     s.kill()

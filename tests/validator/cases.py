@@ -19,14 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bases import Base
+from bases import CLONE_NEWIPC, Base
 from box import MS_NODEV, MS_NOEXEC, MS_NOSUID, Box, Failed, link_up, mount, unshare
 from torpor.images import ImageSet
 from torpor.images.limits import GROWTH_STRICT
 from torpor.validate import Options, Severity, collect, validate
 
-CLONE_NEWNS, CLONE_NEWIPC = 0x00020000, 0x08000000
-CLONE_NEWPID, CLONE_NEWNET = 0x20000000, 0x40000000
+CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000
 # Numbers of the processes that restore: far from those in the images.
 FIRST_PID = 20000
 LIMIT = 60  # seconds for a case before it counts as hung
