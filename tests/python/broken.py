@@ -358,8 +358,10 @@ def uring(sq_entries: int) -> Change:
     return described(pb.fd_types.TORPOR_URING, pb.torpor_file_entry(id=60, uring=entry))
 
 
-def mqueue(name: str) -> Change:
+def mqueue(name: str, size: int = 100) -> Change:
     entry = pb.torpor_mqueue_entry(queue=1, name=name, flags=2, fown=fown())
+    content = pb.torpor_mqueue_content(maxmsg=10, msgsize=size, mode=0o600, uid=0, gid=0)
+    entry.content.CopyFrom(content)
     return described(pb.fd_types.TORPOR_MQUEUE, pb.torpor_file_entry(id=60, mqueue=entry))
 
 
@@ -550,6 +552,7 @@ CASES: dict[str, Change] = {
     "uring-state": uring(sq_entries=3),
     "mqueue-missing": file(of(pb.fd_types.TORPOR_MQUEUE)),
     "mqueue-name": mqueue("no slash"),
+    "mqueue-content": mqueue("/queue", size=0),
     "inotify-wd": inotify(wd=0),
     "inotify-mask": inotify(mask=0),
     "fanotify-mark": fanotify(known=False),

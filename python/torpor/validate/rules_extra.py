@@ -16,6 +16,7 @@ SQPOLL, NO_SQARRAY = 1 << 1, 1 << 16
 RING_MAX = 1 << 17
 SLOTS_MAX, BUFFERS_MAX = 1 << 20, 1 << 14
 SQE, CQE, INDEX = 64, 16, 4
+PRIORITY_MAX = 32768  # of a message in a queue
 
 
 def _bpf(c: Context, id_: int) -> None:
@@ -78,6 +79,32 @@ def _mqueue(c: Context, id_: int) -> None:
     name = extra.mqueue.name
     if extra.mqueue.HasField("name") and (name[:1] != "/" or "/" in name[1:]):
         c.about_file("mqueue-name", id_, f"a message queue has the name '{name:.100}'")
+    queue = extra.mqueue.queue
+    if id_ in c.used and queue not in c.queues:
+        c.queues[queue] = _content(c, queue)
+        if c.queues[queue] is None:
+            c.about_file("mqueue-content", id_, f"the message queue {queue} has no content")
+    content = c.queues.get(queue)
+    if content is not None and not _is_possible(content):
+        text = f"message queue {queue} takes {content.maxmsg} messages of {content.msgsize} bytes"
+        c.about_file("mqueue-content", id_, f"{text}, not the {len(content.messages)} it has")
+
+
+def _content(c: Context, queue: int) -> pb.torpor_mqueue_content | None:
+    """What is in a queue; the first of its descriptions has it."""
+    for extra in c.file_extras.values():
+        if extra.HasField("mqueue") and extra.mqueue.queue == queue:
+            if extra.mqueue.HasField("content"):
+                return extra.mqueue.content
+    return None
+
+
+def _is_possible(q: pb.torpor_mqueue_content) -> bool:
+    """mq_open(3), mq_send(3)."""
+    longest = max((len(m.bytes) for m in q.messages), default=0)
+    highest = max((m.priority for m in q.messages), default=0)
+    fits = len(q.messages) <= q.maxmsg and longest <= q.msgsize
+    return bool(q.maxmsg and q.msgsize and fits and highest < PRIORITY_MAX)
 
 
 CHECKS: dict[int, Callable[[Context, int], None]] = {

@@ -176,6 +176,8 @@ def _make_timerfd(c: Context, id_: int, e: pb.timerfd_entry) -> None:
 
 
 MEMFD_NAME_MAX = 249
+MFD_HUGETLB, HUGE_SIZE = 4, 0x3F << 26  # the size as a power of 2; 0: the usual one
+HUGE = {0, 21, 30}
 ZERO = "/dev/zero"  # shared anonymous memory, which has no seals
 SEALS = 0x3F
 
@@ -191,6 +193,10 @@ def _make_memfd(c: Context, id_: int, e: pb.memfd_file_entry) -> None:
         c.about_file("file-position", id_, f"a memory file is read at {e.pos}")
     name = crit.text_of(inode.name)
     sealed = inode.seals if name != ZERO else 0
+    huge = inode.hugetlb_flag
+    if huge and (huge & ~HUGE_SIZE != MFD_HUGETLB or huge >> 26 not in HUGE):
+        text = f"the memory file '{name}' has huge pages 0x{huge:x}"
+        c.about_file("memfd-make", id_, text)
     if inode.size > INT64_MAX or sealed & ~SEALS or len(name.encode()) > MEMFD_NAME_MAX:
         text = f"the memory file '{name}' has {inode.size} bytes and seals 0x{inode.seals:x}"
         c.about_file("memfd-make", id_, text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import stat
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -31,7 +31,8 @@ REFUSED = {
     SHSTK: "a shadow stack",
     PLUGIN: "a device mapping of a plugin",
 }
-PLACED = FILE_PRIVATE | FILE_SHARED | ANON_PRIVATE | SOCKET | SYSVIPC | AIORING
+URING = 0x4000000  # kinds/uring.h
+PLACED = FILE_PRIVATE | FILE_SHARED | ANON_PRIVATE | SOCKET | SYSVIPC | AIORING | URING
 VDSO_MAX = 64 * PAGE
 FILTERS = {"zero", "lz4", "zstd", "digest", "aes-gcm", "chacha20-poly1305"}  # pages/filter_find.c
 UNMAPPED = {f"/dev/{name}" for name in ("null", "full", "random", "urandom")}  # mem(4), random(4)
@@ -75,6 +76,8 @@ def _areas(c: Context, t: TaskView) -> tuple[Spans, tuple[int, int] | None]:
     spans = Spans(array("Q"), array("Q"), array("Q"), array("B"), {})
     vdso: tuple[int, int] | None = None
     guards: list[tuple[int, int]] = []
+    parts = [th.part for th in t.running()]
+    rseqs = sorted(p.rseq_entry.rseq_abi_pointer for p in parts if p and p.rseq_entry.rseq_abi_size)
     assert t.areas is not None
     for v in t.areas.each():
         status, start, stop = v.status, v.start, v.end
@@ -86,8 +89,12 @@ def _areas(c: Context, t: TaskView) -> tuple[Spans, tuple[int, int] | None]:
         if v.prot & ~RIGHTS:
             text = f"task {t.pid}: the area at 0x{start:x} has the rights 0x{v.prot:x}"
             c.add("vma-rights", text, t.pid, image)
-        if status & (FILE_PRIVATE | FILE_SHARED | SOCKET):
+        if status & (FILE_PRIVATE | FILE_SHARED | SOCKET | URING):
             _mapped_file(c, t, v)
+        if not v.prot & WRITE:
+            for at in rseqs[bisect_left(rseqs, start) : bisect_left(rseqs, stop)]:
+                text = f"task {t.pid}: the rseq area 0x{at:x} cannot be written"
+                c.add("rseq-bad", text, t.pid, image)
         if status & GUARD:
             guards.append((start, stop))
             continue
@@ -141,7 +148,7 @@ def _areas(c: Context, t: TaskView) -> tuple[Spans, tuple[int, int] | None]:
             spans.starts.append(start)
             spans.ends.append(stop)
             spans.limits.append(_limit(c, v) if status & FILE_PRIVATE else stop)
-            spans.shared.append(bool(status & (FILE_SHARED | SOCKET | SYSVIPC)))
+            spans.shared.append(bool(status & (FILE_SHARED | SOCKET | SYSVIPC | URING)))
     _guards(c, t, spans, guards)
     _seals(c, t, spans)
     return spans, vdso
@@ -193,6 +200,10 @@ def _mapped_file(c: Context, t: TaskView, v: pb.vma_entry) -> None:
         return
     if v.status & SOCKET:
         _ring(c, t, v, file)
+        return
+    if v.status & URING:
+        if file.type != pb.fd_types.TORPOR_URING:
+            c.add("vma-file", f"task {t.pid}: 0x{v.start:x} is mapped from no ring", t.pid, image)
         return
     folder = file.HasField("reg") and file.reg.HasField("mode") and stat.S_ISDIR(file.reg.mode)
     text = f"task {t.pid}: the area at 0x{v.start:x} maps file {v.shmid}"

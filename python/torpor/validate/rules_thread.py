@@ -208,6 +208,7 @@ def _thread_part(c: Context, t: TaskView, th: ThreadView, part: pb.thread_core_e
 
 
 MCE_DEFAULT, MDWE, UTIL_MAX = 2, {0, 1, 3}, 1024
+CAP_SYS_RESOURCE = 24
 
 
 def _switches(c: Context, t: TaskView, th: ThreadView) -> None:
@@ -217,6 +218,10 @@ def _switches(c: Context, t: TaskView, th: ThreadView) -> None:
             f"it has the machine check policy {t.extra.mce_kill} and the write-execute flags "
             f"0x{t.extra.mdwe:x}"
         )
+        _add(c, "prctl-value", t, th, text)
+    caps = list(th.part.creds.cap_eff) if th.part is not None and th.part.HasField("creds") else []
+    if t.extra and t.extra.io_flusher and caps and not caps[0] >> CAP_SYS_RESOURCE & 1:
+        text = "it is an io flusher without the capability for that (CAP_SYS_RESOURCE)"
         _add(c, "prctl-value", t, th, text)
 
 
