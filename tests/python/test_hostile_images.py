@@ -247,3 +247,18 @@ def _one(body: bytes) -> bytes:
 def mm_head() -> bytes:
     names = [f.name for f in pb.mm_entry.DESCRIPTOR.fields if f.label == 2]
     return pb.mm_entry(**dict.fromkeys(names, 0)).SerializeToString()
+
+
+def test_tag_zero() -> None:
+    """protobuf takes a tag 0 for the end of a message; every other reader refuses it."""
+    message = pb.fdinfo_entry(id=1, flags=0, type=pb.fd_types.REG, fd=5).SerializeToString()
+    kind = kinds.BY_ID["FDINFO"]
+    head = kinds.header(kind)
+    assert read_all(head + _one(message), kind) == 1
+    with pytest.raises(ImageError):
+        read_all(head + _one(message + b"\0"), kind)
+    with pytest.raises(ImageError):
+        read_all(head + _one(message + b"\0\0"), kind)
+    # an odd but valid encoding that ends with the value 0
+    odd = b"\x08\x81\x00\x18\x01\x20\x05\x10\x00"
+    assert read_all(head + _one(odd), kind) == 1

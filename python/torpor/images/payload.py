@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, cast
 
 from torpor.images import messages as pb
+from torpor.images import wire
 from torpor.images.errors import ImageError
 from torpor.images.kinds import Kind
 from torpor.images.limits import MESSAGE_MAX
@@ -100,6 +101,7 @@ def _part(view: memoryview, at: int, size: int, name: str) -> memoryview:
 def _fill(message: pb.Message, body: memoryview, name: str, at: int) -> None:
     try:
         good = message.ParseFromString(body) == len(body) and message.IsInitialized()
+        good = good and not wire.stops_short(message, body)
     except Exception:
         good = False
     if not good:

@@ -191,7 +191,9 @@ class Image:
                 good = take(data[at + 4 : stop]) == stop - at - 4 and message.IsInitialized()
             except Exception:
                 good = False
-            if not good or (message.UnknownFields() and wire.contradicts(message)):
+            short = not data[stop - 1] and wire.stops_short(message, data[at + 4 : stop])
+            odd = message.UnknownFields() and wire.contradicts(message)
+            if not good or short or odd:
                 text = f"there is no valid {make.DESCRIPTOR.name}"
                 raise ImageError(self.name, text, at, "image-message")
             yield message
@@ -287,6 +289,7 @@ def parse(message: Message, view: memoryview, name: str, at: int) -> None:
     try:
         # it stops at the mark that ends a group and only warns
         good = message.ParseFromString(view) == len(view) and message.IsInitialized()
+        good = good and not wire.stops_short(message, view)
     except Exception:
         good = False
     if not good:

@@ -175,6 +175,21 @@ def guard(
     return beyond
 
 
+def stops_short(message: Message, view: memoryview) -> bool:
+    """Whether the encoded form ends with a tag 0, which protobuf takes for an end (others do not).
+
+    `message` is what was parsed from it.
+    """
+    if not len(view) or view[-1] or message.ByteSize() == len(view):
+        return False
+    try:
+        for _ in fields(view, 0, len(view)):
+            pass
+    except ValueError:
+        return True
+    return False
+
+
 def contradicts(message: Message) -> bool:
     """Whether the message itself (not one inside it) has a known member in a wrong encoding.
 
@@ -260,6 +275,8 @@ class Lazy(Generic[M]):
         if done != end - at or not message.IsInitialized():
             raise self._error()
         if message.UnknownFields() and contradicts(message):
+            raise self._error()
+        if not self._view[end - 1] and stops_short(message, self._view[at:end]):
             raise self._error()
 
 
