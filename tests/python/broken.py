@@ -621,6 +621,7 @@ CASES: dict[str, Change] = {
     "lock-kind": lock(flag=3),
     "lock-owner": lock(fd=77),
     "lock-mode": lock(type=1),
+    "lock-range": lock(start=-1),
     "lock-option": lock(),
     # namespaces, control groups
     "ns-own": ids(net_ns_id=99),
@@ -660,6 +661,7 @@ OPTIONS = {
     "inet-stream": {"tcp_established": True},
     "lock-kind": {"file_locks": True},
     "lock-mode": {"file_locks": True},
+    "lock-range": {"file_locks": True},
     "lock-owner": {"file_locks": True},
 }
 

@@ -141,6 +141,8 @@ class Context:
         self.segments: dict[int, int] | None = None
         """System V shared memory -> bytes, once they were asked for."""
         self._filter_problems: dict[int, str] = {}
+        self.pages_of: dict[tuple[tuple[int, int], int], str] = {}
+        """ImageSet.identity and number of a filtered pages file -> pagemap."""
         self.queues: dict[int, pb.torpor_mqueue_content | None] = {}
         """POSIX message queue -> what is in it."""
         self.filters_of: dict[tuple[int, int], int] = {}

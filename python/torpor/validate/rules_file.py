@@ -303,6 +303,9 @@ def _locks(c: Context) -> None:
             text = f"task {e.pid}, descriptor {e.fd}: a file lock of kind {e.flag}, type {e.type}"
             c.add("lock-kind", text, e.pid, "filelocks.img", node)
         table = c.table_of.get(e.pid)
+        if e.flag in (POSIX, OFD) and not (0 <= e.start and 0 <= e.len <= INT64_MAX - e.start):
+            text = f"task {e.pid}, descriptor {e.fd}: a lock of {e.len} bytes from {e.start} on"
+            c.add("lock-range", text, e.pid, "filelocks.img", node)
         mode = modes.get((table, e.fd)) if table is not None else None
         if mode is not None and not _can_lock(e, mode):
             text = f"task {e.pid}, descriptor {e.fd}: a lock that its mode {mode} does not allow"

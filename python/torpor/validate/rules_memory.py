@@ -310,8 +310,14 @@ def _load(c: Context, images: ImageSet, kind: str, number: int, task: int) -> Pa
         return None
     if runs.filtered and images.identity not in c.filters_of:
         _filters(c, images, runs.name, task)
+    if runs.filtered and runs.stored:
+        # a pagemap reads a file from its beginning, and filters know whose pages they are
+        owner = c.pages_of.setdefault((images.identity, runs.pages_id), runs.name)
+        if owner != runs.name:
+            text = f"pages-{runs.pages_id}.img belongs to {owner} and to {runs.name}"
+            c.add("pages-shared", text, task, runs.name)
     n_filters = c.filters_of.get(images.identity, 0)
-    if n_filters and runs.filters >> n_filters:
+    if runs.filters >> n_filters:
         text = f"{runs.name}: pages went through filters 0x{runs.filters:x}, there are {n_filters}"
         c.add("set-filters", text, task, runs.name)
     if runs.stored and not _long_enough(c, images, runs, task):
