@@ -33,6 +33,7 @@ from matrix import Case, disagreements, good, summary, tables
 from mutate import copy_sets, mutate
 
 UNCHANGED = "nothing"
+KEPT = BUILD / "validator-sets"  # a box sees the build folder
 PAGE_HEAD = """\
 # Proof that the validator's verdict is right: figures
 
@@ -46,7 +47,7 @@ def silence() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
-def try_cases(box: Box, name: str, numbers: list[int], keep: str) -> list[dict[str, Any]]:
+def try_cases(box: Box, name: str, numbers: list[int], keep: bool) -> list[dict[str, Any]]:
     """Process 1 of a box: makes a base and goes through its cases."""
     silence()
     base = bases.make(box, name)
@@ -64,7 +65,7 @@ def try_cases(box: Box, name: str, numbers: list[int], keep: str) -> list[dict[s
         case = Case(name, number, change, run_case(box, base, images))
         base.place.put_back()
         if keep and disagreements([case]):
-            to = Path(keep) / f"{name.replace(':', '-')}-{number}"
+            to = KEPT / f"{name.replace(':', '-')}-{number}"
             shutil.copytree(folder, to, symlinks=True, dirs_exist_ok=True)
         done.append(asdict(case))
     return done
@@ -74,7 +75,7 @@ def case_of(data: dict[str, Any]) -> Case:
     return Case(**{**data, "outcome": Outcome(**data["outcome"])})
 
 
-def run_base(name: str, numbers: list[int], keep: str = "") -> tuple[list[Case], str]:
+def run_base(name: str, numbers: list[int], keep: bool = False) -> tuple[list[Case], str]:
     """Cases of one base; and why there are none."""
     try:
         found = run_boxed(
@@ -95,7 +96,7 @@ def spread(cases: int, names: list[str], first: int) -> dict[str, list[int]]:
 
 
 def run(
-    cases: int, names: list[str], first: int = 0, jobs: int = 2, keep: str = ""
+    cases: int, names: list[str], first: int = 0, jobs: int = 2, keep: bool = False
 ) -> tuple[list[Case], dict[str, str]]:
     """All cases, and why bases were left out."""
     found: list[Case] = []
@@ -138,7 +139,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--out", type=Path, help="file for every case, a line of JSON each")
     parser.add_argument("--page", type=Path, help="file for the matrix, in Markdown")
-    parser.add_argument("--keep", default="", help="existing folder for sets both disagree about")
+    parser.add_argument("--keep", action="store_true", help=f"keep wrong cases in {KEPT}")
     args = parser.parse_args()
     cases, skipped = run(args.cases, args.base or bases.names(), args.first, args.jobs, args.keep)
     if args.out:

@@ -5,19 +5,21 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from box import BUILD, TORPOR
+from box import BUILD, Box, Failed
 
 sys.path[:0] = [str(Path(__file__).parent), str(BUILD / "python")]
 
 import bases
 import harness
-from cases import Outcome
-from entries import leaves
+from cases import Outcome, run_case
+from entries import Folder, leaves
 from matrix import Case, Matrix, disagreements, good
-from mutate import WEIGHTS, mutate
+from mutate import WEIGHTS, copy_sets, mutate
 from torpor.images import ImageSet
 
 SAMPLE = [
@@ -41,6 +43,51 @@ def test_sample(torpor: Path) -> None:
     assert len(cases) + len(skipped) * (CASES // len(names) + 1) >= CASES, text
     # one of 200 may be a case that was never seen before: `make check-validator` has the rates
     assert good(cases) or len(disagreements(cases)) == 1 and not any(c.wrong for c in cases), text
+
+
+# ------------------------------------------------------------------------------------ page filters
+
+
+def no_such_filter(folder: Folder, filters: Any, pagemaps: list[Any]) -> None:
+    entries = folder.load(filters)
+    entries[0].message.name += "x"
+    folder.store(filters, entries)
+
+
+def filters_nobody_names(folder: Folder, filters: Any, pagemaps: list[Any]) -> None:
+    folder.store(filters, folder.load(filters)[:0])
+
+
+def pages_of_another(folder: Folder, filters: Any, pagemaps: list[Any]) -> None:
+    heads = [folder.load(p)[0].message.pages_id for p in pagemaps[:2]]
+    entries = folder.load(pagemaps[1])
+    assert entries[0].message.pages_id == heads[1] != heads[0]
+    entries[0].message.pages_id = heads[0]
+    folder.store(pagemaps[1], entries)
+
+
+BROKEN = [
+    (no_such_filter, "set-filters"),
+    (filters_nobody_names, "set-filters"),
+    (pages_of_another, "pages-shared"),
+]
+
+
+def filters(box: Box) -> None:
+    """Sets with filtered pages which no restore could read: the validator says so by its rules."""
+    base = bases.make(box, "lz4:mem_cow")
+    for change, rule in BROKEN:
+        images = copy_sets(base.chain, box.dir / "changed")[0]
+        folder = Folder(images)
+        of_tasks = [f for f in folder.found if f.kind.id == "PAGEMAP"]
+        change(folder, next(f for f in folder.found if f.kind.id == "TORPOR_FILTERS"), of_tasks)
+        out = run_case(box, base, images)
+        if rule not in out.rules or not out.status:
+            raise Failed(f"{change.__name__}: {out}")
+
+
+def test_filters(boxed: Callable[..., Any]) -> None:
+    boxed(filters)
 
 
 # ------------------------------------------------------------------------------ the harness itself
