@@ -34,13 +34,17 @@ static int begin_tls(const struct options *o, struct conn *c, struct err *err)
 	return o->tls ? tls_begin(c->fd, true, &files, NULL, &c->tls, err) : 0;
 }
 
-static int receive(const struct call *call, struct conn *c, struct err *err)
+static int receive(const struct call *call, struct conn *c, int listening, struct err *err)
 {
+	const struct options *o = call->o;
+	const struct page_server_setup setup = { .images_dirfd = call->images_fd,
+		.auto_dedup = o->auto_dedup, .listening = listening, .tls = o->tls,
+		.tls_files = { o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key } };
 	struct page_server_figures f;
 	int r = begin_tls(call->o, c, err);
 
 	if (r == 0)
-		r = page_server_receive(c, call->images_fd, call->o->auto_dedup, &f, err);
+		r = page_server_receive(c, &setup, &f, err);
 	if (r == 0 && f.files)
 		log_info("received %lu files of pages, %lu bytes", (unsigned long)f.files,
 			(unsigned long)f.bytes);
@@ -111,5 +115,5 @@ int cmd_page_server(const struct call *call, struct err *err)
 	}
 	if (r < 0 || parent)
 		return r;
-	return o->lazy_pages ? give_away(call, &c, listening, err) : receive(call, &c, err);
+	return o->lazy_pages ? give_away(call, &c, listening, err) : receive(call, &c, listening, err);
 }

@@ -34,7 +34,8 @@ int dump_connect(void *ctx, struct err *err)
 	if (r < 0)
 		return r;
 	/* only torpor can read such pages, so the server must be one, too */
-	setup.files = chain || image_set_is_sealed(d->images);
+	setup.connections = (unsigned)o->connections;
+	setup.files = chain || image_set_is_sealed(d->images) || o->connections > 1;
 	if (!d->client)
 		r = page_client_open(&setup, &d->client, err);
 	if (r == 0)
@@ -48,7 +49,7 @@ void dump_disconnect(void *ctx)
 
 	image_set_send_pages(d->images, NULL);
 	/* the server takes one dump: the next try is to go on with this connection */
-	if (page_client_is_idle(d->client))
+	if (d->client && page_client_is_idle(d->client))
 		d->lasting->client = d->client;
 	else
 		page_client_drop(d->client);

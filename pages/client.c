@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "pages/client.h"
+#include "base/kdf.h"
+#include "pages/client_crew.h"
 #include "pages/wire.h"
 #include <endian.h>
 #include <errno.h>
@@ -11,7 +13,49 @@ struct page_client {
 	size_t head_size;
 	bool files;
 	bool used;
+	struct client_crew *crew; /* connections for the content of files; NULL: there is only one */
+	uint32_t file; /* the one at hand */
+	uint64_t at; /* its length so far */
 };
+
+static int open_conn(const struct page_client_setup *setup, struct conn *ret, struct err *err)
+{
+	int r = 0;
+
+	if (setup->fd >= 0)
+		conn_of_fd(setup->fd, ret);
+	else
+		r = conn_open(setup->address, setup->port, ret, err);
+	if (r == 0 && setup->tls)
+		r = tls_begin(ret->fd, false, &setup->tls_files, setup->tls_name, &ret->tls, err);
+	if (r == 0 && setup->files)
+		r = conn_write(ret, &(uint32_t){ htole32(WIRE_FILES) }, 4, err);
+	return r;
+}
+
+/* Each says that it belongs to the others. */
+static int open_more(struct page_client *c, const struct page_client_setup *setup, struct err *err)
+{
+	uint8_t frame[FRAME];
+	uint64_t token;
+	int r = random_bytes(&token, sizeof(token), err);
+
+	token = token << FRAME_TOKEN_AT | (setup->connections + 1);
+	frame_pack(FRAME_JOIN, token, frame);
+	if (r == 0)
+		r = conn_write(&c->conn, frame, sizeof(frame), err);
+	if (r == 0)
+		c->crew = client_crew_new();
+	for (unsigned i = 0; r == 0 && i < setup->connections; i++) {
+		struct conn more = { .fd = -1 };
+
+		r = open_conn(setup, &more, err);
+		if (r == 0)
+			r = conn_write(&more, frame, sizeof(frame), err);
+		client_crew_add(c->crew, &more);
+	}
+	return r;
+}
 
 int page_client_open(const struct page_client_setup *setup, struct page_client **ret,
 	struct err *err)
@@ -21,16 +65,12 @@ int page_client_open(const struct page_client_setup *setup, struct page_client *
 
 	if (!c)
 		return err_nomem(err);
+	c->conn.fd = -1;
 	c->head_size = setup->head_size;
 	c->files = setup->files;
-	if (setup->fd >= 0)
-		conn_of_fd(setup->fd, &c->conn);
-	else
-		r = conn_open(setup->address, setup->port, &c->conn, err);
-	if (r == 0 && setup->tls)
-		r = tls_begin(c->conn.fd, false, &setup->tls_files, setup->tls_name, &c->conn.tls, err);
-	if (r == 0 && c->files)
-		r = conn_write(&c->conn, &(uint32_t){ htole32(WIRE_FILES) }, 4, err);
+	r = open_conn(setup, &c->conn, err);
+	if (r == 0 && setup->connections > 1)
+		r = open_more(c, setup, err);
 	if (r < 0) {
 		page_client_drop(c);
 		return err_while(err, "connecting to the page server");
@@ -48,6 +88,7 @@ void page_client_drop(struct page_client *c)
 {
 	if (!c)
 		return;
+	client_crew_free(c->crew);
 	conn_close(&c->conn);
 	free(c);
 }
@@ -64,19 +105,17 @@ static int send_head(struct page_client *c, const struct wire_head *h, const voi
 	return r < 0 ? err_while(err, "sending pages to the page server") : 0;
 }
 
-static int get_answer(struct page_client *c, void *buf, size_t len, struct err *err)
+static int get_answer(struct conn *c, void *buf, size_t len, struct err *err)
 {
-	int r = conn_read(&c->conn, buf, len, err);
+	int r = conn_read(c, buf, len, err);
 
 	if (r == 0)
 		r = err_set(err, ERR_RESOURCE, ECONNRESET,
-			"the page server at %s has closed the connection; its log tells why",
-			c->conn.peer);
+			"the page server at %s has closed the connection; its log tells why", c->peer);
 	return r < 0 ? r : 0;
 }
 
-/* The server's own sentence. */
-static int files_answer(struct page_client *c, struct err *err)
+int client_close_files(struct conn *c, struct err *err)
 {
 	char text[FRAME_TEXT_MAX + 1];
 	uint32_t answer[2];
@@ -85,7 +124,7 @@ static int files_answer(struct page_client *c, struct err *err)
 	int r;
 
 	frame_pack(FRAME_CLOSE, 0, frame);
-	r = conn_write(&c->conn, frame, sizeof(frame), err);
+	r = conn_write(c, frame, sizeof(frame), err);
 	if (r == 0)
 		r = get_answer(c, answer, sizeof(answer), err);
 	if (r < 0 || !answer[0])
@@ -93,8 +132,8 @@ static int files_answer(struct page_client *c, struct err *err)
 	len = le32toh(answer[1]) < FRAME_TEXT_MAX ? le32toh(answer[1]) : FRAME_TEXT_MAX;
 	r = get_answer(c, text, len, err);
 	text[len] = 0;
-	return r < 0 ? r : err_set(err, ERR_RESOURCE, EIO, "the page server at %s says: %s",
-		c->conn.peer, text);
+	return r < 0 ? r : err_set(err, ERR_RESOURCE, EIO, "the page server at %s says: %s", c->peer,
+		text);
 }
 
 static int commands_answer(struct page_client *c, struct err *err)
@@ -104,7 +143,7 @@ static int commands_answer(struct page_client *c, struct err *err)
 	int r = send_head(c, &h, NULL, 0, err);
 
 	if (r == 0)
-		r = get_answer(c, &answer, sizeof(answer), err);
+		r = get_answer(&c->conn, &answer, sizeof(answer), err);
 	answer = le32toh(answer);
 	if (r == 0 && answer)
 		r = err_set(err, ERR_RESOURCE, EIO, "the page server at %s could not keep the pages: "
@@ -115,7 +154,10 @@ static int commands_answer(struct page_client *c, struct err *err)
 
 int page_client_close(struct page_client *c, struct err *err)
 {
-	int r = c->files ? files_answer(c, err) : commands_answer(c, err);
+	int r = c->crew ? client_crew_finish(c->crew, err) : 0;
+
+	if (r == 0)
+		r = c->files ? client_close_files(&c->conn, err) : commands_answer(c, err);
 
 	page_client_drop(c);
 	return r;
@@ -142,6 +184,8 @@ static int send_frame(struct page_client *c, enum frame_kind kind, uint64_t numb
 
 int page_client_file_begin(struct page_client *c, uint32_t pages_id, struct err *err)
 {
+	c->file = pages_id;
+	c->at = 0;
 	return send_frame(c, FRAME_FILE, pages_id, NULL, 0, err);
 }
 
@@ -149,6 +193,11 @@ int page_client_file_write(struct page_client *c, const void *bytes, size_t len,
 {
 	int r = 0;
 
+	if (c->crew) {
+		c->used = true;
+		c->at += len;
+		return client_crew_write(c->crew, c->file, c->at - len, bytes, len, err);
+	}
 	while (len && r == 0) {
 		size_t part = len < FRAME_DATA_MAX ? len : FRAME_DATA_MAX;
 
@@ -161,12 +210,13 @@ int page_client_file_write(struct page_client *c, const void *bytes, size_t len,
 
 int page_client_file_hole(struct page_client *c, uint64_t len, struct err *err)
 {
-	return send_frame(c, FRAME_HOLE, len, NULL, 0, err);
+	c->at += len;
+	return c->crew ? 0 : send_frame(c, FRAME_HOLE, len, NULL, 0, err);
 }
 
 int page_client_file_end(struct page_client *c, struct err *err)
 {
-	return send_frame(c, FRAME_END, 0, NULL, 0, err);
+	return send_frame(c, FRAME_END, c->crew ? c->at : 0, NULL, 0, err);
 }
 
 /* ---- the sink ---- */
@@ -214,7 +264,7 @@ int client_sink_open(struct client_sink *s, struct page_client *c, struct image_
 		return r;
 	r = send_head(c, &h, NULL, 0, err);
 	if (r == 0)
-		r = get_answer(c, &answer, sizeof(answer), err);
+		r = get_answer(&c->conn, &answer, sizeof(answer), err);
 	s->server_has_parent = answer;
 	if (r < 0)
 		client_sink_drop(s);

@@ -11,12 +11,15 @@
 #include "pages/sink.h"
 #include "pages/tls.h"
 
+enum { PAGE_CLIENT_CONNECTIONS = 16 };
+
 struct page_client_setup {
 	const char *address; /* NULL: this computer */
 	uint16_t port;
 	int fd; /* a connection that is there already, or -1 */
 	unsigned head_size; /* WIRE_HEAD or WIRE_HEAD_OLD */
 	bool files; /* torpor's own form: pages files as they are */
+	unsigned connections; /* for their content, side by side; more than 1 needs `files`; 0 is 1 */
 	bool tls;
 	struct tls_files tls_files;
 	const char *tls_name; /* whose certificate it must be; NULL: anybody's */

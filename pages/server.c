@@ -14,6 +14,7 @@
 enum { FIRST_PAGES_ID = 0x10001 };
 
 struct server {
+	const struct page_server_setup *setup;
 	struct conn *conn;
 	struct image_set *set;
 	struct page_parent *parent; /* NULL: none */
@@ -229,7 +230,7 @@ static int command(struct server *s, const struct wire_head *h, struct err *err)
 static int take_files(struct server *s, struct err *err)
 {
 	struct files_taken taken = { 0 };
-	int r = server_take_files(s->conn, s->set, &taken, &s->why, err);
+	int r = server_take_files(s->conn, s->setup, s->set, &taken, &s->why, err);
 
 	s->figures->files = taken.files;
 	s->figures->bytes = taken.bytes;
@@ -302,16 +303,16 @@ static void free_replaced(struct server *s)
 		log_info("%lu bytes of older images are free", (unsigned long)bytes);
 }
 
-int page_server_receive(struct conn *c, int images_dirfd, bool auto_dedup,
+int page_server_receive(struct conn *c, const struct page_server_setup *setup,
 	struct page_server_figures *ret, struct err *err)
 {
 	const struct image_access access = { .pages_only = true };
-	struct server s = { .conn = c, .next_pages_id = FIRST_PAGES_ID, .why = ERR_INIT,
+	struct server s = { .setup = setup, .conn = c, .next_pages_id = FIRST_PAGES_ID, .why = ERR_INIT,
 		.figures = ret };
 	int r;
 
 	*ret = (struct page_server_figures){ 0 };
-	r = server_open(&s, images_dirfd, &access, err);
+	r = server_open(&s, setup->images_dirfd, &access, err);
 	if (r == 0)
 		r = serve(&s, err);
 	if (r == 0) {
@@ -321,7 +322,7 @@ int page_server_receive(struct conn *c, int images_dirfd, bool auto_dedup,
 			r = -s.why.number;
 		}
 	}
-	if (r == 0 && auto_dedup && s.parent && !ret->files)
+	if (r == 0 && setup->auto_dedup && s.parent && !ret->files)
 		free_replaced(&s);
 	server_close(&s, r == 0);
 	return r;

@@ -12,15 +12,22 @@
  */
 #pragma once
 #include "pages/conn.h"
+#include "pages/tls.h"
+#include <stdbool.h>
 
 struct page_server_figures {
 	uint64_t objects, pages, parent_pages;
 	uint64_t files, bytes; /* of torpor's own form */
 };
 
-/*
- * Serves one dump. A parent of the directory is behind its link "parent". auto_dedup: frees replaced
- * pages of the parents afterwards. Returns when the sender has closed the connection.
- */
-int page_server_receive(struct conn *c, int images_dirfd, bool auto_dedup,
+struct page_server_setup {
+	int images_dirfd; /* a parent of it is behind its link "parent" */
+	bool auto_dedup; /* frees replaced pages of the parents afterwards */
+	int listening; /* for more connections of the same dump, or -1 */
+	bool tls;
+	struct tls_files tls_files;
+};
+
+/* Serves one dump. Returns when the sender has closed the connection. */
+int page_server_receive(struct conn *c, const struct page_server_setup *setup,
 	struct page_server_figures *ret, struct err *err) must_use;

@@ -119,7 +119,7 @@ static int take_frame(struct taking *t, uint32_t kind, uint64_t number, struct e
 	return 0;
 }
 
-static int answer(struct conn *c, const struct err *why, struct err *err)
+int server_answer_files(struct conn *c, const struct err *why, struct err *err)
 {
 	char text[FRAME_TEXT_MAX];
 	uint32_t head[2] = { 0, 0 };
@@ -132,8 +132,8 @@ static int answer(struct conn *c, const struct err *why, struct err *err)
 	return conn_write2(c, head, sizeof(head), text, le32toh(head[1]), err);
 }
 
-int server_take_files(struct conn *c, struct image_set *set, struct files_taken *ret,
-	struct err *why, struct err *err)
+int server_take_files(struct conn *c, const struct page_server_setup *setup, struct image_set *set,
+	struct files_taken *ret, struct err *why, struct err *err)
 {
 	auto_free uint8_t *bytes = malloc(BATCH_BYTES);
 	struct taking t = {
@@ -144,7 +144,11 @@ int server_take_files(struct conn *c, struct image_set *set, struct files_taken 
 	int r = bytes ? 0 : err_nomem(err);
 
 	while (r == 0 && kind != FRAME_CLOSE) {
+		bool first = !kind;
+
 		r = frame_read(c, &kind, &number, err);
+		if (r > 0 && first && kind == FRAME_JOIN)
+			return server_take_crowd(c, setup, set, number, ret, why, err);
 		r = r > 0 ? take_frame(&t, kind, number, err) : r < 0 ? r : broken(&t, err);
 	}
 	if (t.fd >= 0)
@@ -152,5 +156,5 @@ int server_take_files(struct conn *c, struct image_set *set, struct files_taken 
 	/* the pages are safe before the answer says so */
 	if (r == 0 && !err_is_set(why) && syncfs(image_set_dirfd(set)) < 0)
 		err_sys(why, "cannot write the pages to the disk");
-	return r < 0 ? r : answer(c, why, err);
+	return r < 0 ? r : server_answer_files(c, why, err);
 }

@@ -56,6 +56,10 @@ int wire_read_first(struct conn *c, size_t *ret_size, struct wire_head *ret, str
  *   kind (32 bits), nothing (32 bits), number (64 bits)
  *
  * The answer to FRAME_CLOSE is 32 bits, 0 or an errno, 32 bits of length, and a sentence.
+ *
+ * With several connections each begins with WIRE_FILES and FRAME_JOIN. The first one says when files
+ * begin and, with FRAME_END, how long they are; the others bring what is in them, in any order:
+ * FRAME_FILE, FRAME_AT, FRAME_DATA. They are closed before the first one is.
  */
 #define WIRE_FILES 0x31505054u /* no command of the other form begins like this */
 
@@ -63,9 +67,13 @@ enum frame_kind {
 	FRAME_FILE = 1, /* number: N of pages-N.img */
 	FRAME_DATA = 2, /* number: bytes that follow */
 	FRAME_HOLE = 3, /* number: bytes that are zeros */
-	FRAME_END = 4, /* of the file */
+	FRAME_END = 4, /* of the file; with several connections, number: its length in bytes */
 	FRAME_CLOSE = 5, /* that was all */
+	FRAME_JOIN = 6, /* number: connections in all, above them FRAME_TOKEN_AT bits of a random number */
+	FRAME_AT = 7, /* number: where in the file the next data belong */
 };
+
+enum { FRAME_TOKEN_AT = 8, FRAME_CONNECTIONS_MAX = 17 };
 
 enum { FRAME = 16, FRAME_DATA_MAX = 1 << 24, FRAME_TEXT_MAX = 2048 };
 

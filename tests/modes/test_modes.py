@@ -15,7 +15,7 @@ import pytest
 from box import SOURCE, Box, Failed
 from daemons import Daemon, Server, make_certificates, merge, tls_options
 from elsewhere import Network, move, start_high
-from subjects import NAMES, NET, OPTIONS, Subject
+from subjects import BIG, NAMES, NET, OPTIONS, Subject
 
 EXAMPLE = SOURCE / "examples/page-filter-xor"
 
@@ -192,4 +192,5 @@ def run_mode(box: Box, mode: str, name: str) -> None:
 
 @pytest.mark.parametrize(("mode", "name"), cases())
 def test_mode(boxed: Callable[..., Any], huge_pages: None, mode: str, name: str) -> None:
-    boxed(run_mode, net=name in NET or MODES[mode].moves, mode=mode, name=name)
+    how = {"net": name in NET or MODES[mode].moves, "timeout": 400 if name in BIG else 120}
+    boxed(run_mode, mode=mode, name=name, **how)
