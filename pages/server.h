@@ -11,21 +11,11 @@
  * While draining, pages are read and thrown away, so that the sender gets the answer.
  */
 #pragma once
-#include "pages/conn.h"
-#include "pages/tls.h"
-#include <stdbool.h>
+#include "pages/server_setup.h"
 
 struct page_server_figures {
 	uint64_t objects, pages, parent_pages;
 	uint64_t files, bytes; /* of torpor's own form */
-};
-
-struct page_server_setup {
-	int images_dirfd; /* a parent of it is behind its link "parent" */
-	bool auto_dedup; /* frees replaced pages of the parents afterwards */
-	int listening; /* for more connections of the same dump, or -1 */
-	bool tls;
-	struct tls_files tls_files;
 };
 
 /* Serves one dump. Returns when the sender has closed the connection. */
