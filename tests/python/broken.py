@@ -553,6 +553,7 @@ CASES: dict[str, Change] = {
     "mqueue-missing": file(of(pb.fd_types.TORPOR_MQUEUE)),
     "mqueue-name": mqueue("no slash"),
     "mqueue-content": mqueue("/queue", size=0),
+    "tun-name": file(of(pb.fd_types.TUNF, tunf=pb.tunfile_entry(id=60, netdev="tun%d"))),
     "inotify-wd": inotify(wd=0),
     "inotify-mask": inotify(mask=0),
     "fanotify-mark": fanotify(known=False),

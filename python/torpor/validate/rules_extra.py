@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""BPF maps, and the kinds of open files that only torpor-files describes: rings, message queues."""
+"""BPF maps, tunnels, and open files that only torpor-files describes: rings, message queues."""
 
 from __future__ import annotations
 
@@ -107,8 +107,22 @@ def _is_possible(q: pb.torpor_mqueue_content) -> bool:
     return bool(q.maxmsg and q.msgsize and fits and highest < PRIORITY_MAX)
 
 
+DEVICE_MAX = 15
+
+
+def _tun(c: Context, id_: int) -> None:
+    entry = c.files[id_]
+    if not entry.HasField("tunf") or not entry.tunf.HasField("netdev"):
+        return
+    name = entry.tunf.netdev
+    if not name or len(name.encode()) > DEVICE_MAX or "%" in name or "/" in name:
+        text = f"a network tunnel: '{name:.100}' is no name of a device"
+        c.about_file("tun-name", id_, text)
+
+
 CHECKS: dict[int, Callable[[Context, int], None]] = {
     pb.fd_types.BPFMAP: _bpf,
+    pb.fd_types.TUNF: _tun,
     pb.fd_types.TORPOR_URING: _uring,
     pb.fd_types.TORPOR_MQUEUE: _mqueue,
 }
