@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Playing tapes in husks, descriptors into them, forks and threads of them. */
+/* Playing tapes in husks, descriptors into them, ends of them. husk_birth.c: forks and threads. */
 #include "inject/husk.h"
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -9,342 +9,205 @@
 #include "player/player.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
-int husk_open_mem(struct husk *h, struct err *err)
+void husk_layout_done(struct husk_layout *layout)
+{
+	if (!layout->tapes)
+		return;
+	munmap(layout->tapes, TAPES_LEN);
+	close(layout->tapes_fd);
+	layout->tapes = NULL;
+}
+
+static int open_mem(struct husk *h)
 {
 	char path[64];
 
+	if (h->mem >= 0)
+		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/mem", h->pid);
 	h->mem = open(path, O_RDWR | O_CLOEXEC);
-	if (h->mem < 0)
-		return err_sys(err, "cannot open the memory of task %d", h->pid);
+	return h->mem < 0 ? -errno : 0;
+}
+
+int husk_write(struct husk *h, const void *buf, size_t len, uint64_t vaddr)
+{
+	int r = open_mem(h);
+
+	return r < 0 ? r : io_pwrite_all(h->mem, buf, len, (off_t)vaddr);
+}
+
+int husk_read(struct husk *h, void *buf, size_t len, uint64_t vaddr)
+{
+	int r = open_mem(h);
+
+	return r < 0 ? r : io_pread_all(h->mem, buf, len, (off_t)vaddr);
+}
+
+/* ---- tapes ---- */
+
+static pid_t tid_of(const struct husk_turn *turn)
+{
+	return turn->tid ? turn->tid : turn->h->pid;
+}
+
+static int go_on(pid_t tid, struct err *err)
+{
+	if (ptrace(PTRACE_CONT, tid, NULL, NULL) < 0)
+		return err_sys(err, "cannot continue task %d", tid);
 	return 0;
 }
 
-static int note_born(struct husk *h, pid_t tid, struct err *err)
+/* Until the marker. Other signals are dropped: what a task shall have comes later. */
+static int wait_marker(const struct husk *h, pid_t tid, struct err *err)
 {
-	unsigned long child;
-
-	if (ptrace(PTRACE_GETEVENTMSG, tid, NULL, &child) < 0)
-		return err_sys(err, "cannot learn the new child of task %d", tid);
-	vec_push(&h->born, (pid_t)child);
-	return 0;
-}
-
-/* Until the marker; children and threads that are born on the way are noted. */
-static int wait_marker(struct husk *h, pid_t tid, struct err *err)
-{
-	int status, r;
+	int status, signal, r;
 
 	for (;;) {
-		if (ptrace(PTRACE_CONT, tid, NULL, NULL) < 0)
-			return err_sys(err, "cannot continue task %d", tid);
 		r = tracee_wait(tid, &status, err);
 		if (r < 0)
 			return r;
-		switch (tracee_event(status)) {
-		case PTRACE_EVENT_FORK:
-		case PTRACE_EVENT_VFORK:
-		case PTRACE_EVENT_CLONE:
-			r = note_born(h, tid, err);
-			if (r < 0)
-				return r;
-			continue;
-		case 0:
-			break;
-		default:
-			continue;
-		}
-		if (WSTOPSIG(status) == h->marker)
+		signal = tracee_event(status) ? 0 : WSTOPSIG(status);
+		if (signal == h->marker)
 			return 0;
-		if (WSTOPSIG(status) == SIGSEGV || WSTOPSIG(status) == SIGBUS ||
-			WSTOPSIG(status) == SIGTRAP)
+		if (signal == SIGSEGV || signal == SIGBUS || signal == SIGTRAP)
 			return err_bug(err, "task %d got signal %d while it was being filled", tid,
-				WSTOPSIG(status));
+				signal);
+		r = go_on(tid, err);
+		if (r < 0)
+			return r;
 	}
 }
 
-static int player_regs(const struct husk *h, pid_t tid, const struct tape *tape, size_t marker,
-	struct err *err)
+/* The calls that tell its end, behind all others. */
+static void end_tape(const struct husk *h, struct tape *t)
 {
-	uint64_t base = h->layout->area + TAPE_OFFSET;
-	struct user_regs_struct regs;
+	size_t pid = tape_call0(t, "husk", 0, SYS_getpid);
+	size_t tid = tape_call0(t, "husk", 0, SYS_gettid);
 
-	if (ptrace(PTRACE_GETREGS, tid, NULL, &regs) < 0)
-		return err_sys(err, "cannot read registers of task %d", tid);
-	regs.rip = h->layout->area + PLAYER_OFFSET(player_play);
-	regs.orig_rax = (unsigned long)-1;
-	regs.rbx = base;
-	regs.rbp = base + tape_entries_len(tape);
-	regs.r15 = base + marker;
-	regs.r13 = h->layout->area + PLAYER_OFFSET(player_trap);
-	regs.rsp = h->layout->area + STACK_OFFSET;
-	if (ptrace(PTRACE_SETREGS, tid, NULL, &regs) < 0)
-		return err_sys(err, "cannot set registers of task %d", tid);
-	return 0;
+	tape_call(t, "husk", 0, SYS_tgkill, T_RESULT(pid), T_RESULT(tid), T(h->marker));
 }
 
-static int move_tape(struct husk *h, pid_t tid, void *buf, size_t size, bool in, struct err *err)
+static int turn_start(struct husk_turn *turn, size_t marker, struct err *err)
 {
-	struct iovec local = { buf, size };
-	struct iovec remote = { (void *)(h->layout->area + TAPE_OFFSET), size };
-	ssize_t n = in ? process_vm_writev(tid, &local, 1, &remote, 1, 0) :
-			 process_vm_readv(tid, &local, 1, &remote, 1, 0);
+	const struct husk_layout *l = turn->h->layout;
+	uint64_t base = l->area + TAPE_OFFSET + turn->at;
+	struct user_regs_struct regs = l->regs;
+	pid_t tid = tid_of(turn);
 
-	if (n != (ssize_t)size)
-		return err_sysn(err, n < 0 ? errno : EIO, "cannot copy a tape of task %d", tid);
-	return 0;
+	tape_render(turn->tape, base, l->tapes + turn->at);
+	regs.rip = l->area + PLAYER_OFFSET(player_play);
+	regs.orig_rax = (unsigned long)-1;
+	regs.rbx = base;
+	regs.rbp = base + tape_entries_len(turn->tape);
+	regs.r15 = base + marker;
+	regs.r13 = l->area + PLAYER_OFFSET(player_trap);
+	regs.rsp = l->area + STACK_OFFSET;
+	if (ptrace(PTRACE_SETREGS, tid, NULL, &regs) < 0)
+		return err_sys(err, "cannot set registers of task %d", tid);
+	return go_on(tid, err);
+}
+
+static int turn_finish(struct husk_turn *turn, struct err *err)
+{
+	pid_t tid = tid_of(turn);
+	int r = wait_marker(turn->h, tid, err);
+
+	if (r < 0)
+		return r;
+	tape_learn(turn->tape, turn->h->layout->tapes + turn->at);
+	return tape_check(turn->tape, tid, err);
+}
+
+/* Starts as many as the memory has room for; returns how many these are, at least one. */
+static size_t start_some(struct husk_turn *turns, size_t n, int *ret, struct err *err)
+{
+	size_t used = 0, i;
+
+	for (i = 0; i < n && *ret == 0; i++) {
+		struct husk_turn *turn = &turns[i];
+		size_t marker = tape_calls(turn->tape) * ENTRY_SIZE;
+
+		if (i && used + tape_size(turn->tape) + END_ROOM > TAPES_LEN)
+			break;
+		end_tape(turn->h, turn->tape);
+		turn->at = used;
+		turn->size = tape_size(turn->tape);
+		used += turn->size;
+		if (used > TAPES_LEN)
+			turn->result = err_bug(err, "tape of %zu bytes for task %d", turn->size,
+				tid_of(turn));
+		else
+			turn->result = turn_start(turn, marker, err);
+		*ret = turn->result;
+	}
+	return i;
+}
+
+int husk_play_all(struct husk_turn *turns, size_t n, struct err *err)
+{
+	struct err ignored = ERR_INIT;
+	size_t done = 0, end;
+	int r = 0;
+
+	while (done < n && r == 0) {
+		end = done + start_some(turns + done, n - done, &r, err);
+		for (; done < end; done++) {
+			struct husk_turn *turn = &turns[done];
+
+			if (turn->result == 0)
+				turn->result = turn_finish(turn, r < 0 ? &ignored : err);
+			r = r < 0 ? r : turn->result;
+		}
+	}
+	for (; done < n; done++)
+		turns[done].result = -ECANCELED;
+	return r;
 }
 
 int husk_play(struct husk *h, pid_t tid, struct tape *tape, struct err *err)
 {
-	size_t marker = tape_calls(tape) * ENTRY_SIZE;
-	size_t pid_call = tape_call0(tape, "husk", 0, SYS_getpid);
-	size_t tid_call = tape_call0(tape, "husk", 0, SYS_gettid);
-	auto_free uint8_t *buf = NULL;
-	size_t size;
-	int r;
+	struct husk_turn turn = { .h = h, .tid = tid, .tape = tape };
 
-	if (!tid)
-		tid = h->pid;
-	tape_call(tape, "husk", 0, SYS_tgkill, T_RESULT(pid_call), T_RESULT(tid_call),
-		T(h->marker));
-	size = tape_size(tape);
-	if (size > HUSK_TAPE_MAX + 4096)
-		return err_bug(err, "tape of %zu bytes for task %d", size, tid);
-	buf = malloc(size);
-	if (!buf)
-		return err_nomem(err);
-	tape_render(tape, h->layout->area + TAPE_OFFSET, buf);
-	r = move_tape(h, tid, buf, size, true, err);
-	if (r == 0)
-		r = player_regs(h, tid, tape, marker, err);
-	if (r == 0)
-		r = wait_marker(h, tid, err);
-	if (r == 0)
-		r = move_tape(h, tid, buf, size, false, err);
-	if (r < 0)
-		return r;
-	tape_learn(tape, buf);
-	return tape_check(tape, tid, err);
+	return husk_play_all(&turn, 1, err);
 }
 
 /* ---- descriptors ---- */
 
-static int send_descriptors(const struct husk_layout *l, const int *fds, size_t n, struct err *err)
+size_t tape_take(struct tape *t, int lender, int fd)
 {
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * HUSK_SEND_MAX)] = { 0 };
-	char byte = 0;
-	struct iovec iov = { &byte, 1 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
-		.msg_controllen = CMSG_SPACE(sizeof(int) * n) };
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int) * n);
-	memcpy(CMSG_DATA(c), fds, sizeof(int) * n);
-	if (sendmsg(l->send_fd, &msg, 0) < 0)
-		return err_sys(err, "cannot pass %zu descriptors on", n);
-	return 0;
-}
-
-/* What does not pass through sockets (io_uring, since 6.7) the husk takes out of our table. */
-static int fetch_descriptors(struct husk *h, const int *fds, size_t n, int *ret_numbers,
-	struct err *err)
-{
-	struct tape *t = tape_new();
-	size_t self = tape_call(t, "husk", TAPE_MUST, SYS_pidfd_open, T(getpid()), T(0));
-	int r;
-
-	for (size_t i = 0; i < n; i++)
-		tape_call(t, "husk", TAPE_MUST, SYS_pidfd_getfd, T_RESULT(self), T(fds[i]), T(0));
-	tape_call(t, "husk", 0, SYS_close, T_RESULT(self));
-	r = husk_play(h, 0, t, err);
-	for (size_t i = 0; i < n && r == 0; i++)
-		ret_numbers[i] = (int)tape_result(t, self + 1 + i);
-	tape_free(t);
-	return r;
-}
-
-static int receive_descriptors(struct husk *h, size_t n, int *ret_numbers, struct err *err)
-{
-	size_t control_len = CMSG_SPACE(sizeof(int) * n);
-	struct msghdr msg = { .msg_iovlen = 1, .msg_controllen = control_len };
-	struct iovec iov = { NULL, 1 };
-	struct tape *t;
-	size_t at_msg, at_iov, at_byte, at_control, call;
-	const struct cmsghdr *c;
-	int r;
-
-	t = tape_new();
-	at_msg = tape_data(t, &msg, sizeof(msg));
-	at_iov = tape_data(t, &iov, sizeof(iov));
-	at_byte = tape_room(t, 1);
-	at_control = tape_room(t, control_len);
-	tape_point(t, at_msg + offsetof(struct msghdr, msg_iov), at_iov);
-	tape_point(t, at_msg + offsetof(struct msghdr, msg_control), at_control);
-	tape_point(t, at_iov + offsetof(struct iovec, iov_base), at_byte);
-	call = tape_call(t, "husk", TAPE_MUST, SYS_recvmsg, T(h->sock_fd), T_DATA(at_msg),
-		T(MSG_CMSG_CLOEXEC));
-	r = husk_play(h, 0, t, err);
-	c = tape_at(t, at_control);
-	if (r == 0 && (tape_result(t, call) != 1 || c->cmsg_type != SCM_RIGHTS ||
-			c->cmsg_len != CMSG_LEN(sizeof(int) * n)))
-		r = err_set(err, ERR_RESOURCE, EMFILE,
-			"task %d received fewer than %zu descriptors: its limit of open files is "
-			"too low", h->pid, n);
-	if (r == 0)
-		memcpy(ret_numbers, CMSG_DATA(c), sizeof(int) * n);
-	tape_free(t);
-	return r;
+	return tape_call(t, "husk", TAPE_MUST, SYS_pidfd_getfd, T(lender), T(fd), T(0));
 }
 
 int husk_send(struct husk *h, const int *fds, size_t n, int *ret_numbers, struct err *err)
 {
+	struct tape *t;
 	int r;
 
 	if (n == 0)
 		return 0;
 	if (n > HUSK_SEND_MAX)
 		return err_bug(err, "%zu descriptors at once", n);
-	r = send_descriptors(h->layout, fds, n, err);
-	if (r != -EINVAL)
-		return r < 0 ? r : receive_descriptors(h, n, ret_numbers, err);
-	err_clear(err);
-	return fetch_descriptors(h, fds, n, ret_numbers, err);
-}
-
-/* ---- forks and threads ---- */
-
-/* The new task has been attached by the kernel and reports its first stop before any instruction. */
-static int wait_born(pid_t tid, struct err *err)
-{
-	int status, r = tracee_wait(tid, &status, err);
-
-	if (r == 0 && tracee_event(status) != PTRACE_EVENT_STOP)
-		return err_bug(err, "new task %d stopped with status 0x%x", tid, status);
-	return r;
-}
-
-static void tape_clone(struct tape *t, pid_t tid, uint64_t flags, int exit_signal)
-{
-	struct clone_args args = { .flags = flags, .exit_signal = (uint64_t)exit_signal,
-		.set_tid_size = tid ? 1 : 0 };
-	size_t at = tape_data(t, &args, sizeof(args));
-
-	if (tid)
-		tape_point(t, at + offsetof(struct clone_args, set_tid),
-			tape_data(t, &tid, sizeof(tid)));
-	tape_call(t, "clone", TAPE_MUST, SYS_clone3, T_DATA(at), T(sizeof(args)));
-}
-
-/* Plays one clone; again while the pid of a task that has just ended is not free. */
-static int play_fork(struct husk *h, const struct husk_birth *birth, struct err *err)
-{
-	int exit_signal = birth->flags & CLONE_PARENT ? 0 : SIGCHLD;
-	unsigned tries = 0;
-	int r;
-
-	for (;;) {
-		struct tape *t = tape_new();
-
-		tape_clone(t, birth->pid, birth->flags, exit_signal);
-		h->born.n = 0;
-		r = husk_play(h, 0, t, err);
-		tape_free(t);
-		if (r != -EEXIST || !husk_pid_may_be_free(&tries))
-			return r;
-		err_clear(err);
-	}
-}
-
-int husk_fork(struct husk *h, const struct husk_birth *birth, struct husk *child, struct err *err)
-{
-	int r = play_fork(h, birth, err);
-
-	if (r < 0)
-		return birth->pid ? err_while(err, "creating task %d", birth->pid) : r;
-	if (h->born.n != 1)
-		return err_bug(err, "task %d reported %zu children instead of one", h->pid,
-			h->born.n);
-	*child = *h;
-	child->pid = h->born.at[0];
-	child->mem = -1;
-	child->born = (struct pid_list){ 0 };
-	r = wait_born(child->pid, err);
-	return r < 0 ? r : husk_open_mem(child, err);
-}
-
-/* Creates threads in order until one cannot be; *ret_done tells how many there are now. */
-static int play_threads(struct husk *h, const pid_t *tids, size_t n, pid_t *ret_real,
-	size_t *ret_done, struct err *err)
-{
-	const uint64_t flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
-		CLONE_SYSVSEM;
-	struct tape *t = tape_new();
-	int r;
-
+	t = tape_new();
 	for (size_t i = 0; i < n; i++)
-		tape_clone(t, tids[i], flags, 0);
-	h->born.n = 0;
+		tape_take(t, h->lender_fd, fds[i]);
 	r = husk_play(h, 0, t, err);
+	for (size_t i = 0; i < n && r == 0; i++)
+		ret_numbers[i] = (int)tape_result(t, i);
 	tape_free(t);
-	*ret_done = h->born.n;
-	for (size_t i = 0; i < h->born.n && i < n; i++) {
-		struct err ignored = ERR_INIT;
-		int rb = wait_born(ret_real[i] = h->born.at[i], r < 0 ? &ignored : err);
-
-		r = r < 0 ? r : rb;
-	}
-	if (r == 0 && h->born.n != n)
-		return err_bug(err, "task %d reported %zu threads instead of %zu", h->pid,
-			h->born.n, n);
+	if (r == -EMFILE)
+		return err_while(err, "passing %zu descriptors on: its limit of open files is "
+			"too low", n);
 	return r;
-}
-
-static int threads_batch(struct husk *h, const pid_t *tids, size_t n, pid_t *ret_real,
-	struct err *err)
-{
-	unsigned tries = 0;
-	size_t done;
-	int r;
-
-	while ((r = play_threads(h, tids, n, ret_real, &done, err)) == -EEXIST && done < n &&
-		husk_pid_may_be_free(&tries)) {
-		err_clear(err);
-		tids += done;
-		ret_real += done;
-		n -= done;
-	}
-	if (r == -EEXIST && done < n)
-		return err_while(err, "creating thread %d, whose number is in use", tids[done]);
-	return r;
-}
-
-int husk_threads(struct husk *h, const pid_t *tids, size_t n, pid_t *ret_real, struct err *err)
-{
-	enum { BATCH = 2000 };
-
-	for (size_t i = 0; i < n; i += BATCH) {
-		size_t m = n - i < BATCH ? n - i : BATCH;
-		int r = threads_batch(h, tids + i, m, ret_real + i, err);
-
-		if (r < 0)
-			return err_while(err, "creating %zu threads of task %d", n, h->pid);
-	}
-	return 0;
 }
 
 /* ---- ends ---- */
@@ -393,17 +256,47 @@ int husk_exit(struct husk *h, int code, int signal, struct err *err)
 	return wait_end(h->pid, err);
 }
 
-int husk_unmap_area(struct husk *h, pid_t tid, struct err *err)
+/* Each step in all before the next one: to the entry of munmap(2), to its end, its result. */
+static int unmap_start(const struct husk_turn *turn, struct err *err)
 {
-	const uint64_t args[6] = { h->layout->area, h->layout->area_len };
-	int64_t ret;
-	int r = husk_syscall(h, tid, h->layout->area, SYS_munmap, args, &ret, err);
+	const struct husk_layout *l = turn->h->layout;
+	const uint64_t args[6] = { l->area, l->area_len };
+	int r = husk_set_syscall(turn->h, tid_of(turn), l->area, SYS_munmap, args, err);
 
-	if (r < 0)
-		return r;
-	if (ret < 0)
-		return err_sysn(err, (int)-ret, "task %d cannot unmap its scratch area", h->pid);
-	return 0;
+	return r < 0 ? r : husk_to_syscall_stop(tid_of(turn), err);
+}
+
+static int unmap_enter(const struct husk_turn *turn, struct err *err)
+{
+	int r = husk_wait_syscall_stop(tid_of(turn), err);
+
+	return r < 0 ? r : husk_to_syscall_stop(tid_of(turn), err);
+}
+
+static int unmap_finish(const struct husk_turn *turn, struct err *err)
+{
+	struct user_regs_struct regs;
+	pid_t tid = tid_of(turn);
+	int r = husk_wait_syscall_stop(tid, err);
+
+	if (r == 0 && ptrace(PTRACE_GETREGS, tid, NULL, &regs) < 0)
+		r = err_sys(err, "cannot read registers of task %d", tid);
+	if (r == 0 && (int64_t)regs.rax < 0)
+		r = err_sysn(err, (int)-(int64_t)regs.rax, "task %d cannot unmap its scratch area",
+			turn->h->pid);
+	return r;
+}
+
+int husk_unmap_areas(const struct husk_turn *turns, size_t n, struct err *err)
+{
+	static int (*const steps[])(const struct husk_turn *, struct err *) = { unmap_start,
+		unmap_enter, unmap_finish };
+	int r = 0;
+
+	for (size_t k = 0; k < sizeof(steps) / sizeof(*steps); k++)
+		for (size_t i = 0; i < n && r == 0; i++)
+			r = steps[k](&turns[i], err);
+	return r;
 }
 
 static bool is_zombie(pid_t pid)
@@ -439,5 +332,4 @@ void husk_done(struct husk *h)
 	if (h->mem >= 0)
 		close(h->mem);
 	h->mem = -1;
-	vec_done(&h->born);
 }

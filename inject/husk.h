@@ -5,9 +5,15 @@
  * die with torpor (PTRACE_O_EXITKILL).
  *
  * Address space while it is a husk: one area at the same address in all husks (in a hole of every
- * future address space), holding player, tape and the parked vdso; nothing else of ours.
- * Descriptors while it is a husk: one socket (sock_fd), over which descriptors arrive.
+ * future address space), holding player, tapes and the parked vdso; nothing else of ours. The tapes
+ * lie in memory that all husks share with torpor: they are written and read without copying, and
+ * each of many husks that play at the same time has a part of it.
+ * Descriptors while it is a husk: a pidfd of torpor (lender_fd), by which it takes what torpor has
+ * (pidfd_getfd(2)): unlike messages of a socket these cannot be mistaken for those of another husk.
  * Signals: all blocked but the marker, by which a tape tells its end (hold.h explains why a signal).
+ *
+ * Births: CLONE_PTRACE makes us the tracer of a new task without stopping its creator for an event,
+ * so one tape can make many.
  *
  *   husk_start, husk_fork --> EMPTY or FORKED --husk_play*--> ... --husk_leave--> gone from our hands
  */
@@ -32,25 +38,26 @@ struct husk_layout {
 	uint64_t area; /* start of the area; page aligned */
 	size_t area_len; /* HUSK_AREA_LEN */
 	uint64_t park; /* where vvar and vdso lie meanwhile, inside the area */
-	int send_fd; /* our end of the socket, -1 before husk_start() */
+	uint8_t *tapes; /* the husks' tapes as we see them; NULL before husk_start() */
+	int tapes_fd; /* that memory */
+	struct user_regs_struct regs; /* of a husk: what no tape changes */
 };
-
-struct pid_list vec_of(pid_t);
+/* Lets go of what husk_start() made for all husks; fine before it, too. */
+void husk_layout_done(struct husk_layout *layout);
 
 struct husk {
 	const struct husk_layout *layout;
 	pid_t pid; /* as this host calls it */
-	int mem; /* /proc/PID/mem, read-write, ours */
-	int sock_fd; /* number of the socket in the husk */
+	int mem; /* /proc/PID/mem, read-write, ours; -1 until it is needed */
+	int lender_fd; /* number, in the husk, of a pidfd of torpor */
 	int marker; /* signal used to tell the end of a tape */
 	uint64_t vvar, vdso; /* where they lie now (parked or in place) */
 	size_t vvar_len, vdso_len;
-	struct pid_list born; /* children and threads since husk_take_born(), all stopped */
 };
 
 /*
  * Makes the first husk with this pid (0: any), a child of ours or (sibling) of our parent: exec,
- * area mapped, vdso parked, everything else unmapped. layout->send_fd is set.
+ * area mapped, vdso parked, everything else unmapped. Fills in the layout.
  */
 int husk_start(struct husk *h, struct husk_layout *layout, pid_t pid, bool sibling,
 	struct err *err) must_use;
@@ -62,10 +69,39 @@ struct husk_birth {
 /* Forks h; the child has a copy of its memory as it is now. */
 int husk_fork(struct husk *h, const struct husk_birth *birth, struct husk *child,
 	struct err *err) must_use;
+/*
+ * Forks h n times, in this order. After a failure too, child[i]->pid tells whether that one exists
+ * (0: it does not).
+ */
+int husk_fork_all(struct husk *h, const struct husk_birth *births, struct husk *const *children,
+	size_t n, struct err *err) must_use;
 /* Back to nothing but the area, vdso parked: for a fork of a husk whose memory was built already. */
 int husk_clear(struct husk *h, struct err *err) must_use;
 /* Plays a tape in the husk's leader (or thread tid if not 0). Calls tape_check(). */
 int husk_play(struct husk *h, pid_t tid, struct tape *tape, struct err *err) must_use;
+/* A tape for one thread. */
+struct husk_turn {
+	struct husk *h;
+	pid_t tid; /* 0: the leader */
+	struct tape *tape;
+	size_t at, size; /* husk_play_all()'s own: its part of the shared memory */
+	int result; /* 0, or why it failed; -ECANCELED: not played, because of an earlier one */
+};
+/*
+ * Plays tapes of different threads, as many of them at the same time as there is room for: all of
+ * these are started before the first is waited for. Each is checked (tape_check()); after a failure
+ * those that play are brought to their end. Returns the first failure.
+ */
+int husk_play_all(struct husk_turn *turns, size_t n, struct err *err) must_use;
+/* Bytes of its memory, whatever their protection: 0 or a negative errno. */
+int husk_write(struct husk *h, const void *buf, size_t len, uint64_t vaddr) must_use;
+int husk_read(struct husk *h, void *buf, size_t len, uint64_t vaddr) must_use;
+/*
+ * Appends the call by which a husk whose pidfd of torpor is `lender` takes a duplicate of our
+ * descriptor fd, which must stay open until the tape was played; close-on-exec is set. The result
+ * is the number there.
+ */
+size_t tape_take(struct tape *t, int lender, int fd);
 /*
  * Gives the husk duplicates of n <= HUSK_SEND_MAX of our descriptors; ret_numbers[i] is the number
  * it got for fds[i] (close-on-exec set, the husk must close or dup3 it).
@@ -79,8 +115,11 @@ int husk_threads(struct husk *h, const pid_t *tids, size_t n, pid_t *ret_real, s
 	must_use;
 /* The husk exits: with a code (0..255) or, if signal is not 0, killed by it. We reap our part. */
 int husk_exit(struct husk *h, int code, int signal, struct err *err) must_use;
-/* Unmaps the area by thread tid, which is left in a syscall stop: only registers and detach may follow. */
-int husk_unmap_area(struct husk *h, pid_t tid, struct err *err) must_use;
+/*
+ * Unmaps the areas of n husks, each by its thread `tid`, which is left in a syscall stop: only
+ * registers and detach may follow. Neither tape nor result of the turns is used.
+ */
+int husk_unmap_areas(const struct husk_turn *turns, size_t n, struct err *err) must_use;
 /*
  * Lets thread tid (a leader whose other threads live) go and call exit(2) with the code. Returns
  * when it is a zombie; the area must still be mapped.

@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Shared by husk.c and husk_start.c. */
+/* Shared by husk.c, husk_birth.c and husk_start.c. */
 #pragma once
 #include "inject/husk.h"
 
-/* Inside the area: player page, a page with a few words of stack, then the tape, then parking. */
-enum { STACK_OFFSET = 4096 + 2048, TAPE_OFFSET = 8192, PARK_OFFSET = 8192 + HUSK_TAPE_MAX + 4096 };
+/* Inside the area: player page, a page with a few words of stack, then the tapes, then parking. */
+enum {
+	STACK_OFFSET = 4096 + 2048,
+	TAPE_OFFSET = 8192,
+	TAPES_LEN = HUSK_TAPE_MAX + 4096, /* what ends a tape comes on top of its limit */
+	PARK_OFFSET = TAPE_OFFSET + TAPES_LEN,
+	END_ROOM = 512, /* of the calls that end a tape */
+};
 
-int husk_open_mem(struct husk *h, struct err *err) must_use;
 /* Registers of thread tid so that it makes this call by a player that lies at `player`. */
 int husk_set_syscall(struct husk *h, pid_t tid, uint64_t player, long nr, const uint64_t args[6],
 	struct err *err) must_use;
-/* Makes the call and leaves the thread in its syscall-exit stop. */
-int husk_syscall(struct husk *h, pid_t tid, uint64_t player, long nr, const uint64_t args[6],
-	int64_t *ret, struct err *err) must_use;
+/* On to the next stop at a system call's entry or end, in two halves. */
+int husk_to_syscall_stop(pid_t tid, struct err *err) must_use;
+int husk_wait_syscall_stop(pid_t tid, struct err *err) must_use;
 
 /*
  * A pid whose task has been reaped is free for everybody but clone3(2) for a moment longer: its

@@ -18,17 +18,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
-#include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 
-enum { ELF_BASE = 0x10000, ELF_CODE = 0x100, HUSK_SOCK = 3 };
+enum { ELF_BASE = 0x10000, ELF_CODE = 0x100, HUSK_LENDER = 3, HUSK_TAPES };
 #define USER_END 0x7ffffffff000ul /* TASK_SIZE with four-level tables */
-#define TRACE_OPTIONS                                                                             \
-	(PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK |   \
-		PTRACE_O_TRACEVFORK | PTRACE_O_TRACEEXEC)
+#define TRACE_OPTIONS (PTRACE_O_EXITKILL | PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACEEXEC)
 
 static int make_elf(int *ret_fd, struct err *err)
 {
@@ -51,17 +47,18 @@ static int make_elf(int *ret_fd, struct err *err)
 	r = io_write_all(fd, page, sizeof(page));
 	if (r < 0)
 		return err_sysn(err, -r, "cannot write the husk program");
-	*ret_fd = fcntl(fd, F_DUPFD_CLOEXEC, HUSK_SOCK + 1); /* the child puts its socket at HUSK_SOCK */
+	*ret_fd = fcntl(fd, F_DUPFD_CLOEXEC, HUSK_TAPES + 1); /* above the child's own */
 	return *ret_fd < 0 ? err_sys(err, "cannot keep the husk program open") : 0;
 }
 
 /* In the new child: wait until we are traced, then become the husk program. */
-static _Noreturn void child_main(int exe, int sock, int gate)
+static _Noreturn void child_main(int exe, int lender, int tapes, int gate)
 {
 	char *const none[] = { NULL };
 	char c;
 
-	if (read(gate, &c, 1) == 1 && dup2(sock, HUSK_SOCK) == HUSK_SOCK)
+	if (read(gate, &c, 1) == 1 && dup2(lender, HUSK_LENDER) == HUSK_LENDER &&
+		dup2(tapes, HUSK_TAPES) == HUSK_TAPES)
 		syscall(SYS_execveat, exe, "", none, none, AT_EMPTY_PATH);
 	_exit(127);
 }
@@ -77,8 +74,8 @@ bool husk_pid_may_be_free(unsigned *tries)
 }
 
 /* fork with a chosen pid; in the child it does not return. */
-static int clone_child(pid_t pid, bool sibling, int exe, int sock, int gate, pid_t *ret,
-	struct err *err)
+static int clone_child(pid_t pid, bool sibling, int exe, int lender, int tapes, int gate,
+	pid_t *ret, struct err *err)
 {
 	struct clone_args args = { .flags = sibling ? CLONE_PARENT : 0,
 		.exit_signal = sibling ? 0 : SIGCHLD, .set_tid = pid ? (uint64_t)(uintptr_t)&pid : 0,
@@ -94,7 +91,7 @@ static int clone_child(pid_t pid, bool sibling, int exe, int sock, int gate, pid
 	if (got < 0)
 		return err_sys(err, "cannot create a task with pid %d", pid);
 	if (got == 0)
-		child_main(exe, sock, gate);
+		child_main(exe, lender, tapes, gate);
 	*ret = (pid_t)got;
 	return 0;
 }
@@ -135,21 +132,32 @@ int husk_set_syscall(struct husk *h, pid_t tid, uint64_t player, long nr, const 
 	return 0;
 }
 
-static int next_syscall_stop(pid_t tid, struct err *err)
+int husk_to_syscall_stop(pid_t tid, struct err *err)
 {
-	int status, r;
-
-	do {
-		if (ptrace(PTRACE_SYSCALL, tid, NULL, NULL) < 0)
-			return err_sys(err, "cannot continue task %d", tid);
-		r = tracee_wait(tid, &status, err);
-		if (r < 0)
-			return r;
-	} while (WSTOPSIG(status) != (SIGTRAP | 0x80));
+	if (ptrace(PTRACE_SYSCALL, tid, NULL, NULL) < 0)
+		return err_sys(err, "cannot continue task %d", tid);
 	return 0;
 }
 
-int husk_syscall(struct husk *h, pid_t tid, uint64_t player, long nr, const uint64_t args[6],
+int husk_wait_syscall_stop(pid_t tid, struct err *err)
+{
+	int status, r;
+
+	while ((r = tracee_wait(tid, &status, err)) == 0 && WSTOPSIG(status) != (SIGTRAP | 0x80))
+		if ((r = husk_to_syscall_stop(tid, err)) < 0)
+			break;
+	return r;
+}
+
+static int next_syscall_stop(pid_t tid, struct err *err)
+{
+	int r = husk_to_syscall_stop(tid, err);
+
+	return r < 0 ? r : husk_wait_syscall_stop(tid, err);
+}
+
+/* Makes the call and leaves the thread in its syscall-exit stop. */
+static int husk_syscall(struct husk *h, pid_t tid, uint64_t player, long nr, const uint64_t args[6],
 	int64_t *ret, struct err *err)
 {
 	struct user_regs_struct regs;
@@ -170,7 +178,7 @@ int husk_syscall(struct husk *h, pid_t tid, uint64_t player, long nr, const uint
 static int first_call(struct husk *h, long nr, const uint64_t args[6], const char *what,
 	struct err *err)
 {
-	int64_t ret;
+	int64_t ret = 0;
 	int r = husk_syscall(h, h->pid, ELF_BASE + ELF_CODE, nr, args, &ret, err);
 
 	if (r == 0 && ret < 0 && ret > -4096)
@@ -178,17 +186,25 @@ static int first_call(struct husk *h, long nr, const uint64_t args[6], const cha
 	return r;
 }
 
+/* Player and stack are the husk's own, the tapes are memory it shares with us. */
 static int map_area(struct husk *h, struct err *err)
 {
 	const struct husk_layout *l = h->layout;
 	const uint64_t map[6] = { l->area, l->area_len, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, (uint64_t)-1, 0 };
+	const uint64_t tapes[6] = { l->area + TAPE_OFFSET, TAPES_LEN, PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_FIXED, HUSK_TAPES, 0 };
+	const uint64_t shut[6] = { HUSK_TAPES };
 	const uint64_t protect[6] = { l->area, 4096, PROT_READ | PROT_EXEC };
 	int r = first_call(h, SYS_mmap, map, "map its scratch area", err);
 
+	if (r == 0)
+		r = first_call(h, SYS_mmap, tapes, "map the memory of tapes", err);
+	if (r == 0)
+		r = first_call(h, SYS_close, shut, "close the memory of tapes", err);
 	if (r < 0)
 		return r;
-	r = io_pwrite_all(h->mem, player_start, PLAYER_LEN, (off_t)l->area);
+	r = husk_write(h, player_start, PLAYER_LEN, l->area);
 	if (r < 0)
 		return err_sysn(err, -r, "cannot write into task %d", h->pid);
 	return first_call(h, SYS_mprotect, protect, "protect its scratch area", err);
@@ -317,26 +333,67 @@ static int seize_child(pid_t pid, int gate, struct err *err)
 	return 0;
 }
 
+/* Once for all husks of a layout: the memory of their tapes, and what their registers have. */
+static int fill_layout(struct husk_layout *l, struct err *err)
+{
+	auto_close int fd = -1;
+	void *tapes;
+
+	l->area_len = HUSK_AREA_LEN;
+	l->park = l->area + PARK_OFFSET;
+	if (l->tapes)
+		return 0;
+	fd = memfd_create("torpor-tapes", MFD_CLOEXEC);
+	if (fd < 0)
+		return err_sys(err, "cannot create a memfd");
+	if (ftruncate(fd, TAPES_LEN) < 0)
+		return err_sys(err, "cannot enlarge a memfd to %d bytes", TAPES_LEN);
+	tapes = mmap(NULL, TAPES_LEN, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (tapes == MAP_FAILED)
+		return err_sys(err, "cannot map %d bytes", TAPES_LEN);
+	l->tapes_fd = fcntl(fd, F_DUPFD_CLOEXEC, HUSK_TAPES + 1);
+	if (l->tapes_fd < 0) {
+		munmap(tapes, TAPES_LEN);
+		return err_sys(err, "cannot keep a memfd open");
+	}
+	l->tapes = tapes;
+	return 0;
+}
+
+static int learn_regs(struct husk_layout *l, pid_t pid, struct err *err)
+{
+	if (ptrace(PTRACE_GETREGS, pid, NULL, &l->regs) < 0)
+		return err_sys(err, "cannot read registers of task %d", pid);
+	return 0;
+}
+
+/* Above the numbers where the child puts its own. */
+static int open_lender(int *ret_fd, struct err *err)
+{
+	auto_close int fd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+
+	*ret_fd = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, HUSK_TAPES + 1);
+	return *ret_fd < 0 ? err_sys(err, "cannot open a pidfd") : 0;
+}
+
 int husk_start(struct husk *h, struct husk_layout *layout, pid_t pid, bool sibling, struct err *err)
 {
-	auto_close int exe = -1, gate_in = -1, gate_out = -1, theirs = -1;
-	int pair[2], r;
+	auto_close int exe = -1, gate_in = -1, gate_out = -1, lender = -1;
+	int pair[2], r = fill_layout(layout, err);
 
-	layout->area_len = HUSK_AREA_LEN;
-	layout->park = layout->area + PARK_OFFSET;
-	*h = (struct husk){ .layout = layout, .mem = -1, .sock_fd = HUSK_SOCK, .marker = SIGURG };
-	r = make_elf(&exe, err);
+	*h = (struct husk){ .layout = layout, .mem = -1, .lender_fd = HUSK_LENDER,
+		.marker = SIGURG };
+	if (r == 0)
+		r = make_elf(&exe, err);
+	if (r == 0)
+		r = open_lender(&lender, err);
 	if (r < 0)
 		return r;
 	if (pipe2(pair, O_CLOEXEC) < 0)
 		return err_sys(err, "cannot create a pipe");
 	gate_in = pair[0];
 	gate_out = pair[1];
-	if (socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, pair) < 0)
-		return err_sys(err, "cannot create a socket pair");
-	layout->send_fd = pair[0];
-	theirs = pair[1];
-	r = clone_child(pid, sibling, exe, theirs, gate_in, &h->pid, err);
+	r = clone_child(pid, sibling, exe, lender, layout->tapes_fd, gate_in, &h->pid, err);
 	if (r == 0)
 		r = seize_child(h->pid, gate_out, err);
 	if (r == 0)
@@ -344,9 +401,9 @@ int husk_start(struct husk *h, struct husk_layout *layout, pid_t pid, bool sibli
 	if (r == 0)
 		r = next_syscall_stop(h->pid, err); /* the end of execveat itself */
 	if (r == 0)
-		r = set_playing_mask(h, err);
+		r = learn_regs(layout, h->pid, err);
 	if (r == 0)
-		r = husk_open_mem(h, err);
+		r = set_playing_mask(h, err);
 	if (r == 0)
 		r = map_area(h, err);
 	if (r == 0)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * Puts a descriptor table into a husk: descriptions arrive in batches over the husk's socket, at
- * the lowest free numbers, and are put at all their places by dup3.
- *
- * No number is clobbered: before a batch is placed, whatever arrived at a number which the table
- * wants moves to one which it does not want and nobody has; so does the socket.
+ * Puts a descriptor table into a husk. The husk empties its table and takes one description after
+ * the other, at the lowest free number, and puts it at all its places by dup3 before the next one
+ * comes. So no number is clobbered: what comes in lies at a place that is not filled yet, and is
+ * gone from there, or at home, before another one is put there.
  */
 #include "base/cleanup.h"
+#include "inject/husk_queue.h"
 #include "kinds/lock/locks.h"
 #include "kinds/store_priv.h"
 #include <errno.h>
@@ -15,7 +15,14 @@
 #include <string.h>
 #include <sys/syscall.h>
 
-enum { TAPE_CALLS = 4000, SPARE = 1024 };
+enum { TAPE_CALLS = 4000 };
+
+/* A description on the tape: it is expected at this number, its first place is that one. */
+struct arrival {
+	struct slot *slot;
+	size_t call;
+	int number, place;
+};
 
 struct install {
 	struct file_store *s;
@@ -23,10 +30,13 @@ struct install {
 	const struct task *t;
 	struct store_table *table;
 	struct tape *tape;
-	FdinfoEntry **fds; /* sorted by file id */
+	FdinfoEntry **fds; /* those of one description follow each other */
 	size_t n;
-	uint8_t *busy; /* numbers which the table wants, and the socket; a bit each */
+	uint8_t *busy; /* numbers that are in use in the husk by now; a bit each */
 	size_t n_busy;
+	int lowest; /* all numbers below are in use */
+	int lender; /* where the pidfd of torpor lies once the table is empty */
+	struct vec_of(struct arrival) arrivals; /* on the tape */
 };
 
 static bool is_busy(const struct install *in, int n)
@@ -34,21 +44,34 @@ static bool is_busy(const struct install *in, int n)
 	return n >= 0 && (size_t)n < in->n_busy && (in->busy[n / 8] >> n % 8 & 1);
 }
 
-static void set_busy(struct install *in, int n, bool on)
+static void set_busy(struct install *in, int n)
 {
-	if (n < 0 || (size_t)n >= in->n_busy)
-		return;
-	if (on)
-		in->busy[n / 8] |= (uint8_t)(1 << n % 8);
-	else
-		in->busy[n / 8] &= (uint8_t) ~(1 << n % 8);
+	in->busy[n / 8] |= (uint8_t)(1 << n % 8);
 }
 
-static int spare_from(const struct install *in, int n)
+/* After playing. */
+static int settle_arrivals(struct install *in, const struct tape *tape, struct err *err)
 {
-	while (is_busy(in, n))
-		n++;
-	return n;
+	in->h->lender_fd = in->table->lender_fd = in->lender;
+	vec_each(a, &in->arrivals) {
+		if (tape_result(tape, a->call) != a->number)
+			return err_bug(err, "a descriptor came to task %d at %lld instead of %d",
+				in->t->pid, (long long)tape_result(tape, a->call), a->number);
+		store_served(in->s, a->slot, in->h->pid, a->place);
+	}
+	in->arrivals.n = 0;
+	return 0;
+}
+
+/* What is on the tape, whether it is complete or has become too long. */
+static int play(struct install *in, struct err *err)
+{
+	int r = husk_play(in->h, 0, in->tape, err);
+
+	if (r == 0)
+		r = settle_arrivals(in, in->tape, err);
+	tape_reset(in->tape);
+	return r;
 }
 
 static int by_file(const void *a, const void *b)
@@ -81,22 +104,12 @@ static int install_begin(struct install *in, struct err *err)
 		return err_set(err, ERR_RESOURCE, EMFILE, "task %d (%s) has descriptor %u, but no more "
 			"than %llu are allowed here (RLIMIT_NOFILE)", in->t->pid, task_comm(in->t), most,
 			(unsigned long long)limit.rlim_cur);
-	in->n_busy = (size_t)most + SPARE;
+	in->n_busy = in->n + (size_t)most + 2;
 	in->busy = calloc(in->n_busy / 8 + 1, 1);
 	if (!in->busy)
 		return err_nomem(err);
-	for (size_t i = 0; i < in->n; i++)
-		set_busy(in, (int)in->fds[i]->fd, true);
 	qsort(in->fds, in->n, sizeof(*in->fds), by_file);
 	return 0;
-}
-
-static int play(struct install *in, struct err *err)
-{
-	int r = tape_calls(in->tape) ? husk_play(in->h, 0, in->tape, err) : 0;
-
-	tape_reset(in->tape);
-	return r;
 }
 
 static void close_range_call(struct tape *tape, unsigned first, unsigned last)
@@ -105,117 +118,125 @@ static void close_range_call(struct tape *tape, unsigned first, unsigned last)
 		tape_call(tape, "files", TAPE_MUST, SYS_close_range, T(first), T(last), T(0));
 }
 
-/* Nothing but the socket, at a number nobody wants. */
-static int clear_table(struct install *in, struct err *err)
+/* A number which the table does not want. */
+static int unwanted_number(const struct install *in)
 {
-	int sock = in->h->sock_fd;
+	uint8_t *wanted = calloc(in->n_busy / 8 + 1, 1);
+	int n = 0;
 
-	if (is_busy(in, sock)) {
-		sock = spare_from(in, 0);
-		tape_call(in->tape, "files", TAPE_MUST, SYS_dup3, T(in->h->sock_fd), T(sock),
-			T(O_CLOEXEC));
-		in->h->sock_fd = sock;
-	}
-	set_busy(in, sock, true);
-	in->table->sock_fd = sock;
-	if (sock > 0)
-		close_range_call(in->tape, 0, (unsigned)sock - 1);
-	close_range_call(in->tape, (unsigned)sock + 1, ~0U);
-	return play(in, err);
+	if (!wanted)
+		abort();
+	for (size_t i = 0; i < in->n; i++)
+		wanted[in->fds[i]->fd / 8] |= (uint8_t)(1 << in->fds[i]->fd % 8);
+	while (wanted[n / 8] >> n % 8 & 1)
+		n++;
+	free(wanted);
+	return n;
 }
 
-/* One description at numbers[i]: to all places which entries [*at ...) of its file want. */
-static int place(struct install *in, int number, size_t *at, struct err *err)
+/* Nothing but the lender, at a number nobody wants. */
+static void clear_table(struct install *in)
 {
-	uint32_t id = in->fds[*at]->id;
-	int r = 0;
+	int was = in->h->lender_fd, lender = unwanted_number(in);
 
-	for (; *at < in->n && in->fds[*at]->id == id && r == 0; ++*at) {
-		const FdinfoEntry *e = in->fds[*at];
+	if (lender != was)
+		tape_call(in->tape, "files", TAPE_MUST, SYS_dup3, T(was), T(lender), T(O_CLOEXEC));
+	in->lender = lender;
+	set_busy(in, lender);
+	if (lender > 0)
+		close_range_call(in->tape, 0, (unsigned)lender - 1);
+	close_range_call(in->tape, (unsigned)lender + 1, ~0U);
+}
 
-		tape_call(in->tape, "files", TAPE_MUST, SYS_dup3, T(number), T(e->fd),
-			T(e->flags & 1 ? O_CLOEXEC : 0));
+/* One description: entries [at, end) are its places. */
+static int take_one(struct install *in, size_t at, size_t end, struct err *err)
+{
+	struct arrival a = { .place = (int)in->fds[at]->fd };
+	bool at_home = false;
+	int fd, r = file_store_get(in->s, in->fds[at]->id, &fd, err);
+
+	if (r < 0)
+		return r;
+	while (is_busy(in, in->lowest))
+		in->lowest++;
+	a.number = in->lowest;
+	a.slot = table_get(&in->s->slots, in->fds[at]->id);
+	a.call = tape_take(in->tape, in->lender, fd);
+	vec_push(&in->arrivals, a);
+	for (size_t i = at; i < end && r == 0; i++) {
+		bool close_on_exec = in->fds[i]->flags & 1;
+		int to = (int)in->fds[i]->fd;
+
+		set_busy(in, to);
+		if (to != a.number)
+			tape_call(in->tape, "files", TAPE_MUST, SYS_dup3, T(a.number), T(to),
+				T(close_on_exec ? O_CLOEXEC : 0));
+		else if (!close_on_exec)
+			tape_call(in->tape, "files", TAPE_MUST, SYS_fcntl, T(to), T(F_SETFD), T(0));
+		at_home |= to == a.number;
 		if (tape_calls(in->tape) >= TAPE_CALLS)
 			r = play(in, err);
 	}
-	tape_call(in->tape, "files", TAPE_MUST, SYS_close, T(number));
+	if (!at_home)
+		tape_call(in->tape, "files", TAPE_MUST, SYS_close, T(a.number));
 	return r;
 }
 
-/* Out of the way with what arrived at wanted numbers. */
-static void make_way(struct install *in, int *numbers, size_t n)
+static int take_all(struct install *in, struct err *err)
 {
-	int spare = 0;
-
-	for (size_t i = 0; i < n; i++)
-		if (!is_busy(in, numbers[i]))
-			set_busy(in, numbers[i], true);
-		else
-			numbers[i] = -1 - numbers[i]; /* marked: has to move */
-	for (size_t i = 0; i < n; i++) {
-		int from = -1 - numbers[i];
-
-		if (numbers[i] >= 0)
-			continue;
-		spare = spare_from(in, spare);
-		tape_call(in->tape, "files", TAPE_MUST, SYS_dup3, T(from), T(spare), T(O_CLOEXEC));
-		tape_call(in->tape, "files", TAPE_MUST, SYS_close, T(from));
-		numbers[i] = spare;
-		set_busy(in, spare, true);
-	}
-}
-
-/* The next HUSK_SEND_MAX descriptions from entry *at on. */
-static int install_batch(struct install *in, size_t *at, struct err *err)
-{
-	struct slot *slots[HUSK_SEND_MAX];
-	int fds[HUSK_SEND_MAX] = { 0 }, numbers[HUSK_SEND_MAX], places[HUSK_SEND_MAX];
-	size_t n = 0, next = *at;
+	size_t at = 0, end;
 	int r = 0;
 
-	while (next < in->n && n < HUSK_SEND_MAX) {
-		uint32_t id = in->fds[next]->id;
-
-		r = file_store_get(in->s, id, &fds[n], err);
-		if (r < 0)
-			return r;
-		places[n] = (int)in->fds[next]->fd;
-		slots[n++] = table_get(&in->s->slots, id);
-		while (next < in->n && in->fds[next]->id == id)
-			next++;
+	for (; at < in->n && r == 0; at = end) {
+		for (end = at + 1; end < in->n && in->fds[end]->id == in->fds[at]->id;)
+			end++;
+		r = take_one(in, at, end, err);
 	}
-	r = husk_send(in->h, fds, n, numbers, err);
-	if (r < 0)
-		return r;
-	make_way(in, numbers, n);
-	for (size_t i = 0; i < n && r == 0; i++) {
-		r = place(in, numbers[i], at, err);
-		set_busy(in, numbers[i], false);
-	}
-	if (r == 0)
-		r = play(in, err);
-	for (size_t i = 0; i < n && r == 0; i++)
-		store_served(in->s, slots[i], in->h->pid, places[i]);
 	return r;
 }
 
-int file_store_install(struct file_store *s, struct husk *h, const struct task *t, struct err *err)
+static void install_free(struct install *in)
 {
-	struct install in = { .s = s, .h = h, .t = t, .tape = tape_new(),
-		.table = table_get(&s->tables, (uintptr_t)t->fds) };
-	size_t at = 0;
-	int r = in.table ? 0 : err_bug(err, "task %d has no descriptor table", t->pid);
+	vec_done(&in->arrivals);
+	free(in->fds);
+	free(in->busy);
+	free(in);
+}
 
-	if (r == 0)
-		r = install_begin(&in, err);
-	if (r == 0)
-		r = clear_table(&in, err);
-	while (r == 0 && at < in.n)
-		r = install_batch(&in, &at, err);
-	tape_free(in.tape);
-	free(in.fds);
-	free(in.busy);
+static int install_after(void *ctx, const struct tape *tape, int played, struct err *err)
+{
+	struct install *in = ctx;
+	int r = played < 0 ? played : settle_arrivals(in, tape, err);
+
+	if (r < 0)
+		r = err_while(err, "restoring the descriptors of task %d (%s)", in->t->pid,
+			task_comm(in->t));
+	install_free(in);
 	return r;
+}
+
+int file_store_install(struct file_store *s, struct husk_queue *q, struct husk *h,
+	const struct task *t, struct err *err)
+{
+	struct install *in = calloc(1, sizeof(*in));
+	int r;
+
+	if (!in)
+		return err_nomem(err);
+	*in = (struct install){ .s = s, .h = h, .t = t, .tape = tape_new(),
+		.table = table_get(&s->tables, (uintptr_t)t->fds) };
+	r = in->table ? install_begin(in, err) : err_bug(err, "it has no descriptor table");
+	if (r == 0) {
+		clear_table(in);
+		r = take_all(in, err);
+	}
+	if (r == 0) {
+		husk_later(q, h, 0, in->tape, install_after, in);
+		return 0;
+	}
+	tape_free(in->tape);
+	install_free(in);
+	return err_while(err, "restoring the descriptors of task %d (%s)", t->pid, task_comm(t));
 }
 
 /* ---- what tasks do themselves ---- */

@@ -59,6 +59,8 @@ struct arise {
 	const struct thread *thread;
 	pid_t tid, tgid; /* as this host calls them; ptrace-stopped by us */
 	const struct options *options;
+	/* what rooms know about torpor itself: address of the facet -> in the arena; or NULL */
+	struct table *ours;
 };
 
 struct facet {

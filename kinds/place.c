@@ -15,11 +15,11 @@
 static struct husk *husk_of(struct file_maker *m, const struct task *t)
 {
 	struct husk *h = t && m->husk_of ? m->husk_of(m->husk_ctx, t) : NULL;
-	int sock = h ? file_store_socket(m, t) : -1;
+	int lender = h ? file_store_lender(m, t) : -1;
 
-	/* The owner of a shared table may have moved the socket. */
-	if (sock >= 0)
-		h->sock_fd = sock;
+	/* The owner of a shared table may have moved it. */
+	if (lender >= 0)
+		h->lender_fd = lender;
 	return h;
 }
 

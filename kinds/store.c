@@ -36,11 +36,12 @@ static void count_users(struct file_store *s)
 		table = table_get(&s->tables, (uintptr_t)t->fds);
 		if (table) {
 			table->tasks++;
+			table->shared = true;
 			continue;
 		}
 		table = arena_new_of(s->maker.arena, struct store_table);
 		table->tasks = 1;
-		table->sock_fd = -1;
+		table->lender_fd = -1;
 		table_put(&s->tables, (uintptr_t)t->fds, table);
 		for (size_t i = 0; i < t->fds->n_fds; i++) {
 			struct slot *slot = table_get(&s->slots, t->fds->fds[i]->id);
@@ -227,11 +228,11 @@ static struct file_store *store_of(struct file_maker *m)
 	return (struct file_store *)((char *)m - offsetof(struct file_store, maker));
 }
 
-int file_store_socket(struct file_maker *m, const struct task *t)
+int file_store_lender(struct file_maker *m, const struct task *t)
 {
 	const struct store_table *table = table_get(&store_of(m)->tables, (uintptr_t)t->fds);
 
-	return table ? table->sock_fd : -1;
+	return table ? table->lender_fd : -1;
 }
 
 int file_store_lead(struct file_store *s, const struct task *t, struct err *err)
@@ -420,52 +421,71 @@ static int same_as_ours(int fd)
 		a.st_ino == b.st_ino;
 }
 
+/* *ret_chroot: what the calls do must not mix with those of a task that shares the folders. */
 static int tell_fs(struct file_store *s, struct husk *h, const FsEntry *fs, struct tape *tape,
-	struct err *err)
+	bool *ret_chroot, struct err *err)
 {
-	int fds[2], got[2];
-	int r = file_store_get(s, fs->root_id, &fds[0], err);
-	size_t dot;
+	size_t root, cwd, dot;
+	int fds[2], r = file_store_get(s, fs->root_id, &fds[0], err);
 
 	if (r == 0)
 		r = file_store_get(s, fs->cwd_id, &fds[1], err);
-	if (r == 0)
-		r = husk_send(h, fds, 2, got, err);
 	if (r < 0)
 		return r;
-	if (!same_as_ours(fds[0])) {
+	root = tape_take(tape, h->lender_fd, fds[0]);
+	cwd = tape_take(tape, h->lender_fd, fds[1]);
+	*ret_chroot = !same_as_ours(fds[0]);
+	if (*ret_chroot) {
 		dot = tape_data(tape, ".", 2);
-		tape_call(tape, "fs", TAPE_MUST, SYS_fchdir, T(got[0]));
+		tape_call(tape, "fs", TAPE_MUST, SYS_fchdir, T_RESULT(root));
 		tape_call(tape, "fs", TAPE_MUST, SYS_chroot, T_DATA(dot));
 	}
-	tape_call(tape, "fs", TAPE_MUST, SYS_fchdir, T(got[1]));
-	tape_call(tape, "fs", 0, SYS_close, T(got[0]));
-	tape_call(tape, "fs", 0, SYS_close, T(got[1]));
+	tape_call(tape, "fs", TAPE_MUST, SYS_fchdir, T_RESULT(cwd));
+	tape_call(tape, "fs", 0, SYS_close, T_RESULT(root));
+	tape_call(tape, "fs", 0, SYS_close, T_RESULT(cwd));
 	if (fs->has_umask)
 		tape_call(tape, "fs", 0, SYS_umask, T(fs->umask));
 	return 0;
 }
 
-int file_store_set_fs(struct file_store *s, struct husk *h, const struct task *t, struct err *err)
+static int fs_failed(const struct task *t, struct err *err)
+{
+	return err_while(err, "setting root and working directory of task %d (%s)", t->pid,
+		task_comm(t));
+}
+
+static int fs_after(void *ctx, const struct tape *tape, int played, struct err *err)
+{
+	return played < 0 ? fs_failed(ctx, err) : 0;
+}
+
+int file_store_set_fs(struct file_store *s, struct husk_queue *q, struct husk *h,
+	const struct task *t, struct err *err)
 {
 	struct store_table *table = table_get(&s->tables, (uintptr_t)t->fds);
-	struct tape *tape = tape_new();
-	int r = 0;
+	bool last = table && table->tasks > 0 && --table->tasks == 0, alone = false;
+	/* those that share the table still need the lender which the last one closes */
+	int r = last && table->shared ? husk_settle(q, err) : 0;
+	struct tape *tape;
 
-	/* The owner of a shared table may have moved the socket. */
-	if (table && table->sock_fd >= 0)
-		h->sock_fd = table->sock_fd;
-	if (t->fs)
-		r = tell_fs(s, h, t->fs, tape, err);
-	if (r == 0 && table && table->tasks > 0 && --table->tasks == 0) {
-		tape_call(tape, "fs", 0, SYS_close, T(h->sock_fd));
-		h->sock_fd = -1;
-	}
-	if (r == 0 && tape_calls(tape))
-		r = husk_play(h, 0, tape, err);
-	tape_free(tape);
 	if (r < 0)
-		return err_while(err, "setting root and working directory of task %d (%s)", t->pid,
-			task_comm(t));
-	return 0;
+		return r;
+	tape = tape_new();
+	/* The owner of a shared table may have moved the lender. */
+	if (table && table->lender_fd >= 0)
+		h->lender_fd = table->lender_fd;
+	if (t->fs)
+		r = tell_fs(s, h, t->fs, tape, &alone, err);
+	if (r == 0 && last) {
+		tape_call(tape, "fs", 0, SYS_close, T(h->lender_fd));
+		h->lender_fd = -1;
+	}
+	if (r < 0) {
+		tape_free(tape);
+		return fs_failed(t, err);
+	}
+	if (alone)
+		r = husk_settle(q, err);
+	husk_later(q, h, 0, tape, fs_after, (void *)(uintptr_t)t);
+	return r == 0 && alone ? husk_settle(q, err) : r;
 }

@@ -4,7 +4,7 @@
  * hands it to the husks that need it. A description is closed here when its last user has it.
  */
 #pragma once
-#include "inject/husk.h"
+#include "inject/husk_queue.h"
 #include "kinds/kind.h"
 
 struct file_store;
@@ -24,9 +24,12 @@ int file_store_get(struct file_store *s, uint32_t id, int *ret_fd, struct err *e
  */
 int file_store_get_for_map(struct file_store *s, uint32_t id, int flags, int *ret_fd,
 	struct err *err) must_use;
-/* Installs the whole descriptor table of task t in its husk: closes all else but sock_fd. */
-int file_store_install(struct file_store *s, struct husk *h, const struct task *t,
-	struct err *err) must_use;
+/*
+ * Installs the whole descriptor table of task t in its husk: closes all else but lender_fd. It is
+ * done when the queue is settled.
+ */
+int file_store_install(struct file_store *s, struct husk_queue *q, struct husk *h,
+	const struct task *t, struct err *err) must_use;
 /* Before the first task exists: how to find the husk of a live task (kinds/place.h). */
 void file_store_set_husks(struct file_store *s, struct husk *(*husk_of)(void *ctx,
 	const struct task *t), void *ctx);
@@ -34,8 +37,8 @@ void file_store_set_husks(struct file_store *s, struct husk *(*husk_of)(void *ct
 int file_store_join(struct file_store *s, struct err *err) must_use;
 /* The restore has succeeded: what was made stays. Otherwise file_store_free() removes names. */
 void file_store_complete(struct file_store *s);
-/* Where the husks' socket lies in the table of task t, -1 if it has not moved. */
-int file_store_socket(struct file_maker *m, const struct task *t);
+/* Where the husks' pidfd of torpor lies in the table of task t, -1 if it has not moved. */
+int file_store_lender(struct file_maker *m, const struct task *t);
 /* Task t has just begun its session: rooms' lead. */
 int file_store_lead(struct file_store *s, const struct task *t, struct err *err) must_use;
 /* Once all tables are installed: rooms' connect. */
@@ -47,9 +50,10 @@ int file_store_tell(struct file_store *s, struct husk *h, const struct task *t, 
 int file_store_arm(struct file_store *s, struct err *err) must_use;
 /*
  * cwd, root, umask by tape, after the tables (needs privileges: before PHASE_CREDS). Call it once
- * for every live task: with the last one of a table the husk's socket is closed.
+ * for every live task: with the last one of a table the husk's lender_fd is closed. It is done when
+ * the queue is settled.
  */
-int file_store_set_fs(struct file_store *s, struct husk *h, const struct task *t, struct err *err)
-	must_use;
+int file_store_set_fs(struct file_store *s, struct husk_queue *q, struct husk *h,
+	const struct task *t, struct err *err) must_use;
 
 enum { STORE_RECENT = 500 };

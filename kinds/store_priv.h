@@ -20,7 +20,8 @@ struct slot {
 
 struct store_table {
 	unsigned tasks; /* live ones that have not got their folders yet */
-	int sock_fd; /* where the husks' socket lies now, -1 not installed */
+	bool shared; /* by several tasks */
+	int lender_fd; /* where the husks' pidfd of torpor lies now, -1 not installed */
 };
 
 struct file_store {

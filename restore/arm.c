@@ -13,21 +13,44 @@
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 
-static int arm_task(struct restore *rs, struct task *t, struct err *err)
+/* Leaders that were gone go, as long as their area is mapped. */
+static int end_leaders(struct restore *rs, struct err *err)
 {
-	struct husk *h = husk_of(rs, t);
 	int r = 0;
 
-	if (t->leader_dead)
-		r = husk_leader_exit(h, (int)(t->extra->leader_status >> 8 & 0xff), err);
-	if (r == 0)
-		r = husk_unmap_area(h, task_live_thread(t)->real, err);
+	world_each_task(t, rs->world)
+		if (task_is_alive(t) && t->leader_dead && r == 0)
+			r = husk_leader_exit(husk_of(rs, t),
+				(int)(t->extra->leader_status >> 8 & 0xff), err);
+	return r;
+}
+
+static int unmap_areas(struct restore *rs, struct err *err)
+{
+	struct husk_turn turns[HUSK_TOGETHER];
+	size_t n = 0;
+	int r = 0;
+
+	world_each_task(t, rs->world) {
+		if (!task_is_alive(t) || r < 0)
+			continue;
+		turns[n++] = (struct husk_turn){ .h = husk_of(rs, t),
+			.tid = task_live_thread(t)->real };
+		if (n == HUSK_TOGETHER) {
+			r = husk_unmap_areas(turns, n, err);
+			n = 0;
+		}
+	}
+	return r < 0 ? r : husk_unmap_areas(turns, n, err);
+}
+
+static int set_registers(struct restore *rs, struct task *t, struct err *err)
+{
 	task_each_thread(th, t) {
 		struct arise a = { .world = rs->world, .thread = th, .tid = th->real,
-			.tgid = h->pid, .options = rs->o };
+			.tgid = husk_of(rs, t)->pid, .options = rs->o, .ours = &rs->ours };
+		int r;
 
-		if (r < 0)
-			break;
 		if (th == &t->threads[0] && t->leader_dead)
 			continue;
 		r = regs_set(&a, err);
@@ -35,7 +58,7 @@ static int arm_task(struct restore *rs, struct task *t, struct err *err)
 			return err_while(err, "setting the registers of thread %d of task %d (%s)",
 				th->tid, t->pid, task_comm(t));
 	}
-	return r;
+	return 0;
 }
 
 /* The tracer's processor was shared by all husks; those without a saved mask get ours of before. */
@@ -83,14 +106,15 @@ static int stop_task(struct restore *rs, const struct task *t, struct err *err)
 int restore_arm(void *ctx, struct err *err)
 {
 	struct restore *rs = ctx;
-	int r = 0;
+	int r;
 
 	unpin(rs);
-	world_each_task(t, rs->world) {
-		if (!task_is_alive(t) || r < 0)
-			continue;
-		r = arm_task(rs, t, err);
-	}
+	r = end_leaders(rs, err);
+	if (r == 0)
+		r = unmap_areas(rs, err);
+	world_each_task(t, rs->world)
+		if (task_is_alive(t) && r == 0)
+			r = set_registers(rs, t, err);
 	rs->figures->pid = rs->husks[0].pid;
 	world_each_task(t, rs->world)
 		if (task_is_alive(t) && r == 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* What the stages of a restore share. One exists per run; stages fill it in order. */
 #pragma once
-#include "inject/husk.h"
+#include "inject/husk_queue.h"
 #include "kinds/kind.h"
 #include "kinds/mem/mm.h"
 #include "kinds/sysv.h"
@@ -27,6 +27,8 @@ struct restore {
 	struct husk *husks; /* by actor index */
 	bool *husk_lives, *filled; /* by actor index: exists; holds the memory of some task */
 	size_t n_husks;
+	struct husk_queue queue; /* empty between stages */
+	struct table ours; /* for struct arise */
 	bool pidfile_made;
 	struct tcp_flows flows; /* of all connections */
 	struct netlock lock;

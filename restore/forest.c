@@ -106,11 +106,10 @@ static int step_start(struct restore *rs, struct actor *x, struct err *err)
 	return r;
 }
 
-static int step_fork(struct restore *rs, struct actor *x, struct err *err)
+/* After a fork, also a failed one: the child may exist. */
+static int settle_fork(struct restore *rs, struct actor *x, int r, struct err *err)
 {
-	struct husk_birth birth = { .pid = x->pid, .flags = x->flags };
 	struct husk *child = &rs->husks[x->index];
-	int r = husk_fork(&rs->husks[x->by->index], &birth, child, err);
 
 	rs->husk_lives[x->index] = child->pid > 0;
 	/* the creator may hold memory it was born with, before its own is built */
@@ -119,6 +118,28 @@ static int step_fork(struct restore *rs, struct actor *x, struct err *err)
 		r = husk_clear(child, err);
 		rs->filled[x->index] = false;
 	}
+	return r;
+}
+
+/* Steps that are forks by one and the same actor. */
+static int step_forks(struct restore *rs, const struct step *s, size_t n, struct err *err)
+{
+	struct husk_birth *births = reallocarray(NULL, n, sizeof(*births));
+	struct husk **children = reallocarray(NULL, n, sizeof(struct husk *));
+	int r = births && children ? 0 : err_nomem(err);
+
+	for (size_t i = 0; i < n && r == 0; i++) {
+		const struct actor *x = s[i].actor;
+
+		births[i] = (struct husk_birth){ .pid = x->pid, .flags = x->flags };
+		children[i] = &rs->husks[x->index];
+	}
+	if (r == 0)
+		r = husk_fork_all(&rs->husks[s->actor->by->index], births, children, n, err);
+	free(births);
+	free(children);
+	for (size_t i = 0; i < n; i++)
+		r = settle_fork(rs, s[i].actor, r, err);
 	return r;
 }
 
@@ -134,12 +155,16 @@ static int step_setsid(struct restore *rs, struct actor *x, struct err *err)
 	return r;
 }
 
-static int step_group(struct restore *rs, struct actor *x, pid_t pgid, struct err *err)
+/* Steps that begin groups, or join groups which are there. */
+static int step_groups(struct restore *rs, const struct step *s, size_t n, struct err *err)
 {
-	struct tape *t = tape_new();
+	for (size_t i = 0; i < n; i++) {
+		struct tape *t = tape_new();
 
-	tape_call(t, "group", TAPE_MUST, SYS_setpgid, T(0), T(pgid));
-	return play_one(&rs->husks[x->index], t, err);
+		tape_call(t, "group", TAPE_MUST, SYS_setpgid, T(0), T(s[i].pgid));
+		husk_later(&rs->queue, &rs->husks[s[i].actor->index], 0, t, NULL, NULL);
+	}
+	return husk_settle(&rs->queue, err);
 }
 
 static int step_subreaper(struct restore *rs, struct actor *x, struct err *err)
@@ -151,24 +176,46 @@ static int step_subreaper(struct restore *rs, struct actor *x, struct err *err)
 	return play_one(&rs->husks[x->index], t, err);
 }
 
-static int step_build(struct restore *rs, struct actor *x, struct err *err)
+static struct mm_build build_of(struct restore *rs, const struct actor *x)
 {
-	struct mm_build b = { .world = rs->world, .task = x->task,
+	return (struct mm_build){ .world = rs->world, .task = x->task,
 		.inherited = x->inherits ? x->by->task : NULL, .husk = &rs->husks[x->index],
 		.images = rs->images, .files = rs->files,
 		.legacies = restore_legacies(rs), .lazy = rs->o->lazy_pages,
 		.mapped = rs->o->mmap,
 		.vdso = &rs->vdso };
-	int r = mm_build(&b, err);
+}
 
-	rs->filled[x->index] = true;
-	rs->figures->pages_restored += b.pages_restored;
-	rs->figures->pages_compared += b.pages_compared;
-	rs->figures->pages_skipped_cow += b.pages_skipped_cow;
-	if (r < 0)
-		return err_while(err, "restoring the memory of task %d (%s)", x->pid,
-			task_comm(x->task));
-	return 0;
+/* Steps that give tasks their memory; what they inherit is complete. */
+static int step_builds(struct restore *rs, const struct step *s, size_t n, struct err *err)
+{
+	struct mm_build *builds = reallocarray(NULL, n, sizeof(*builds));
+	size_t done = 0, borrowed = 0;
+	int r = builds ? 0 : err_nomem(err);
+
+	while (done < n && r == 0) {
+		struct actor *x = s[done].actor;
+		struct mm_build *b = &builds[done++];
+
+		*b = build_of(rs, x);
+		rs->filled[x->index] = true;
+		r = mm_build_later(b, &rs->queue, err);
+		borrowed += b->borrowed;
+		if (r == 0 && (borrowed > STORE_RECENT / 2 || rs->queue.n >= HUSK_TOGETHER)) {
+			r = husk_settle(&rs->queue, err);
+			borrowed = 0;
+		}
+	}
+	if (r == 0)
+		r = husk_settle(&rs->queue, err);
+	husk_queue_done(&rs->queue);
+	for (size_t i = 0; i < done; i++) {
+		rs->figures->pages_restored += builds[i].pages_restored;
+		rs->figures->pages_compared += builds[i].pages_compared;
+		rs->figures->pages_skipped_cow += builds[i].pages_skipped_cow;
+	}
+	free(builds);
+	return r;
 }
 
 static void husk_gone(struct restore *rs, struct actor *x)
@@ -232,21 +279,40 @@ static int step_die(struct restore *rs, struct actor *x, struct err *err)
 	return play_one(&rs->husks[x->parent->index], t, err);
 }
 
-static int step_run(struct restore *rs, const struct step *s, struct err *err)
+/* Whether step b, which follows step a, needs nothing that comes of it. */
+static bool is_independent(const struct step *a, const struct step *b)
+{
+	if (a->kind != b->kind)
+		return false;
+	switch (a->kind) {
+	case STEP_FORK:
+		return a->actor->by == b->actor->by;
+	case STEP_BUILD:
+		return true;
+	case STEP_GROUP:
+		/* who has moved out of the group it led had to wait for others to join it */
+		return !a->pgid == !b->pgid && !a->actor->moved && !b->actor->moved;
+	default:
+		return false;
+	}
+}
+
+/* n steps that are independent of each other; more than one only of some kinds. */
+static int step_run(struct restore *rs, const struct step *s, size_t n, struct err *err)
 {
 	switch (s->kind) {
 	case STEP_START:
 		return step_start(rs, s->actor, err);
 	case STEP_FORK:
-		return step_fork(rs, s->actor, err);
+		return step_forks(rs, s, n, err);
 	case STEP_SETSID:
 		return step_setsid(rs, s->actor, err);
 	case STEP_SUBREAPER:
 		return step_subreaper(rs, s->actor, err);
 	case STEP_BUILD:
-		return step_build(rs, s->actor, err);
+		return step_builds(rs, s, n, err);
 	case STEP_GROUP:
-		return step_group(rs, s->actor, s->pgid, err);
+		return step_groups(rs, s, n, err);
 	case STEP_END:
 		return step_end(rs, s->actor, err);
 	case STEP_DIE:
@@ -279,11 +345,15 @@ static int check_parents(struct restore *rs, struct err *err)
 int restore_forest(void *ctx, struct err *err)
 {
 	struct restore *rs = ctx;
+	const struct step *s = rs->plan.steps;
 	uint64_t start = clock_us();
 	int r = 0;
 
-	for (size_t i = 0; i < rs->plan.n_steps && r == 0; i++)
-		r = step_run(rs, &rs->plan.steps[i], err);
+	for (size_t i = 0, n; i < rs->plan.n_steps && r == 0; i += n) {
+		for (n = 1; i + n < rs->plan.n_steps && is_independent(&s[i + n - 1], &s[i + n]);)
+			n++;
+		r = step_run(rs, &s[i], n, err);
+	}
 	if (r == 0)
 		r = check_parents(rs, err);
 	rs->figures->forking_us = clock_us() - start;

@@ -31,8 +31,11 @@
 #include "restore/ctx.h"
 #include "snapshot/check.h"
 #include "snapshot/snapshot.h"
+#include <malloc.h>
 #include <sched.h>
 #include <unistd.h>
+
+enum { KEPT_MEMORY = 64 << 20 };
 
 static int restore_load(void *ctx, struct err *err)
 {
@@ -222,12 +225,16 @@ int restore_run(const struct options *o, int images_dirfd, int workdir_fd, stage
 	void *watch_data, struct restore_figures *ret, struct err *err)
 {
 	struct restore rs = { .o = o, .images_dirfd = images_dirfd, .workdir_fd = workdir_fd,
-		.access = access_open(o), .world = world_new(), .layout = { .send_fd = -1 },
+		.access = access_open(o), .world = world_new(),
 		.lazy_sock = -1, .figures = ret, .start_us = clock_us() };
 	int r;
 
 	*ret = (struct restore_figures){ 0 };
+	/* builds come and go by the dozen: memory is not given back and faulted in each time */
+	mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY);
+	mallopt(M_MMAP_THRESHOLD, KEPT_MEMORY / 2);
 	r = stages_run("restore", restore_stages, &rs, watch, watch_data, err);
+	husk_queue_done(&rs.queue);
 	if (r == 0) {
 		restore_depart(&rs);
 		if (o->lazy_pages)
@@ -245,8 +252,8 @@ int restore_run(const struct options *o, int images_dirfd, int workdir_fd, stage
 	mm_legacies_free(rs.legacies);
 	sysv_done(rs.ipc);
 	vec_done(&rs.flows);
-	if (rs.layout.send_fd >= 0)
-		close(rs.layout.send_fd);
+	table_done(&rs.ours);
+	husk_layout_done(&rs.layout);
 	image_set_close(rs.images);
 	access_close(&rs.access);
 	world_free(rs.world);

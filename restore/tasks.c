@@ -31,32 +31,50 @@ static int connect_descriptors(struct restore *rs, struct err *err)
 	return r;
 }
 
+static int install_descriptors(struct restore *rs, struct err *err)
+{
+	int r = 0;
+
+	world_each_task(t, rs->world) {
+		if (!task_is_alive(t) || t->fds->owner != t || r < 0)
+			continue;
+		r = file_store_install(rs->files, &rs->queue, husk_of(rs, t), t, err);
+		if (r == 0)
+			r = husk_settle_many(&rs->queue, err);
+	}
+	return r < 0 ? r : husk_settle(&rs->queue, err);
+}
+
+static int set_folders(struct restore *rs, struct err *err)
+{
+	int r = 0;
+
+	world_each_task(t, rs->world) {
+		if (!task_is_alive(t) || r < 0)
+			continue;
+		r = file_store_set_fs(rs->files, &rs->queue, husk_of(rs, t), t, err);
+		if (r == 0)
+			r = husk_settle_many(&rs->queue, err);
+	}
+	return r < 0 ? r : husk_settle(&rs->queue, err);
+}
+
 /* Every process and thread exists: descriptors may refer to them. */
 int restore_descriptors(void *ctx, struct err *err)
 {
 	struct restore *rs = ctx;
-	int r = 0;
+	int r = install_descriptors(rs, err);
 
-	world_each_task(t, rs->world) {
-		if (!task_is_alive(t) || t->fds->owner != t)
-			continue;
-		r = file_store_install(rs->files, husk_of(rs, t), t, err);
-		if (r < 0)
-			return err_while(err, "restoring the descriptors of task %d (%s)", t->pid,
-				task_comm(t));
-	}
 	r = r < 0 ? r : file_store_join(rs->files, err);
 	r = r < 0 ? r : connect_descriptors(rs, err);
-	world_each_task(t, rs->world)
-		if (task_is_alive(t) && r == 0)
-			r = file_store_set_fs(rs->files, husk_of(rs, t), t, err);
+	r = r < 0 ? r : set_folders(rs, err);
 	return r < 0 ? r : file_store_arm(rs->files, err);
 }
 
 static struct arise arise_of(struct restore *rs, const struct thread *th)
 {
 	return (struct arise){ .world = rs->world, .thread = th, .tid = th->real,
-		.tgid = husk_of(rs, th->task)->pid, .options = rs->o };
+		.tgid = husk_of(rs, th->task)->pid, .options = rs->o, .ours = &rs->ours };
 }
 
 /* Threads that run (not a dead leader) have facets of their own; the leader has the task's. */
@@ -69,28 +87,67 @@ static bool facet_wanted(const struct facet *f, const struct thread *th)
 	return !leader || !th->task->leader_dead;
 }
 
-/* Plays all calls of phases first..last for one thread, then what is set from outside. */
-static int tell_thread(struct restore *rs, const struct thread *th, enum phase first,
-	enum phase last, struct tape *tape, struct err *err)
+/* A thread whose tape of some phases waits to be played. */
+struct telling {
+	struct restore *rs;
+	const struct thread *th;
+	enum phase first, last;
+};
+
+static int telling_failed(const struct thread *th, struct err *err)
 {
-	struct arise a = arise_of(rs, th);
+	return err_while(err, "restoring thread %d of task %d (%s)", th->tid, th->task->pid,
+		task_comm(th->task));
+}
+
+/* What is set from outside once the calls were played. */
+static int set_thread(const struct telling *tell, struct err *err)
+{
+	struct arise a = arise_of(tell->rs, tell->th);
 	int r = 0;
 
-	tape_reset(tape);
+	for (enum phase p = tell->first; p <= tell->last; p++)
+		for (size_t f = 0; facets[f] && r == 0; f++)
+			if (facets[f]->phase == p && facets[f]->set &&
+				facet_wanted(facets[f], tell->th))
+				r = facets[f]->set(&a, err);
+	return r;
+}
+
+static int telling_after(void *ctx, const struct tape *tape, int played, struct err *err)
+{
+	struct telling *tell = ctx;
+	int r = played < 0 ? played : set_thread(tell, err);
+
+	if (r < 0)
+		r = telling_failed(tell->th, err);
+	free(tell);
+	return r;
+}
+
+/* Queues all calls of phases first..last for one thread, then what is set from outside. */
+static int tell_thread(struct restore *rs, const struct thread *th, enum phase first,
+	enum phase last, struct err *err)
+{
+	struct arise a = arise_of(rs, th);
+	struct telling *tell = malloc(sizeof(*tell));
+	struct tape *tape = tape_new();
+	int r = 0;
+
+	if (!tell)
+		abort();
+	*tell = (struct telling){ .rs = rs, .th = th, .first = first, .last = last };
 	for (enum phase p = first; p <= last; p++)
 		for (size_t f = 0; facets[f] && r == 0; f++)
 			if (facets[f]->phase == p && facets[f]->tell && facet_wanted(facets[f], th))
 				r = facets[f]->tell(tape, &a, err);
-	if (r == 0 && tape_calls(tape))
-		r = husk_play(husk_of(rs, th->task), a.tid, tape, err);
-	for (enum phase p = first; p <= last; p++)
-		for (size_t f = 0; facets[f] && r == 0; f++)
-			if (facets[f]->phase == p && facets[f]->set && facet_wanted(facets[f], th))
-				r = facets[f]->set(&a, err);
-	if (r < 0)
-		return err_while(err, "restoring thread %d of task %d (%s)", th->tid,
-			th->task->pid, task_comm(th->task));
-	return 0;
+	if (r == 0) {
+		husk_later(&rs->queue, husk_of(rs, th->task), a.tid, tape, telling_after, tell);
+		return husk_settle_many(&rs->queue, err);
+	}
+	tape_free(tape);
+	free(tell);
+	return telling_failed(th, err);
 }
 
 static int finish_memory(struct restore *rs, const struct task *t, struct err *err)
@@ -108,20 +165,23 @@ static int finish_memory(struct restore *rs, const struct task *t, struct err *e
 int restore_tasks(void *ctx, struct err *err)
 {
 	struct restore *rs = ctx;
-	struct tape *tape = tape_new();
 	int r = 0;
 
 	world_each_task(t, rs->world) {
 		if (!task_is_alive(t) || r < 0)
 			continue;
 		t->real = t->threads[0].real = husk_of(rs, t)->pid;
-		r = tell_thread(rs, &t->threads[0], PHASE_EARLY, PHASE_TASK, tape, err);
-		if (r == 0)
-			r = finish_memory(rs, t, err);
+		r = tell_thread(rs, &t->threads[0], PHASE_EARLY, PHASE_TASK, err);
+	}
+	if (r == 0)
+		r = husk_settle(&rs->queue, err);
+	world_each_task(t, rs->world) {
+		if (!task_is_alive(t) || r < 0)
+			continue;
+		r = finish_memory(rs, t, err);
 		if (r == 0)
 			r = sysv_tell_undo(rs->ipc, husk_of(rs, t), t, err);
 	}
-	tape_free(tape);
 	return r < 0 ? r : sysv_settle(rs->ipc, err);
 }
 
@@ -156,19 +216,22 @@ int restore_threads(void *ctx, struct err *err)
 	return r;
 }
 
+/* The first threads, which also have what belongs to their tasks, before all others. */
 int restore_facets(void *ctx, struct err *err)
 {
 	struct restore *rs = ctx;
-	struct tape *tape = tape_new();
 	int r = 0;
 
+	world_each_task(t, rs->world)
+		if (task_is_alive(t) && r == 0)
+			r = tell_thread(rs, &t->threads[0], PHASE_THREAD, PHASE_LAST, err);
+	if (r == 0)
+		r = husk_settle(&rs->queue, err);
 	world_each_task(t, rs->world) {
 		if (!task_is_alive(t))
 			continue;
-		task_each_thread(th, t)
-			if (r == 0)
-				r = tell_thread(rs, th, PHASE_THREAD, PHASE_LAST, tape, err);
+		for (size_t i = 1; i < t->n_threads && r == 0; i++)
+			r = tell_thread(rs, &t->threads[i], PHASE_THREAD, PHASE_LAST, err);
 	}
-	tape_free(tape);
-	return r;
+	return r < 0 ? r : husk_settle(&rs->queue, err);
 }

@@ -204,7 +204,7 @@ static int make_context(struct context *c, uint32_t requests, struct tape *tape,
 		return r;
 	memcpy(&made, tape_at(tape, at), sizeof(made));
 	tape_reset(tape);
-	r = io_pread_all(c->b->husk->mem, &ring, sizeof(ring), (off_t)made);
+	r = husk_read(c->b->husk, &ring, sizeof(ring), made);
 	if (r < 0)
 		return err_sysn(err, -r, "cannot read a new ring");
 	if ((saved->magic && ring.nr != saved->nr) ||
@@ -252,12 +252,11 @@ static int write_events(const struct context *c, struct err *err)
 	const struct io_event *events = (const struct io_event *)(ring + 1);
 	uint64_t to = c->vma->start + sizeof(*ring);
 	uint32_t first = ring->nr - ring->head < c->pending ? ring->nr - ring->head : c->pending;
-	int r = io_pwrite_all(c->b->husk->mem, events + ring->head, first * sizeof(*events),
-		(off_t)to);
+	int r = husk_write(c->b->husk, events + ring->head, first * sizeof(*events), to);
 
 	if (r == 0)
-		r = io_pwrite_all(c->b->husk->mem, events, (c->pending - first) * sizeof(*events),
-			(off_t)(to + first * sizeof(*events)));
+		r = husk_write(c->b->husk, events, (c->pending - first) * sizeof(*events),
+			to + first * sizeof(*events));
 	return r < 0 ? err_sysn(err, -r, "cannot write the events of a ring") : 0;
 }
 

@@ -4,8 +4,9 @@
  *
  *   plan    areas are checked, cut into pieces (kept from the parent or to be mapped), the vdso's
  *           fate is decided, the pages are located                         (nothing has happened yet)
- *   tape    unmap what is not kept, set the mm's numbers, map, fill, protect, place the vdso;
- *           one tape unless it would become larger than HUSK_TAPE_MAX
+ *   tape    take descriptors, unmap what is not kept, set the mm's numbers, map, fill, protect,
+ *           place the vdso; one tape unless it would become larger than HUSK_TAPE_MAX; the last
+ *           one is played when the queue is settled
  *   after   what only /proc/PID/mem can write, redirection of an old vdso's functions
  */
 #pragma once
@@ -108,6 +109,7 @@ struct build {
 	const struct task *task;
 	const MmEntry *mm;
 	struct husk *husk;
+	struct husk_queue *queue; /* where the last tape goes */
 	struct tape *tape;
 	struct vec_of(struct call_note) notes;
 	struct vec_of(struct reading) readings;
@@ -125,6 +127,7 @@ struct build {
 	bool thp_always; /* the machine's policy gives huge pages to every area */
 	/* descriptors in the husk; the first `lasting` stay for the whole work: exe, pages files */
 	int fds[HUSK_SEND_MAX], numbers[HUSK_SEND_MAX];
+	size_t taken[HUSK_SEND_MAX]; /* 1 + the call that brings it, 0: it is there, numbers[] */
 	size_t n_fds, lasting;
 	size_t *layer_slot; /* by layer: index into numbers[], SIZE_MAX: the husk does not have it */
 	bool has_exe; /* numbers[0] is the program */
@@ -148,10 +151,16 @@ static inline bool build_layer_is_there(const struct build *b, uint32_t layer)
 	return b->layer_slot[layer] != SIZE_MAX;
 }
 
-/* Number, in the husk, of the pages file of a layer that is there. */
-static inline int build_layer_fd(const struct build *b, uint32_t layer)
+/* Number, in the husk, of descriptor i, as an argument of calls. */
+static inline struct tape_arg build_fd(const struct build *b, size_t i)
 {
-	return b->numbers[b->layer_slot[layer]];
+	return b->taken[i] ? T_RESULT(b->taken[i] - 1) : T(b->numbers[i]);
+}
+
+/* That of the pages file of a layer which is there. */
+static inline struct tape_arg build_layer_fd(const struct build *b, uint32_t layer)
+{
+	return build_fd(b, b->layer_slot[layer]);
 }
 
 /* ---- mm_plan.c ---- */

@@ -100,6 +100,7 @@ struct mm_build {
 	bool mapped; /* long runs of pages are mapped from the images, not read */
 	const struct vdso_self *vdso; /* this kernel's; NULL: it is looked for each time */
 	uint64_t pages_restored, pages_compared, pages_skipped_cow; /* counted up */
+	size_t borrowed; /* set: descriptors of the store that are needed until it is settled */
 };
 
 /* Chooses the area of all husks: a range of len bytes outside every area of every task. */
@@ -110,6 +111,11 @@ int mm_find_hole(const struct world *w, size_t len, uint64_t *ret_addr, struct e
  * link. Contents equal to the inherited ones are not written (they stay shared).
  */
 int mm_build(struct mm_build *b, struct err *err) must_use;
+/*
+ * The same, done when the queue is settled; *b must live so long, and no more than STORE_RECENT / 2
+ * descriptors may be borrowed when it is called.
+ */
+int mm_build_later(struct mm_build *b, struct husk_queue *q, struct err *err) must_use;
 /*
  * After all forks: the parent's own pages where its children had others in common, and what must
  * not be inherited or needs the final state: mlock, madvise, guards, seals.

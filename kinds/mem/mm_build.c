@@ -46,21 +46,26 @@ static int check_maybes(const struct build *b, struct err *err)
 	return 0;
 }
 
-int build_play(struct build *b, struct err *err)
+/* The tape has been played; it is empty then. */
+static int learn(struct build *b, int played, struct err *err)
 {
-	int r;
+	int r = played < 0 ? explain_failure(b, err) : check_maybes(b, err);
 
-	if (!tape_calls(b->tape))
-		return 0;
-	r = husk_play(b->husk, 0, b->tape, err);
-	if (r < 0)
-		return explain_failure(b, err);
-	r = check_maybes(b, err);
+	for (size_t i = 0; i < b->n_fds && r == 0; i++) {
+		if (b->taken[i])
+			b->numbers[i] = (int)tape_result(b->tape, b->taken[i] - 1);
+		b->taken[i] = 0;
+	}
 	if (r == 0)
 		r = fill_learn(b, err);
 	tape_reset(b->tape);
 	b->notes.n = 0;
 	return r;
+}
+
+int build_play(struct build *b, struct err *err)
+{
+	return tape_calls(b->tape) ? learn(b, husk_play(b->husk, 0, b->tape, err), err) : 0;
 }
 
 int build_room(struct build *b, size_t bytes, struct err *err)
@@ -180,6 +185,8 @@ int build_numbers(struct build *b, struct err *err)
 		auxv = tape_data(t, mm->mm_saved_auxv, map.auxv_size);
 		tape_point(t, at + offsetof(struct prctl_mm_map, auxv), auxv);
 	}
+	if (b->has_exe && b->taken[0])
+		tape_store(t, b->taken[0] - 1, at + offsetof(struct prctl_mm_map, exe_fd));
 	tape_call(t, "mm", TAPE_MUST, SYS_prctl, T(PR_SET_MM), T(PR_SET_MM_MAP), T_DATA(at),
 		T(sizeof(map)), T(0));
 	return 0;
@@ -198,8 +205,8 @@ static int finish_tape(struct build *b, struct err *err)
 	tape_call(b->tape, "mm", TAPE_MUST, SYS_prctl, T(PR_SET_THP_DISABLE), T(disabled), T(flags),
 		T(0), T(0));
 	for (size_t i = 0; i < b->lasting; i++)
-		tape_call(b->tape, "mm", 0, SYS_close, T(b->numbers[i]));
-	return build_play(b, err);
+		tape_call(b->tape, "mm", 0, SYS_close, build_fd(b, i));
+	return 0;
 }
 
 /* ------------------------------------------------------------------------------- the sequence */
@@ -218,30 +225,20 @@ static int run(struct build *b, struct err *err)
 		r = map_protect(b, err);
 	if (r == 0)
 		r = vdso_place(b, err);
-	if (r == 0)
-		r = finish_tape(b, err);
-	if (r == 0)
-		r = fill_late(b, err);
-	if (r == 0)
-		r = vdso_redirect(b, err);
-	return r;
+	return r < 0 ? r : finish_tape(b, err);
 }
 
-int mm_build(struct mm_build *mb, struct err *err)
+static int finish(struct build *b, int played, struct err *err)
 {
-	struct build *b = calloc(1, sizeof(*b));
-	int r;
+	int r = learn(b, played, err);
 
-	if (!b)
-		return err_nomem(err);
-	b->b = mb;
-	b->task = mb->task;
-	b->mm = mb->task->mm;
-	b->husk = mb->husk;
-	b->tape = tape_new();
-	r = run(b, err);
-	legacy_keep(b);
-	tape_free(b->tape);
+	if (r == 0)
+		r = fill_late(b, err);
+	return r < 0 ? r : vdso_redirect(b, err);
+}
+
+static void build_free(struct build *b)
+{
 	vec_done(&b->notes);
 	vec_done(&b->readings);
 	vec_done(&b->chunks);
@@ -253,5 +250,58 @@ int mm_build(struct mm_build *mb, struct err *err)
 	free(b->layer_slot);
 	free(b->compared);
 	free(b);
+}
+
+static int build_failed(const struct task *t, struct err *err)
+{
+	return err_while(err, "restoring the memory of task %d (%s)", t->pid, task_comm(t));
+}
+
+/* The queue's tape is this build's, and stays so as long as it is needed. */
+static int build_after(void *ctx, const struct tape *tape, int played, struct err *err)
+{
+	struct build *b = ctx;
+	int r = finish(b, played, err);
+
+	legacy_keep(b);
+	if (r < 0)
+		r = build_failed(b->task, err);
+	build_free(b);
+	return r;
+}
+
+int mm_build_later(struct mm_build *mb, struct husk_queue *q, struct err *err)
+{
+	struct build *b = calloc(1, sizeof(*b));
+	int r;
+
+	if (!b)
+		return err_nomem(err);
+	b->b = mb;
+	b->task = mb->task;
+	b->mm = mb->task->mm;
+	b->husk = mb->husk;
+	b->queue = q;
+	b->tape = tape_new();
+	r = run(b, err);
+	if (r == 0) {
+		husk_later(q, b->husk, 0, b->tape, build_after, b);
+		return 0;
+	}
+	legacy_keep(b);
+	r = build_failed(b->task, err);
+	tape_free(b->tape);
+	build_free(b);
+	return r;
+}
+
+int mm_build(struct mm_build *mb, struct err *err)
+{
+	struct husk_queue q = { 0 };
+	int r = mm_build_later(mb, &q, err);
+
+	if (r == 0)
+		r = husk_settle(&q, err);
+	husk_queue_done(&q);
 	return r;
 }

@@ -15,8 +15,7 @@ enum { BUFFERS = 3 };
 /* One gather on its way into the husk. */
 struct writing {
 	struct job job;
-	pid_t pid;
-	int mem;
+	struct husk *husk;
 	bool busy; /* the crew has it */
 	uint8_t *bytes; /* GATHER_BYTES */
 	struct gather gather;
@@ -36,7 +35,7 @@ static void write_job(struct job *job, unsigned worker)
 	struct writing *w = (struct writing *)job;
 	const struct gather *g = &w->gather;
 	struct iovec local = { w->bytes, g->bytes };
-	ssize_t n = process_vm_writev(w->pid, &local, 1, g->iov, g->n, 0);
+	ssize_t n = process_vm_writev(w->husk->pid, &local, 1, g->iov, g->n, 0);
 	uint64_t have = n > 0 ? (uint64_t)n : 0, at = 0;
 
 	w->failed = 0;
@@ -46,8 +45,8 @@ static void write_job(struct job *job, unsigned worker)
 		if (skip >= g->iov[i].iov_len)
 			continue;
 		w->failed_at = (uint64_t)(uintptr_t)g->iov[i].iov_base + skip;
-		w->failed = io_pwrite_all(w->mem, w->bytes + at + skip, g->iov[i].iov_len - skip,
-			(off_t)w->failed_at);
+		w->failed = husk_write(w->husk, w->bytes + at + skip, g->iov[i].iov_len - skip,
+			w->failed_at);
 		if (w->failed)
 			return;
 	}
@@ -102,10 +101,12 @@ int decode_gather(struct build *b, struct err *err)
 		r = page_layer_read(&b->pages.layers.at[g->layer], g->offset, g->bytes, w->bytes, err);
 	if (r < 0)
 		return r;
+	r = husk_write(b->husk, NULL, 0, 0); /* opens its memory, before the crew needs it */
+	if (r < 0)
+		return err_sysn(err, -r, "cannot open the memory of task %d", b->task->pid);
 	memcpy(&w->gather, g, sizeof(*g));
 	w->job.run = write_job;
-	w->pid = b->husk->pid;
-	w->mem = b->husk->mem;
+	w->husk = b->husk;
 	w->busy = true;
 	g->n = 0;
 	g->bytes = 0;

@@ -58,7 +58,7 @@ static int gather_flush(struct build *b, struct err *err)
 				T(MADV_POPULATE_WRITE_));
 	}
 	iov = tape_data(b->tape, g->iov, g->n * sizeof(g->iov[0]));
-	reading.call = tape_call(b->tape, "mm", 0, SYS_preadv, T(build_layer_fd(b, g->layer)),
+	reading.call = tape_call(b->tape, "mm", 0, SYS_preadv, build_layer_fd(b, g->layer),
 		T_DATA(iov), T(g->n), T(g->offset), T(0));
 	vec_push(&b->readings, reading);
 	g->n = 0;
@@ -127,7 +127,7 @@ static int emit_mapping(struct build *b, const struct overlap *o, uint64_t offse
 		return r;
 	b->n_mapped++;
 	build_note(b, tape_call(b->tape, "mm", TAPE_MUST, SYS_mmap, T(o->start), T(o->end - o->start),
-		T(o->piece->prot_now), T(MAP_PRIVATE | MAP_FIXED), T(build_layer_fd(b, o->seg->layer)),
+		T(o->piece->prot_now), T(MAP_PRIVATE | MAP_FIXED), build_layer_fd(b, o->seg->layer),
 		T(offset)), o->start, o->end);
 	return 0;
 }
@@ -297,7 +297,7 @@ static int late_write(struct build *b, const struct late_write *w, uint8_t *buf,
 
 		if (r < 0)
 			return r;
-		r = io_pwrite_all(b->husk->mem, buf, n, (off_t)(w->vaddr + done));
+		r = husk_write(b->husk, buf, n, w->vaddr + done);
 		if (r < 0)
 			return err_sysn(err, -r, "cannot write page 0x%lx of task %d",
 				w->vaddr + done, b->task->pid);

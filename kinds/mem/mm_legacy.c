@@ -438,7 +438,7 @@ static int settle_bytes(struct mm_build *b, struct legacy *x, const struct debt 
 			some * PAGE, buf, err);
 		if (r < 0)
 			return r;
-		r = io_pwrite_all(b->husk->mem, buf, some * PAGE, (off_t)(d->vaddr + done * PAGE));
+		r = husk_write(b->husk, buf, some * PAGE, d->vaddr + done * PAGE);
 		if (r < 0)
 			return err_sysn(err, -r, "cannot write page 0x%lx of task %d", d->vaddr,
 				b->task->pid);

@@ -103,12 +103,12 @@ static int stretch_open(struct build *b, struct piece *from, struct table *slots
 
 static int stretch_send(struct build *b, bool first, struct err *err)
 {
-	size_t from = first ? 0 : b->lasting;
-	int r = tape_calls(b->tape) ? build_play(b, err) : 0;
+	int r = build_room(b, b->n_fds * 128, err);
 
-	if (r < 0)
-		return r;
-	return husk_send(b->husk, b->fds + from, b->n_fds - from, b->numbers + from, err);
+	b->b->borrowed = b->n_fds;
+	for (size_t i = first ? 0 : b->lasting; i < b->n_fds && r == 0; i++)
+		b->taken[i] = 1 + tape_take(b->tape, b->husk->lender_fd, b->fds[i]);
+	return r;
 }
 
 static unsigned map_flags(const struct piece *p)
@@ -145,16 +145,16 @@ static int map_piece(struct build *b, const struct piece *p, const struct table 
 	int r = build_room(b, CALL_ROOM, err);
 	bool file = needs_file(p);
 	size_t call;
-	int fd = -1;
+	struct tape_arg fd = T(-1);
 
 	if (r < 0)
 		return r;
 	if (p->grows)
 		map_grow(b, p);
 	if (file)
-		fd = b->numbers[(uintptr_t)table_get(slots, file_key(v)) - 1];
+		fd = build_fd(b, (uintptr_t)table_get(slots, file_key(v)) - 1);
 	call = tape_call(b->tape, "mm", p->grows ? 0 : TAPE_MUST, SYS_mmap, T(p->start),
-		T(p->end - p->start), T(p->prot_now), T(map_flags(p)), T(fd),
+		T(p->end - p->start), T(p->prot_now), T(map_flags(p)), fd,
 		T(file ? v->pgoff + (p->start - v->start) : 0));
 	build_note(b, call, p->start, p->end);
 	b->notes.at[b->notes.n - 1].may_exist = p->grows;
@@ -179,7 +179,8 @@ static int stretch_map(struct build *b, struct piece *from, struct piece *to,
 
 		if (r < 0)
 			return r;
-		tape_call(b->tape, "mm", 0, SYS_close, T(b->numbers[i]));
+		tape_call(b->tape, "mm", 0, SYS_close, build_fd(b, i));
+		b->taken[i] = 0;
 	}
 	b->n_fds = b->lasting;
 	return 0;
@@ -194,7 +195,12 @@ int map_pieces(struct build *b, struct err *err)
 	do {
 		struct table slots = { 0 };
 
-		r = stretch_open(b, p, &slots, &to, err);
+		/* what was borrowed before, also by others, may be closed by this stretch */
+		r = first ? 0 : build_play(b, err);
+		if (r == 0 && !first)
+			r = husk_settle(b->queue, err);
+		if (r == 0)
+			r = stretch_open(b, p, &slots, &to, err);
 		if (r == 0)
 			r = stretch_send(b, first, err);
 		if (r == 0 && first)

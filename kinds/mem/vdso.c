@@ -280,7 +280,7 @@ static int redirect(struct build *b, const struct vdso_symbol *old, const struct
 	/* too small or in use: the old code goes on with zero data, by system calls */
 	if (c.len > old->size || is_being_run(b->task, at, c.len))
 		return 0;
-	r = io_pwrite_all(b->husk->mem, c.bytes, c.len, (off_t)at);
+	r = husk_write(b->husk, c.bytes, c.len, at);
 	return r < 0 ? err_sysn(err, -r, "cannot redirect %s in the vdso of task %d", old->name,
 			       b->task->pid) : 0;
 }

@@ -156,6 +156,20 @@ static void read_ours(struct ours *o)
 	}
 }
 
+/* They do not change while it restores. */
+static const struct ours *ours_of(const struct arise *a)
+{
+	struct ours *o = a->ours ? table_get(a->ours, (uintptr_t)&facet_creds) : NULL;
+
+	if (o)
+		return o;
+	o = arena_new_of(a->world->arena, struct ours);
+	read_ours(o);
+	if (a->ours)
+		table_put(a->ours, (uintptr_t)&facet_creds, o);
+	return o;
+}
+
 static const char *cap_text(unsigned cap, char *buf, size_t size)
 {
 	char *name = cap_to_name((cap_value_t)cap);
@@ -270,8 +284,8 @@ static bool other_groups(const CredsEntry *c)
 
 static int tell_creds(struct tape *t, const struct arise *a, const CredsEntry *c, struct err *err)
 {
+	const struct ours *o = ours_of(a);
 	struct cap_sets s;
-	struct ours o;
 	int r;
 
 	if (!c)
@@ -279,18 +293,17 @@ static int tell_creds(struct tape *t, const struct arise *a, const CredsEntry *c
 	if (!get_sets(c, &s))
 		return err_image(
 			err, "a capability set of thread %d has a wrong length", a->thread->tid);
-	read_ours(&o);
-	r = plan_sets(a, &o, &s, err);
+	r = plan_sets(a, o, &s, err);
 	if (r < 0)
 		return r;
-	if (o.prm >> CAP_SETPCAP & 1 && (o.secbits & NO_FIXUP) != NO_FIXUP)
+	if (o->prm >> CAP_SETPCAP & 1 && (o->secbits & NO_FIXUP) != NO_FIXUP)
 		tape_call(t, "creds", TAPE_MUST, SYS_prctl, T(PR_SET_SECUREBITS),
-			T(o.secbits | NO_FIXUP));
-	tell_capset(t, o.prm, o.prm, s.inh);
-	tell_bounding(t, &o, s.bnd);
+			T(o->secbits | NO_FIXUP));
+	tell_capset(t, o->prm, o->prm, s.inh);
+	tell_bounding(t, o, s.bnd);
 	tell_ids(t, c, other_groups(c));
 	tell_ambient(t, s.amb);
-	if (o.prm >> CAP_SETPCAP & 1 || c->secbits != (uint32_t)o.secbits)
+	if (o->prm >> CAP_SETPCAP & 1 || c->secbits != (uint32_t)o->secbits)
 		tape_call(t, "creds", TAPE_MUST, SYS_prctl, T(PR_SET_SECUREBITS), T(c->secbits));
 	tell_capset(t, s.eff, s.prm, s.inh);
 	return 0;

@@ -64,13 +64,26 @@ static void tell_limit(struct tape *t, unsigned number, uint64_t cur, uint64_t m
 		T_DATA(tape_data(t, &l, sizeof(l))));
 }
 
-/* What a limit of a husk is now: it has ours. */
-static struct rlimit64 our_limit(unsigned number)
-{
-	struct rlimit64 l = { RLIM64_INFINITY, RLIM64_INFINITY };
+/* What we have and a husk has, too, at first. */
+struct our_limits {
+	struct rlimit64 at[PROC_N_LIMITS];
+	bool may_raise;
+};
 
-	(void)getrlimit64((__rlimit_resource_t)number, &l);
-	return l;
+static const struct our_limits *ours_of(const struct arise *a)
+{
+	struct our_limits *o = a->ours ? table_get(a->ours, (uintptr_t)&facet_rlimits) : NULL;
+
+	if (o)
+		return o;
+	o = arena_new_of(a->world->arena, struct our_limits);
+	for (unsigned i = 0; i < PROC_N_LIMITS; i++)
+		if (getrlimit64((__rlimit_resource_t)i, &o->at[i]) < 0)
+			o->at[i] = (struct rlimit64){ RLIM64_INFINITY, RLIM64_INFINITY };
+	o->may_raise = have_cap(CAP_SYS_RESOURCE);
+	if (a->ours)
+		table_put(a->ours, (uintptr_t)&facet_rlimits, o);
+	return o;
 }
 
 static int early_tell(struct tape *t, const struct arise *a, struct err *err)
@@ -78,13 +91,14 @@ static int early_tell(struct tape *t, const struct arise *a, struct err *err)
 	static const unsigned wide[] = { RLIMIT_FSIZE, RLIMIT_DATA, RLIMIT_STACK, RLIMIT_NPROC,
 		RLIMIT_NOFILE, RLIMIT_MEMLOCK, RLIMIT_AS, RLIMIT_SIGPENDING };
 	const TaskRlimitsEntry *e = tc_of(a->thread) ? tc_of(a->thread)->rlimits : NULL;
-	bool may_raise = have_cap(CAP_SYS_RESOURCE);
+	const struct our_limits *ours = ours_of(a);
 
 	for (size_t i = 0; i < sizeof(wide) / sizeof(*wide); i++) {
-		struct rlimit64 now = our_limit(wide[i]);
+		struct rlimit64 now = ours->at[wide[i]];
 		uint64_t top = now.rlim_max;
 
-		if (e && wide[i] < e->n_rlimits && e->rlimits[wide[i]]->max > top && may_raise)
+		if (ours->may_raise && e && wide[i] < e->n_rlimits &&
+			e->rlimits[wide[i]]->max > top)
 			top = e->rlimits[wide[i]]->max;
 		if (now.rlim_cur != top || now.rlim_max != top)
 			tell_limit(t, wide[i], top, top);
@@ -108,13 +122,13 @@ static int refuse_raise(
 static int rlimits_tell(struct tape *t, const struct arise *a, struct err *err)
 {
 	const TaskRlimitsEntry *e = tc_of(a->thread) ? tc_of(a->thread)->rlimits : NULL;
-	bool may_raise = have_cap(CAP_SYS_RESOURCE);
+	const struct our_limits *ours = ours_of(a);
 
 	for (unsigned i = 0; e && i < e->n_rlimits && i < PROC_N_LIMITS; i++) {
 		const RlimitEntry *want = e->rlimits[i];
-		struct rlimit64 have = our_limit(i);
+		struct rlimit64 have = ours->at[i];
 
-		if (want->max > have.rlim_max && !may_raise)
+		if (want->max > have.rlim_max && !ours->may_raise)
 			return refuse_raise(a, i, want->max, have.rlim_max, err);
 		tell_limit(t, i, want->cur, want->max);
 	}

@@ -55,6 +55,7 @@ CASES = [
     Case("threads", 1000, "threads"),
     Case("tasks", 100, "tasks"),
     Case("tasks", 500, "tasks"),
+    Case("tasks", 2000, "tasks"),
     Case("areas", 12000, "areas"),
     Case("areas", 60000, "areas"),
     Case("files", 2000, "descriptors"),
@@ -271,6 +272,18 @@ def growth(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def rates(results: dict[str, Any]) -> str:
+    """How many of a load's things each tool saves and restores in a second."""
+    lines = []
+    for case in CASES:
+        if case.what not in ("tasks", "threads") or case.name not in results:
+            continue
+        for tool, m in results[case.name]["medians"].items():
+            parts = [f"{f} {case.count / m[f]:,.0f}" for f in ("dump", "restore") if m.get(f)]
+            lines.append(f"  {case.name}, {tool}: {', '.join(parts)}")
+    return "\n".join(lines)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=5)
@@ -302,6 +315,8 @@ def main() -> int:
     print(report(results))
     print("growth of processor time beyond proportion (1.0: linear):")
     print(growth(results))
+    print("tasks and threads per second:")
+    print(rates(results))
     words.json.write_text(json.dumps({"criu": about, "results": results}, indent=1) + "\n")
     print(f"written: {words.json}")
     return 1 if failed else 0

@@ -201,12 +201,12 @@ static void compare(struct world *a, struct task *x, struct world *b, struct tas
 
 static void round_trip(struct image_set *images, const struct options *o)
 {
-	struct husk_layout layout = { .area = 0x300000000000, .area_len = HUSK_AREA_LEN,
-		.send_fd = -1 };
+	struct husk_layout layout = { .area = 0x300000000000, .area_len = HUSK_AREA_LEN };
 	struct world *a = world_new(), *b = world_new();
 	struct err err = ERR_INIT;
 	struct file_store *s;
 	struct task *x, *y = NULL;
+	struct husk_queue q = { 0 };
 	struct husk h;
 	pid_t child = spawn();
 	uint64_t t0 = clock_us(), t1;
@@ -222,11 +222,13 @@ static void round_trip(struct image_set *images, const struct options *o)
 	r = husk_start(&h, &layout, child, false, &err);
 	tap_ok(&tap, r == 0, "husk", &err);
 	t1 = clock_us();
-	r = r < 0 ? r : file_store_install(s, &h, x, &err);
+	r = r < 0 ? r : file_store_install(s, &q, &h, x, &err);
+	r = r < 0 ? r : husk_settle(&q, &err);
 	tap_ok(&tap, r == 0, "install", &err);
 	r = r < 0 ? r : file_store_connect(s, &err);
 	r = r < 0 ? r : file_store_tell(s, &h, x, &err);
-	r = r < 0 ? r : file_store_set_fs(s, &h, x, &err);
+	r = r < 0 ? r : file_store_set_fs(s, &q, &h, x, &err);
+	r = r < 0 ? r : husk_settle(&q, &err);
 	tap_ok(&tap, r == 0, "connect, tell, folders", &err);
 	printf("# %zu descriptors: collected in %llu us, installed in %llu us\n", x->fds->n_fds,
 		(unsigned long long)(t1 - t0), (unsigned long long)(clock_us() - t1));
@@ -235,7 +237,9 @@ static void round_trip(struct image_set *images, const struct options *o)
 	tap_ok(&tap, y != NULL, "collect from the husk", &err);
 	if (y)
 		compare(a, x, b, y);
+	husk_queue_done(&q);
 	file_store_free(s);
+	husk_layout_done(&layout);
 	kill(h.pid, SIGKILL);
 	waitpid(h.pid, NULL, __WALL);
 	world_free(a);

@@ -132,7 +132,7 @@ static void test_hold(pid_t pid, int want, int term, const char *name)
 static void test_husk(void)
 {
 	struct err err = ERR_INIT;
-	struct husk_layout layout = { .area = 0x300000000000, .send_fd = -1 };
+	struct husk_layout layout = { .area = 0x300000000000 };
 	struct husk h, child;
 	struct tape *t = tape_new();
 	pid_t tids[3] = { 0, 0, 0 }, real[3];
@@ -178,8 +178,8 @@ static void test_husk(void)
 	r = husk_play(&h, 0, t, &err);
 	ok(r == 0 && tape_result(t, a) == child.pid && *(const int *)tape_at(t, m) == 5 << 8,
 		"its parent reaps the child", &err);
-	r = husk_unmap_area(&h, h.pid, &err);
-	ok(r == 0, "husk_unmap_area", &err);
+	r = husk_unmap_areas(&(struct husk_turn){ .h = &h }, 1, &err);
+	ok(r == 0, "husk_unmap_areas", &err);
 	kill(h.pid, SIGKILL);
 	for (int i = 0; i < 3; i++)
 		waitpid(real[i], NULL, __WALL);

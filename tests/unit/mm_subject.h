@@ -112,7 +112,6 @@ static void subject_init(struct subject *s)
 			abort();
 	}
 	close(fd);
-	s->layout.send_fd = -1;
 }
 
 static void subject_done(struct subject *s)
@@ -126,7 +125,7 @@ static void subject_done(struct subject *s)
 			close(s->store.fds[i / 3][i % 3]);
 	}
 	close(s->dirfd);
-	close(s->layout.send_fd);
+	husk_layout_done(&s->layout);
 	snprintf(cmd, sizeof(cmd), "rm -rf %s", s->store.dir);
 	if (system(cmd))
 		printf("# cannot remove %s\n", s->store.dir);
@@ -260,17 +259,17 @@ static void end_husk(struct husk *h)
 
 /* ------------------------------------------------------------------------------------ looking */
 
-static bool page_is(const struct husk *h, uint64_t vaddr, unsigned seed)
+static bool page_is(struct husk *h, uint64_t vaddr, unsigned seed)
 {
 	uint8_t want[PAGE], got[PAGE];
 
 	page_make(vaddr, seed, want);
-	if (io_pread_all(h->mem, got, PAGE, (off_t)vaddr) < 0)
+	if (husk_read(h, got, PAGE, vaddr) < 0)
 		return false;
 	return !memcmp(want, got, PAGE);
 }
 
-static bool pages_are(const struct husk *h, uint64_t vaddr, uint64_t pages, unsigned seed)
+static bool pages_are(struct husk *h, uint64_t vaddr, uint64_t pages, unsigned seed)
 {
 	for (uint64_t i = 0; i < pages; i++) {
 		if (!page_is(h, vaddr + i * PAGE, seed)) {
@@ -281,20 +280,20 @@ static bool pages_are(const struct husk *h, uint64_t vaddr, uint64_t pages, unsi
 	return true;
 }
 
-static bool page_is_zero(const struct husk *h, uint64_t vaddr)
+static bool page_is_zero(struct husk *h, uint64_t vaddr)
 {
 	uint8_t got[PAGE], zero[PAGE] = { 0 };
 
-	return io_pread_all(h->mem, got, PAGE, (off_t)vaddr) == 0 && !memcmp(zero, got, PAGE);
+	return husk_read(h, got, PAGE, vaddr) == 0 && !memcmp(zero, got, PAGE);
 }
 
 /* Page i of the data file is mapped there. */
-static bool page_is_file(const struct husk *h, uint64_t vaddr, uint64_t i)
+static bool page_is_file(struct husk *h, uint64_t vaddr, uint64_t i)
 {
 	uint8_t want[PAGE], got[PAGE];
 
 	page_make(i, 99, want);
-	return io_pread_all(h->mem, got, PAGE, (off_t)vaddr) == 0 && !memcmp(want, got, PAGE);
+	return husk_read(h, got, PAGE, vaddr) == 0 && !memcmp(want, got, PAGE);
 }
 
 /* The entry of smaps for an area that starts and ends exactly there, into buf. */

@@ -25,7 +25,7 @@ static int64_t run_function(struct husk *h, uint64_t at, uint64_t a, uint64_t b,
 	regs.rsi = b;
 	regs.rdx = c;
 	regs.rsp = AT_STACK + 16 * PAGE - 8;
-	if (io_pwrite_all(h->mem, &back, 8, (off_t)regs.rsp) < 0 ||
+	if (husk_write(h, &back, 8, regs.rsp) < 0 ||
 		ptrace(PTRACE_SETREGS, h->pid, NULL, &regs) < 0 ||
 		ptrace(PTRACE_CONT, h->pid, NULL, NULL) < 0 ||
 		waitpid(h->pid, &status, __WALL) < 0 || !WIFSTOPPED(status) ||
@@ -48,7 +48,7 @@ static void run_clock(struct husk *h, uint64_t code, const struct vdso_symbol *s
 		if (!strcmp(s[i].name, "__vdso_clock_gettime")) {
 			r = run_function(h, code + s[i].offset, CLOCK_MONOTONIC, AT_STACK, 0);
 			clock_gettime(CLOCK_MONOTONIC, &now);
-			ok(r == 0 && io_pread_all(h->mem, &got, sizeof(got), AT_STACK) == 0 &&
+			ok(r == 0 && husk_read(h, &got, sizeof(got), AT_STACK) == 0 &&
 					now.tv_sec - got.tv_sec < 2 && got.tv_sec <= now.tv_sec,
 				"clock_gettime of the old vdso tells the time", NULL);
 		} else if (!strcmp(s[i].name, "__vdso_getcpu")) {
