@@ -111,7 +111,7 @@ static void end_connect(const struct table *connected, struct thread *t)
 		return;
 	fd = descriptor_of(t->task, number);
 	if (fd && table_get(connected, table_key(0, fd->id)))
-		regs_end_call(t->core, 0);
+		regs_end_call(t, 0);
 }
 
 /*

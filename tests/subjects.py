@@ -47,6 +47,8 @@ NET = {
     "tcp_streams": ("--tcp-established",),
     "tuns": (),
 }
+# stop themselves
+STOPPED = {"stopped_root", "wakeups"}
 # with these options
 OPTIONS = {"filelocks": ("--file-locks",), "links": ("--link-remap",)}
 

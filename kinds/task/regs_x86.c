@@ -10,8 +10,13 @@
  * So does a call that the kernel would end by restart_syscall(2), from state which nobody can read:
  * poll, nanosleep, clock_nanosleep, futex with a relative time. It waits its whole time again,
  * unless the kernel wrote the rest over it, as it does for sleep(3). Programs that install no
- * handler do not expect EINTR from these (tail -f ends with an error). With a signal to be handled
- * that is just what they get, as from the kernel.
+ * handler do not expect EINTR from these (tail -f ends with an error).
+ *
+ * Whether the call goes on or ends with EINTR if a signal is handled before, as one that came while
+ * the thread was stopped, depends on the restart code: it is kept beside the common image. With it
+ * the thread gets its registers as they were, and the kernel, on the thread's way out of our hands,
+ * does what it does after SIGSTOP and SIGCONT (arch_do_signal_or_restart(); a detached thread
+ * always passes there, because __ptrace_unlink() marks it as having a signal to look for).
  */
 #include "kernel/proc_status.h"
 #include "kernel/ptrace.h"
@@ -64,7 +69,7 @@ static bool blocked_call(pid_t tid, const UserX86RegsEntry *g, uint64_t *nr)
 	return has_restart_block(*nr);
 }
 
-/* A signal waits that will be handled: it would have ended the call. */
+/* A signal waits that will be handled: it has ended the call, for readers of any kind. */
 static int is_signalled(const struct look *l, bool *ret, struct err *err)
 {
 	struct proc_status st;
@@ -75,8 +80,12 @@ static int is_signalled(const struct look *l, bool *ret, struct err *err)
 	return r;
 }
 
-static void begin_again(UserX86RegsEntry *g, uint64_t nr)
+/* code: what the kernel shall see when it decides whether the call goes on. */
+static void begin_again(UserX86RegsEntry *g, uint64_t nr, int64_t code, TorporThreadEntry *extra)
 {
+	extra->has_restart = true;
+	extra->restart = (uint32_t)code;
+	g->orig_ax = nr;
 	g->ax = nr;
 	g->ip -= SYSCALL_INSN_LEN;
 }
@@ -93,12 +102,12 @@ static int fix_syscall(const struct look *l, UserX86RegsEntry *g, struct err *er
 	case RESTART_SYS:
 	case RESTART_NO_INTR:
 	case RESTART_NO_HAND:
-		begin_again(g, g->orig_ax);
+		begin_again(g, g->orig_ax, -(int64_t)g->ax, l->thread->extra);
 		break;
 	case RESTART_BLOCK:
 		r = is_signalled(l, &signalled, err);
 		if (r == 0 && !signalled && blocked_call(l->tid, g, &nr))
-			begin_again(g, nr);
+			begin_again(g, nr, RESTART_NO_HAND, l->thread->extra);
 		else
 			g->ax = (uint64_t)-EINTR;
 		break;
@@ -116,10 +125,11 @@ bool regs_call(const CoreEntry *core, uint64_t nr, uint64_t *ret_first)
 	return true;
 }
 
-void regs_end_call(CoreEntry *core, int64_t result)
+void regs_end_call(struct thread *t, int64_t result)
 {
-	UserX86RegsEntry *g = core->thread_info->gpregs;
+	UserX86RegsEntry *g = t->core->thread_info->gpregs;
 
+	t->extra->has_restart = false;
 	g->ax = (uint64_t)result;
 	g->ip += SYSCALL_INSN_LEN;
 }
@@ -190,6 +200,18 @@ static void regs_from_msg(const UserX86RegsEntry *g, struct user_regs_struct *r)
 	};
 }
 
+/* As they were inside the call, if it is one that goes on. */
+static void back_into_syscall(
+	const UserX86RegsEntry *g, const TorporThreadEntry *extra, struct user_regs_struct *r)
+{
+	if (!extra->has_restart || extra->restart < RESTART_SYS ||
+		extra->restart > RESTART_NO_HAND || (int64_t)g->orig_ax < 0 || g->ax != g->orig_ax)
+		return;
+	r->orig_rax = g->orig_ax;
+	r->rax = (unsigned long long)-(long long)extra->restart;
+	r->rip += SYSCALL_INSN_LEN;
+}
+
 /* 64-bit threads do not use the three thread descriptors; readers expect them all the same. */
 static void empty_tls(struct arena *a, ThreadInfoX86 *info)
 {
@@ -257,6 +279,7 @@ static int set_all(const struct arise *a, struct err *err)
 	if (r < 0)
 		return r;
 	regs_from_msg(info->gpregs, &regs);
+	back_into_syscall(info->gpregs, a->thread->extra, &regs);
 	r = ptrace_set_regs(a->tid, &regs);
 	return r < 0 ? err_sysn(err, -r, "cannot set its registers") : 0;
 }

@@ -15,7 +15,7 @@ int regs_look(struct look *l, const struct user_regs_struct *regs, struct err *e
 /* What regs_look() has told: whether the thread begins this call (again), with which argument. */
 bool regs_call(const CoreEntry *core, uint64_t nr, uint64_t *ret_first);
 /* The call it would begin has ended already. */
-void regs_end_call(CoreEntry *core, int64_t result);
+void regs_end_call(struct thread *t, int64_t result);
 /*
  * Restore, the very last thing before detaching: general and extended registers, blocked signals,
  * and the pending signals that could not be queued earlier.

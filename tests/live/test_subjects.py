@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from box import BUILD, TORPOR, Box, Failed, read_task
-from subjects import BIG, NAMES, NET, OPTIONS, Subject
+from subjects import BIG, NAMES, NET, OPTIONS, STOPPED, Subject
 
 STATIC = ["mem_private", "pipes", "robust_rseq", "threads", "tree"]
 
@@ -72,7 +72,7 @@ MODES: dict[str, Callable[[Subject], None]] = {
 
 def live(box: Box, name: str, mode: str) -> None:
     s = Subject(box, name, options=NET.get(name, OPTIONS.get(name, ())))
-    s.start(stops=name == "stopped_root")
+    s.start(stops=name in STOPPED)
     MODES[mode](s)
     s.finish()
 

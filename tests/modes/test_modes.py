@@ -15,7 +15,7 @@ import pytest
 from box import SOURCE, Box, Failed
 from daemons import Daemon, Server, make_certificates, merge, tls_options
 from elsewhere import Network, move, start_high
-from subjects import BIG, NAMES, NET, OPTIONS, Subject
+from subjects import BIG, NAMES, NET, OPTIONS, STOPPED, Subject
 
 EXAMPLE = SOURCE / "examples/page-filter-xor"
 
@@ -155,7 +155,7 @@ def dump_to_server(s: Subject, tls: list[str], *options: str) -> None:
 def run_move(box: Box, name: str) -> None:
     """Once: it finishes in a network and with pids of its own, while it stands still here."""
     s = Subject(box, name, options=NET.get(name, OPTIONS.get(name, ())))
-    start_high(box, s, stops=name == "stopped_root")
+    start_high(box, s, stops=name in STOPPED)
     move(box, s, net=Network(box))
 
 
@@ -171,7 +171,7 @@ def run_mode(box: Box, mode: str, name: str) -> None:
     tls = tls_options(box.dir / "tls", "good") if m.tls else []
     s = Subject(box, name, options=NET.get(name, OPTIONS.get(name, ())))
     s.restore_options = restore
-    s.start(stops=name == "stopped_root")
+    s.start(stops=name in STOPPED)
     daemon = None
     for _ in range(2):
         if daemon:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from box import TORPOR, Box, Done, Failed
-from subjects import NAMES, NET, OPTIONS, Subject
+from subjects import NAMES, NET, OPTIONS, STOPPED, Subject
 
 HERE = Path(__file__).parent
 SECRET = ("--compress", "--encrypt", "--recipient", "KEY")
@@ -92,7 +92,7 @@ class Travel:
 
 def travel(box: Box, name: str, how: str) -> None:
     t = Travel(box, name, how)
-    t.subject.start(stops=name == "stopped_root")
+    t.subject.start(stops=name in STOPPED)
     for _ in range(2):
         if t.dump().status != 0 or t.restore().status != 0:
             raise Failed("it failed")

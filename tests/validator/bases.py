@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from box import SOURCE, Box, Failed, mount, unshare
-from subjects import BIG, NAMES, NET, OPTIONS, Subject
+from subjects import BIG, NAMES, NET, OPTIONS, STOPPED, Subject
 
 FIXTURES = Path(os.environ.get("TORPOR_FIXTURES", SOURCE.parent / "shared/fixtures"))
 CLONE_NEWIPC = 0x08000000
@@ -122,7 +122,7 @@ def _live(box: Box, kind: str, name: str) -> Base:
     mode = MODES.get(kind, Mode())
     unshare(CLONE_NEWIPC)
     s = Subject(box, name, options=NET.get(name, OPTIONS.get(name, ())))
-    s.start(stops=name == "stopped_root")
+    s.start(stops=name in STOPPED)
     s.dump(*mode.options, *s.pre_dumps(mode.pre_dumps, *mode.options))
     s.kill()
     chain = chain_of(s.images)
