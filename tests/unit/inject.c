@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Tapes in a living target (hold) and in husks, without images. */
 #include "inject/hold.h"
-#include "inject/husk.h"
+#include "inject/husk_queue.h"
 #include "base/io.h"
 #include "base/cleanup.h"
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -189,6 +192,134 @@ static void test_husk(void)
 	tape_free(t);
 }
 
+enum { FAMILY = 40, FAILS = 17 };
+
+struct story {
+	int index, told, played;
+};
+
+static int hear(void *ctx, const struct tape *tape, int played, struct err *err)
+{
+	struct story *s = ctx;
+
+	s->told++;
+	s->played = played;
+	return played < 0 ? err_while(err, "telling story %d", s->index) : 0;
+}
+
+/* A tape for each child that is too long for all of them to be there at the same time. */
+static void queue_family(struct husk_queue *q, struct husk *h, struct story *stories, int fails)
+{
+	static const uint8_t ballast[64 * 1024];
+
+	for (int i = 0; i < FAMILY; i++) {
+		struct tape *t = tape_new();
+
+		tape_data(t, ballast, sizeof(ballast));
+		tape_call(t, "test", TAPE_MUST, i == fails ? SYS_close : SYS_getpid, T(77));
+		stories[i] = (struct story){ .index = i };
+		husk_later(q, &h[i], 0, t, hear, &stories[i]);
+	}
+}
+
+static bool all_told(const struct story *stories, int but)
+{
+	for (int i = 0; i < FAMILY; i++)
+		if (stories[i].told != 1 || (i != but && stories[i].played != (but < 0 ? 0 : -ECANCELED)))
+			return false;
+	return but < 0 || stories[but].played == -EBADF;
+}
+
+static void fork_family(struct husk *h, struct husk *children)
+{
+	struct husk_birth births[FAMILY] = { 0 };
+	struct husk *list[FAMILY], more[4];
+	struct err err = ERR_INIT;
+	int r;
+
+	for (int i = 0; i < FAMILY; i++)
+		list[i] = &children[i];
+	r = husk_fork_all(h, births, list, FAMILY, &err);
+	ok(r == 0 && children[0].pid > 0 && children[FAMILY - 1].pid > 0, "husk_fork_all", &err);
+	/* flags that do not go together: those before it are there, and known */
+	births[2].flags = CLONE_SIGHAND;
+	for (int i = 0; i < 4; i++)
+		list[i] = &more[i];
+	r = husk_fork_all(h, births, list, 4, &err);
+	ok(r == -EINVAL && list[0]->pid > 0 && list[1]->pid > 0 && list[2]->pid == 0 &&
+			list[3]->pid == 0, "after a failed fork it is known who is there", NULL);
+	for (int i = 0; i < 2; i++) {
+		kill(list[i]->pid, SIGKILL);
+		waitpid(list[i]->pid, NULL, __WALL);
+	}
+}
+
+static void test_queue(void)
+{
+	struct husk_layout layout = { .area = 0x300000000000 };
+	struct husk h, children[FAMILY];
+	struct story stories[FAMILY];
+	struct husk_queue q = { 0 };
+	struct err err = ERR_INIT;
+	char what[64];
+	int r = husk_start(&h, &layout, 0, false, &err);
+
+	ok(r == 0, "husk_start", &err);
+	if (r < 0)
+		return;
+	fork_family(&h, children);
+	queue_family(&q, children, stories, -1);
+	r = husk_settle(&q, &err);
+	ok(r == 0 && all_told(stories, -1) && q.n == 0, "tapes of 40 husks together", &err);
+	queue_family(&q, children, stories, FAILS);
+	r = husk_settle(&q, &err);
+	snprintf(what, sizeof(what), "task %d: close failed", children[FAILS].pid);
+	ok(r == -EBADF && all_told(stories, FAILS) && strstr(err.text, what) &&
+			!strcmp(err.trail, ", while telling story 17"),
+		"one fails: its own story is told with the error", NULL);
+	err_clear(&err);
+	queue_family(&q, children, stories, -1);
+	husk_queue_done(&q);
+	ok(stories[0].told == 1 && stories[0].played == -ECANCELED, "giving up", NULL);
+	r = husk_unmap_areas(&(struct husk_turn){ .h = &children[3] }, 1, &err);
+	ok(r == 0, "the area of one goes", &err);
+	for (int i = 0; i < FAMILY; i++) {
+		kill(children[i].pid, SIGKILL);
+		waitpid(children[i].pid, NULL, __WALL);
+	}
+	kill(h.pid, SIGKILL);
+	waitpid(h.pid, NULL, 0);
+	husk_layout_done(&layout);
+}
+
+/* A result that a struct in the data gets while the tape plays. */
+static void test_store(void)
+{
+	struct husk_layout layout = { .area = 0x300000000000 };
+	struct pollfd p = { .fd = -1, .events = POLLIN };
+	struct tape *t = tape_new();
+	struct err err = ERR_INIT;
+	size_t fd, at, got;
+	struct husk h;
+	int mine = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	int r = husk_start(&h, &layout, 0, false, &err);
+
+	fd = tape_take(t, h.lender_fd, mine);
+	at = tape_data(t, &p, sizeof(p));
+	tape_store(t, fd, at + offsetof(struct pollfd, fd));
+	got = tape_call(t, "test", TAPE_MUST, SYS_poll, T_DATA(at), T(1), T(0));
+	r = r < 0 ? r : husk_play(&h, 0, t, &err);
+	memcpy(&p, tape_at(t, at), sizeof(p));
+	ok(r == 0 && tape_result(t, got) == 1 && p.revents == POLLIN && p.fd == tape_result(t, fd),
+		"a descriptor that is taken gets into a struct", &err);
+	tape_free(t);
+	kill(h.pid, SIGKILL);
+	waitpid(h.pid, NULL, 0);
+	close(mine);
+	husk_done(&h);
+	husk_layout_done(&layout);
+}
+
 /* A task that may not map anything more: the error says what would help, and it goes on. */
 static void test_full(pid_t pid)
 {
@@ -220,6 +351,8 @@ int main(void)
 	test_hold(spawn_adder(), 8, SIGTERM, "a computation goes on");
 	test_full(spawn_adder());
 	test_husk();
+	test_queue();
+	test_store();
 	printf("1..%d\n", n_tests);
 	return n_failed != 0;
 }
