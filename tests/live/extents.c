@@ -8,11 +8,11 @@
 
 enum { LEN = 3 << 20, PART = 48 << 10 };
 
-/* Every other part has words that repeat. */
+/* Behind the first MiB every other part has words that repeat. */
 static void part_fill(uint8_t *part, uint64_t seed)
 {
 	fill(part, PART, seed);
-	for (size_t i = 0; seed % 2 && i < PART; i++)
+	for (size_t i = 0; seed % 2 && seed > (1 << 20) / PART && i < PART; i++)
 		part[i] = 'a' + part[i] % 3;
 }
 

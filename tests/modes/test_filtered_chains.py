@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from box import Box, Failed
+from box import Box, Failed, Skipped
+from sealed_sets import AESGCM, PAGE, Reader
 from subjects import Subject
 
 LZ4 = ("--compress",)
@@ -133,3 +134,33 @@ def sizes(box: Box, options: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("options", [(), ZSTD, SECRET], ids=["plain", "zstd", "secret"])
 def test_sizes(boxed: Callable[..., Any], options: tuple[str, ...]) -> None:
     boxed(sizes, options=options)
+
+
+def recorded(box: Box) -> None:
+    """Each extent tells what was done to it; what does not shrink passes a compressor unchanged."""
+    if AESGCM is None:
+        raise Skipped("python3-cryptography is not installed")
+    key = box.dir / "key"
+    box.torpor("keygen", "--output", key)
+    s = Subject(box, "extents", restore_options=("--identity", str(key)))
+    s.start()
+    s.dump(*(str(key) if w == "KEY" else w for w in SECRET + LZ4))
+    r = Reader({p.name: p.read_bytes() for p in s.images.iterdir()})
+    r.unwrap_by(key)
+    zero, lz4, cipher = 1, 2, 4
+    applied = {}
+    for x in r.extents(f"pagemap-{s.pid}.img"):
+        pages = len(x.addresses) * PAGE
+        applied[x.applied] = applied.get(x.applied, 0) + 1
+        if not 0 < pages <= 256 * 1024 or not x.applied & cipher or x.applied & zero:
+            raise Failed(f"an extent of {pages} bytes went through {x.applied:#x}")
+        if (x.size < pages) != bool(x.applied & lz4) or x.size > pages + 16:
+            raise Failed(f"an extent of {pages} bytes takes {x.size}, filters {x.applied:#x}")
+    if set(applied) != {cipher, cipher | lz4}:
+        raise Failed(f"extents by filters: {applied}")
+    s.restore()
+    s.finish()
+
+
+def test_recorded(boxed: Callable[..., Any]) -> None:
+    boxed(recorded)
