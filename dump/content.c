@@ -58,11 +58,20 @@ void dump_forget_descriptors(void *ctx)
 	file_collect_undo(d->files);
 }
 
-static int train_filters(struct dump *d, struct filter_chain *chain, struct err *err)
+/*
+ * Filters learn before the first page, or deleted file, goes through them; what they learn from is
+ * taken while the tasks stand still.
+ */
+int dump_filters(void *ctx, struct err *err)
 {
-	struct mm_samples *samples = mm_samples_new();
-	int r = 0;
+	struct dump *d = ctx;
+	struct filter_chain *chain;
+	struct mm_samples *samples;
+	int r = filter_chain_of(d->images, &chain, err);
 
+	if (r < 0 || !chain || !filter_chain_samples(chain))
+		return r;
+	samples = mm_samples_new();
 	vec_each(s, &d->subjects) {
 		if (s->zombie || r < 0)
 			continue;
@@ -73,25 +82,9 @@ static int train_filters(struct dump *d, struct filter_chain *chain, struct err 
 		}
 	}
 	if (r == 0)
-		r = mm_samples_train(samples, chain, err);
+		r = mm_samples_take(samples, chain, err);
 	mm_samples_free(samples);
 	return r;
-}
-
-/*
- * Which filters there are, and what they have learnt, is on record before the first page, or deleted
- * file, goes through them.
- */
-int dump_filters(void *ctx, struct err *err)
-{
-	struct dump *d = ctx;
-	struct filter_chain *chain;
-	int r = filter_chain_of(d->images, &chain, err);
-
-	if (r < 0 || !chain)
-		return r;
-	r = filter_chain_samples(chain) ? train_filters(d, chain, err) : 0;
-	return r < 0 ? r : filter_chain_save(chain, d->images, err);
 }
 
 /*

@@ -12,7 +12,7 @@
  *   track      what is known of each task's memory since the previous images
  *   look       what /proc and ptrace tell of each thread
  *   interview  what only the tasks themselves can tell: tapes
- *   filters    what pages go through, before the first of them is saved
+ *   filters    what page filters learn from, before the first page goes through them
  *   files      descriptors, directories
  *   netlock    no packet of a connection that is kept passes any more
  *   streams    what these connections hold

@@ -20,6 +20,15 @@ static void coder_done(struct filter_chain *c, struct coder *coder)
 	free(coder->scratch[1]);
 }
 
+static void forget_samples(struct filter_chain *c)
+{
+	free(c->samples);
+	free(c->sample_sizes);
+	c->samples = NULL;
+	c->sample_sizes = NULL;
+	c->n_samples = 0;
+}
+
 void filter_chain_drop(struct filter_chain *c)
 {
 	if (!c || atomic_fetch_sub(&c->users, 1) > 1)
@@ -34,6 +43,7 @@ void filter_chain_drop(struct filter_chain *c)
 		secret_free(l->key);
 		filter_release(l->object);
 	}
+	forget_samples(c);
 	free(c);
 }
 
@@ -100,13 +110,72 @@ static void chain_release(void *chain)
 	filter_chain_drop(chain);
 }
 
+/* ------------------------------------------------------------------------------------- learning */
+
+void filter_chain_give_samples(struct filter_chain *c, uint8_t *take_samples, size_t *take_sizes,
+	size_t n)
+{
+	forget_samples(c);
+	c->samples = take_samples;
+	c->sample_sizes = take_sizes;
+	c->n_samples = n;
+}
+
+static int train(struct filter_chain *c, struct err *err)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		const struct link *l = &c->links[i];
+		int r;
+
+		if (!l->filter->train || !l->filter->sample_bytes || !l->filter->sample_bytes(l->state))
+			continue;
+		r = l->filter->train(l->state, c->samples, c->sample_sizes, c->n_samples);
+		if (r < 0)
+			return err_sysn(err, -r, "page filter '%s' cannot be trained", l->filter->name);
+	}
+	return 0;
+}
+
+static int chain_save(const struct filter_chain *c, struct image_set *set, struct err *err)
+{
+	struct image_writer *w;
+	int q, r = image_create(set, IMG_TORPOR_FILTERS, 0, &w, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < c->n && r == 0; i++) {
+		const struct torpor_page_filter *f = c->links[i].filter;
+		TorporFilterEntry e = TORPOR_FILTER_ENTRY__INIT;
+
+		e.name = (char *)f->name;
+		if (f->params)
+			e.params.data = (uint8_t *)f->params(c->links[i].state, &e.params.len);
+		e.has_params = e.params.data != NULL;
+		r = image_put(w, &e, err);
+	}
+	q = image_finish(w, r < 0 ? NULL : err);
+	return r < 0 ? r : q;
+}
+
+int filter_chain_settle(struct filter_chain *c, struct err *err)
+{
+	struct image_set *set = c->unsettled;
+	int r = set && c->n_samples ? train(c, err) : 0;
+
+	c->unsettled = NULL;
+	forget_samples(c);
+	return r < 0 || !set ? r : chain_save(c, set, err);
+}
+
 /* Contents of files are few: they are coded where they are met. */
 static int codec_encode(void *chain, struct torpor_extent *x, const uint8_t *in, uint8_t *out,
 	uint32_t *ret_bytes, struct err *err)
 {
 	struct extent got;
-	int r = filter_encode(chain, 0, x, in, out, &got, err);
+	int r = filter_chain_settle(chain, err);
 
+	if (r == 0)
+		r = filter_encode(chain, 0, x, in, out, &got, err);
 	if (r < 0)
 		return r;
 	if (!got.applied)
@@ -159,6 +228,7 @@ int filter_chain_create(struct image_set *set, const struct filter_wish *wishes,
 		filter_chain_drop(c);
 		return r;
 	}
+	c->unsettled = set;
 	image_set_need(set, IMAGE_NEEDS_FILTERS);
 	chain_give(c, set);
 	return 0;
@@ -267,27 +337,6 @@ int filter_chain_of(struct image_set *set, struct filter_chain **ret, struct err
 	return 0;
 }
 
-int filter_chain_save(const struct filter_chain *c, struct image_set *set, struct err *err)
-{
-	struct image_writer *w;
-	int q, r = image_create(set, IMG_TORPOR_FILTERS, 0, &w, err);
-
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < c->n && r == 0; i++) {
-		const struct torpor_page_filter *f = c->links[i].filter;
-		TorporFilterEntry e = TORPOR_FILTER_ENTRY__INIT;
-
-		e.name = (char *)f->name;
-		if (f->params)
-			e.params.data = (uint8_t *)f->params(c->links[i].state, &e.params.len);
-		e.has_params = e.params.data != NULL;
-		r = image_put(w, &e, err);
-	}
-	q = image_finish(w, r < 0 ? NULL : err);
-	return r < 0 ? r : q;
-}
-
 void extent_common(const struct image_set *set, enum image_id type, unsigned long id,
 	struct torpor_extent *ret)
 {
@@ -308,22 +357,6 @@ size_t filter_chain_samples(const struct filter_chain *c)
 		most = n > most ? n : most;
 	}
 	return most;
-}
-
-int filter_chain_train(struct filter_chain *c, const uint8_t *samples, const size_t *sizes,
-	size_t n, struct err *err)
-{
-	for (size_t i = 0; i < c->n; i++) {
-		const struct link *l = &c->links[i];
-		int r;
-
-		if (!l->filter->train || !l->filter->sample_bytes || !l->filter->sample_bytes(l->state))
-			continue;
-		r = l->filter->train(l->state, samples, sizes, n);
-		if (r < 0)
-			return err_sysn(err, -r, "page filter '%s' cannot be trained", l->filter->name);
-	}
-	return 0;
 }
 
 size_t filter_chain_expansion(const struct filter_chain *c)

@@ -30,11 +30,14 @@ int filter_chain_create(struct image_set *set, const struct filter_wish *wishes,
 	struct err *err) must_use;
 /* How many bytes of samples the filters want before the first extent is encoded; often 0. */
 size_t filter_chain_samples(const struct filter_chain *c);
-/* Gives them: n samples, one after the other. */
-int filter_chain_train(struct filter_chain *c, const uint8_t *samples, const size_t *sizes,
-	size_t n, struct err *err) must_use;
-/* Writes the image that says which filters the set has. After training, before the first extent. */
-int filter_chain_save(const struct filter_chain *c, struct image_set *set, struct err *err) must_use;
+/* Gives them: n samples, one after the other. Both are free()d when they have been learnt from. */
+void filter_chain_give_samples(struct filter_chain *c, uint8_t *take_samples, size_t *take_sizes,
+	size_t n);
+/*
+ * Lets the filters of a set that is written learn, and writes the image that says which filters the set
+ * has. Happens once, before the first extent: sinks and contents of files call it.
+ */
+int filter_chain_settle(struct filter_chain *c, struct err *err) must_use;
 
 /*
  * The chain of a set: the one made for it, or the one its image names, which is opened at the first
@@ -83,7 +86,7 @@ struct image_access access_open(const struct options *o);
 void access_close(struct image_access *a); /* after all sets that were opened with it */
 /*
  * Prepares a set that is being written, before anything else: encryption and filters as the options
- * ask. Filters which learn are trained later (filter_chain_samples()).
+ * ask. Filters which learn are trained later (filter_chain_settle()).
  */
 int filter_prepare(struct image_set *set, const struct options *o, struct err *err) must_use;
 

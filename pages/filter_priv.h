@@ -24,5 +24,8 @@ struct filter_chain {
 	struct link links[FILTERS_MAX];
 	size_t n, expansion;
 	uint32_t always; /* mask of those that are applied to every extent */
+	struct image_set *unsettled; /* the set which does not tell yet what filters it has; or NULL */
+	uint8_t *samples; /* what is to be learnt from */
+	size_t *sample_sizes, n_samples;
 	struct coder coders[FILTER_WORKERS];
 };

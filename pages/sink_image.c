@@ -188,6 +188,9 @@ int image_sink_open(struct image_sink *s, struct image_set *set, enum image_id t
 	if (rc < 0)
 		return rc;
 	if (s->base.chain) {
+		rc = filter_chain_settle(s->base.chain, err);
+		if (rc < 0)
+			return rc;
 		extent_common(set, type, id, &s->base.common);
 		s->base.serials = (uint64_t)pages_id << 32;
 		head.has_extent_object = true;

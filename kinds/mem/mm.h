@@ -68,14 +68,14 @@ int mm_dump_pages(struct world *w, struct task *t, pid_t tid, struct image_set *
 int mm_dump_shared(struct file_collector *files, struct image_set *images, uint32_t *next_pages_id,
 	const struct digest_plan *digests, struct page_stats *stats, struct err *err) must_use;
 /*
- * Samples for filters that learn: first look at every task, then train the chain of the set, before
- * any page is saved.
+ * Samples for filters that learn: first look at every task, then take them for the chain of the set,
+ * before any page is saved.
  */
 struct mm_samples;
 struct mm_samples *mm_samples_new(void);
 void mm_samples_free(struct mm_samples *s);
 int mm_samples_look(struct mm_samples *s, const struct task *t, pid_t tid, struct err *err) must_use;
-int mm_samples_train(struct mm_samples *s, struct filter_chain *chain, struct err *err) must_use;
+int mm_samples_take(struct mm_samples *s, struct filter_chain *chain, struct err *err) must_use;
 /* The end of brk, which only the task itself can tell, and its THP flag. */
 extern const struct facet facet_mm;
 

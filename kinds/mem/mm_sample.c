@@ -109,7 +109,7 @@ static size_t take(const struct mm_samples *s, uint64_t step, uint8_t *bytes, si
 	return n;
 }
 
-int mm_samples_train(struct mm_samples *s, struct filter_chain *chain, struct err *err)
+int mm_samples_take(struct mm_samples *s, struct filter_chain *chain, struct err *err)
 {
 	size_t room = filter_chain_samples(chain);
 	uint64_t step = s->bytes / (room / SAMPLE + 1);
@@ -120,5 +120,6 @@ int mm_samples_train(struct mm_samples *s, struct filter_chain *chain, struct er
 	if (!bytes || !sizes)
 		return err_nomem(err);
 	n = take(s, step > SAMPLE ? step : SAMPLE, bytes, room, sizes);
-	return filter_chain_train(chain, bytes, sizes, n, err);
+	filter_chain_give_samples(chain, take_ptr(bytes), take_ptr(sizes), n);
+	return 0;
 }

@@ -54,7 +54,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 		die(folder);
 	if (image_set_open(dirfd, true, &out, &err) < 0 ||
 		filter_chain_create(out, wishes, 3, &err) < 0 ||
-		filter_chain_of(out, &chain, &err) < 0 || filter_chain_save(chain, out, &err) < 0 ||
+		filter_chain_of(out, &chain, &err) < 0 || filter_chain_settle(chain, &err) < 0 ||
 		image_set_commit(out, &inventory, &err) < 0)
 		die("set");
 	image_set_close(out);

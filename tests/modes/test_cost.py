@@ -103,11 +103,11 @@ def test_bounded(boxed: Callable[..., Any], way: str) -> None:
     boxed(bounded, way=way)
 
 
-def does_not_wait(box: Box) -> None:
-    """Tasks that run on do so before their pages go through slow filters."""
+def does_not_wait(box: Box, method: str) -> None:
+    """Tasks that run on do so before their pages go through slow filters, which learn after that."""
     s = Subject(box, "extents")
     s.start()
-    s.dump("-R", "--compress=zstd:19")
+    s.dump("-R", f"--compress={method}")
     log = (s.images / "dump.log").read_text()
     stages = re.findall(r"stage '(\w+)' took (\d+) us", log)
     names = [name for name, _ in stages]
@@ -122,8 +122,26 @@ def does_not_wait(box: Box) -> None:
     s.finish()
 
 
-def test_does_not_wait(boxed: Callable[..., Any]) -> None:
-    boxed(does_not_wait)
+@pytest.mark.parametrize("method", ["zstd:19", "zstd:3,dict"])
+def test_does_not_wait(boxed: Callable[..., Any], method: str) -> None:
+    boxed(does_not_wait, method=method)
+
+
+def tracked(box: Box) -> None:
+    """What is written while the pages of the first dump still wait is in the second one."""
+    s = Subject(box, "mem_private")
+    s.start()
+    s.dump("-R", "--track-mem", "--compress=zstd", "--tracker", "hash")
+    first = s.images
+    s.dump("--compress=zstd", "--tracker", "hash", "--prev-images-dir", f"../{first.name}")
+    if not (s.images / "parent").exists():
+        raise Failed("the second dump is no increment")
+    s.restore()
+    s.finish()
+
+
+def test_tracked(boxed: Callable[..., Any]) -> None:
+    boxed(tracked)
 
 
 def waiting_bytes(box: Box, s: Subject, options: list[str]) -> bytes:
