@@ -268,6 +268,7 @@ static int fetch(int sock, const char *name, int to, struct err *err)
 	return r < 0 ? err_sysn(err, -r, "cannot get image '%s' from the streamer", name) : 1;
 }
 
+/* *ret stays NULL if there is no such list. */
 static int fetch_names(int sock, int dirfd, char **ret, struct err *err)
 {
 	auto_close int fd = openat(dirfd, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -277,10 +278,7 @@ static int fetch_names(int sock, int dirfd, char **ret, struct err *err)
 	if (fd < 0)
 		return err_sys(err, "cannot keep the names of images in memory");
 	r = fetch(sock, STREAM_NAMES, fd, err);
-	if (r == 0)
-		return err_unsupported(err, "the image streamer has no list of images ('%s'): its "
-			"images were not made by torpor", STREAM_NAMES);
-	if (r < 0)
+	if (r <= 0)
 		return r;
 	if (fstat(fd, &st) < 0 || st.st_size > NAMES_MOST)
 		return err_image(err, "the list of images is too long");
@@ -291,32 +289,53 @@ static int fetch_names(int sock, int dirfd, char **ret, struct err *err)
 	return r < 0 ? err_sysn(err, -r, "cannot read the list of images") : 0;
 }
 
-static int fetch_file(int sock, int dirfd, const char *name, struct err *err)
+struct fetcher {
+	struct stream_fetcher base;
+	int sock, dirfd;
+};
+
+static int fetch_file(struct stream_fetcher *base, const char *name, struct err *err)
 {
-	struct image_found found;
-	auto_close int fd = -1;
+	const struct fetcher *f = (const struct fetcher *)base;
+	auto_close int fd = openat(f->dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	int r;
 
-	if (!image_name_parse(name, &found))
-		return err_image(err, "the list of images has a name that is none");
-	fd = openat(dirfd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
-		return errno == EEXIST ? 0 : err_sys(err, "cannot keep image '%s' in memory", name);
-	r = fetch(sock, name, fd, err);
-	return r < 0 ? r : r > 0 ? 0 : err_image(err, "the image streamer does not have '%s'", name);
+		return errno == EEXIST ? 1 : err_sys(err, "cannot keep image '%s' in memory", name);
+	r = fetch(f->sock, name, fd, err);
+	if (r == 0)
+		unlinkat(f->dirfd, name, 0);
+	return r;
 }
 
+static int fetch_named(struct fetcher *f, char *names, struct err *err)
+{
+	struct image_found found;
+	char *name;
+	int r = 1;
+
+	while (r > 0 && (name = strsep(&names, "\n"))) {
+		if (!*name)
+			continue;
+		if (!image_name_parse(name, &found))
+			return err_image(err, "the list of images has a name that is none");
+		r = fetch_file(&f->base, name, err);
+		if (r == 0)
+			return err_image(err, "the image streamer does not have '%s'", name);
+	}
+	return r < 0 ? r : 0;
+}
+
+/* Sets of CRIU have no list of their names. */
 static int fetch_all(int sock, int dirfd, struct err *err)
 {
+	struct fetcher f = { { fetch_file }, sock, dirfd };
 	auto_free char *names = NULL;
-	char *rest, *name;
 	int r = fetch_names(sock, dirfd, &names, err);
 
-	rest = names;
-	while (r == 0 && (name = strsep(&rest, "\n")))
-		if (*name)
-			r = fetch_file(sock, dirfd, name, err);
-	return r;
+	if (r == 0 && !names)
+		return image_stream_crawl(&f.base, dirfd, err);
+	return r < 0 ? r : fetch_named(&f, names, err);
 }
 
 int image_stream_gather(const struct stream_plan *plan, int dirfd, int *ret_dirfd, struct err *err)

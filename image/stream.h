@@ -33,6 +33,14 @@ bool image_stream_is_idle(const struct image_stream *s);
 int image_stream_gather(const struct stream_plan *plan, int dirfd, int *ret_dirfd, struct err *err)
 	must_use;
 
+/* ---- stream_crawl.c: a set whose names nobody can tell ---- */
+struct stream_fetcher {
+	/* Gets an image into the directory, if it is not there: 1, or 0 if there is none. */
+	int (*fetch)(struct stream_fetcher *f, const char *name, struct err *err);
+};
+
+int image_stream_crawl(struct stream_fetcher *fetcher, int dirfd, struct err *err) must_use;
+
 /* ---- stream_mux.c, stream_take.c: the form of one stream ---- */
 /* Plays the streamer on `sock` until it is closed. 0: a complete set was written. */
 int image_stream_multiplex(int sock, int out) must_use;
