@@ -223,6 +223,16 @@ static void drop_saved(struct lazy_space *s, uint64_t image, uint64_t end)
 	}
 }
 
+void lazy_space_follow(struct lazy_space *s, const struct lazy_range *range)
+{
+	const struct lazy_image *m = s->image;
+	uint64_t behind = range->image + range->pages * PAGE;
+	const struct page_segment *seg = lazy_image_segment(m, behind);
+
+	if (seg)
+		s->next = lazy_image_number(m, seg, seg->vaddr > behind ? seg->vaddr : behind);
+}
+
 void lazy_space_brought(struct lazy_space *s, const struct lazy_range *range, uint64_t pages)
 {
 	drop_saved(s, range->image, range->image + pages * PAGE);

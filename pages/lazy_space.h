@@ -75,6 +75,8 @@ bool lazy_space_find_saved(const struct lazy_space *s, uint64_t image, uint64_t 
 	struct lazy_range *ret);
 /* Anything that is lacking, one range after the other; false: nothing is. */
 bool lazy_space_next(struct lazy_space *s, uint64_t most, struct lazy_range *ret);
+/* lazy_space_next() goes on behind this range: what is touched next is likely to be there. */
+void lazy_space_follow(struct lazy_space *s, const struct lazy_range *range);
 /* These pages are there now. */
 void lazy_space_brought(struct lazy_space *s, const struct lazy_range *range, uint64_t pages);
 /* The task dropped or unmapped [start, end), or moved it. */

@@ -159,6 +159,7 @@ static int serve_fault(struct lazy_worker *w, struct lazy_task *t, uint64_t at)
 		const struct touched touched = { range.image, range.pages, t->space.image->pid };
 
 		w->figures.on_fault += range.pages;
+		lazy_space_follow(&t->space, &range);
 		lazy_note(w->lazy, &touched);
 	}
 	return r;
