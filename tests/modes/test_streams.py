@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from box import TORPOR, Box, Done, Failed
-from subjects import NAMES, NET, OPTIONS, STOPPED, Subject
+from subjects import BIG, NAMES, NET, OPTIONS, STOPPED, Subject
 
 HERE = Path(__file__).parent
 SECRET = ("--compress", "--encrypt", "--recipient", "KEY")
@@ -31,7 +31,7 @@ def run_with(box: Box, words: list[str | Path], fd: int | None = None) -> Done:
     fds = (fd,) if fd is not None else ()
     done = subprocess.run(
         [TORPOR, *words],
-        pass_fds=fds, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60,
+        pass_fds=fds, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300,
         check=False,
     )  # fmt: skip
     result = Done([str(w) for w in words], done.returncode, done.stdout + done.stderr, 0)
@@ -120,7 +120,7 @@ def cases() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("how", "name"), cases())
 def test_travel(boxed: Callable[..., Any], huge_pages: None, how: str, name: str) -> None:
-    boxed(travel, net=name in NET, name=name, how=how)
+    boxed(travel, net=name in NET, name=name, how=how, timeout=400 if name in BIG else 120)
 
 
 def piped(box: Box) -> None:
