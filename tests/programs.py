@@ -76,6 +76,7 @@ class Job(Subject):
     amount: int = 0
     work: Path = Path()
     inputs: Path = Path()
+    asks_validator: bool = True
     used: float = 0.0  # processor time up to the last dump; the clocks of a restored task begin anew
 
     @property

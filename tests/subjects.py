@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from box import BUILD, SOURCE, Box, Done, Failed, Skipped, Task, mount, read_stat, read_task
+from verdict import expect_restorable
 
 
 # started by tests of their own
@@ -53,13 +54,6 @@ STOPPED = {"stopped_root", "wakeups"}
 OPTIONS = {"filelocks": ("--file-locks",), "links": ("--link-remap",)}
 
 
-# options of a restore that validate wants to know
-VALIDATED = {
-    *("--shell-job", "-j", "--tcp-established", "--tcp-close", "--file-locks", "--lazy-pages"),
-    *("--ext-unix-sk", "--skip-file-rwx-check", "--file-validation"),
-}
-WITH_VALUE = {"--inherit-fd", "--page-filter", "-L"}
-
 
 @dataclass
 class Subject:
@@ -75,6 +69,8 @@ class Subject:
     restore_options: tuple[str, ...] = ()
     fds: tuple[int, int, int] | None = None
     prefix: str = "images-"
+    # before each restore: has the validator anything against it?
+    asks_validator: bool = os.environ.get("TORPOR_VALIDATE") == "1"
 
     @property
     def program(self) -> Path:
@@ -187,10 +183,10 @@ class Subject:
 
     def restore(self, *options: str, timeout: float = 60) -> Done:
         """Restores it; every task and thread must be there as it was."""
-        if os.environ.get("TORPOR_VALIDATE"):
-            self.validate(*self.options, *self.restore_options, *options)
         (self.box.dir / "pidfile").unlink(missing_ok=True)
         self.forget()
+        if self.asks_validator:
+            expect_restorable(self.images, self.options + self.restore_options + options)
         done = self.box.torpor(*self.restore_command(*options), timeout=timeout, fds=self.fds)
         if done.status != 0:
             raise Failed("restore failed")
@@ -205,18 +201,6 @@ class Subject:
         else:
             self.expect_tasks()
         return done
-
-    def validate(self, *options: str) -> None:
-        """`torpor validate` must have nothing against what is about to be restored."""
-        told: list[str] = []
-        for i, option in enumerate(options):
-            if option in WITH_VALUE:
-                told += options[i : i + 2]
-            elif option.partition("=")[0] in VALIDATED:
-                told.append(option)
-        done = self.box.torpor("validate", str(self.images), "--target", "here", *told, fds=self.fds)
-        if done.status != 0:
-            raise Failed(f"validate: {done.output}")
 
     def forget(self) -> None:
         """Forgets how tasks ended: the same pids are going to live again."""

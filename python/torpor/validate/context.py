@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
@@ -40,6 +41,22 @@ class Options:
     page_filters: bool = False  # where those of plugins are: --page-filter, --libdir
     inherit: frozenset[str] = frozenset()  # keys of --inherit-fd
     root: str = ""  # directory that becomes the root of the mounts
+
+    def gives(self, key: str) -> bool:
+        """Whether --inherit-fd provides this: pipe[N], socket[N], tty[X:Y], a path."""
+        return same_key(key) in self._given
+
+    @functools.cached_property
+    def _given(self) -> set[str]:
+        return {same_key(k) for k in self.inherit}
+
+
+def same_key(key: str) -> str:
+    """What all ways to write a key of --inherit-fd have in common (options/outside.c).
+
+    The kernel writes pipe:[1234], options have pipe[1234]; a path may lack its first slash.
+    """
+    return key.removeprefix("/").replace(":[", "[")
 
 
 @dataclass
@@ -179,7 +196,7 @@ class Context:
 
     def is_given(self, reg: pb.reg_file_entry) -> bool:
         """Whether a file comes from outside instead of being opened."""
-        return reg.ext or crit.text_of(reg.name) in self.options.inherit
+        return reg.ext or self.options.gives(crit.text_of(reg.name))
 
     def user_of(self, id_: int) -> int:
         """pid of the first task that has an open file; 0 if none has."""

@@ -62,7 +62,7 @@ def files(c: Context) -> None:
 def _reg(c: Context, id_: int, e: pb.reg_file_entry) -> None:
     name = crit.text_of(e.name)
     if e.ext:
-        if id_ in c.used and name not in c.options.inherit:
+        if id_ in c.used and not c.options.gives(name):
             text = f"'{name}' was external; restoring it needs --inherit-fd fd[N]:{name}"
             c.about_file("file-external", id_, text)
     elif not name.startswith("/"):
@@ -74,7 +74,7 @@ def _pipe(c: Context, id_: int, e: pb.pipe_entry) -> None:
         c.about_file("pipe-mode", id_, f"pipe {e.pipe_id} has no access mode")
     extra = c.file_extras.get(id_)
     key = f"pipe[{e.pipe_id}]"
-    if extra and extra.outer_end and id_ in c.used and key not in c.options.inherit:
+    if extra and extra.outer_end and id_ in c.used and not c.options.gives(key):
         text = f"a process outside had the other end of pipe:[{e.pipe_id}]; restoring this one "
         c.about_file("file-external", id_, f"{text}needs --inherit-fd fd[N]:{key}")
 

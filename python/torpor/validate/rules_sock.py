@@ -270,7 +270,7 @@ def _unix_pairs(c: Context) -> None:
 
 
 def _peer(c: Context, id_: int, e: pb.unix_sk_entry, by_ino: dict[int, pb.unix_sk_entry]) -> None:
-    if not e.peer or e.uflags & EXTERN or f"socket[{e.ino}]" in c.options.inherit:
+    if not e.peer or e.uflags & EXTERN or c.options.gives(f"socket[{e.ino}]"):
         return
     peer = by_ino.get(e.peer)
     if peer is None:

@@ -65,7 +65,7 @@ def _make(c: Context, id_: int, info: pb.tty_info_entry) -> None:
     ours = False
     if kind == pb.TtyType.EXT_TTY:
         key = f"tty[{info.rdev:x}:{info.dev:x}]"
-        if key not in c.options.inherit:
+        if not c.options.gives(key):
             text = f"the terminal '{key}' was external; restoring it needs --inherit-fd fd[N]:{key}"
             c.about_file("file-external", id_, text)
     elif kind == pb.TtyType.PTY:
