@@ -161,7 +161,9 @@ class Context:
         self.pages_of: dict[tuple[tuple[int, int], int], str] = {}
         """ImageSet.identity and number of a filtered pages file -> pagemap."""
         self.queues: dict[int, pb.torpor_mqueue_content | None] = {}
-        """POSIX message queue -> what is in it."""
+        """POSIX message queue that is used -> what is in it."""
+        self.queue_contents: dict[int, pb.torpor_mqueue_content] = {}
+        """The same of all queues; the first of its descriptions has it."""
         self.filters_of: dict[tuple[int, int], int] = {}
         """ImageSet.identity -> page filters, of sets where they were looked at."""
         self.read: set[str] = set()

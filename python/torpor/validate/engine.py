@@ -113,6 +113,9 @@ def _shared_lists(c: Context) -> None:
         c.bpf_contents.setdefault(data.map_id, data)
     for info in c.all(pb.tty_info_entry, "TTY_INFO"):
         c.ttys[info.id] = info
+    for extra in c.file_extras.values():
+        if extra.HasField("mqueue") and extra.mqueue.HasField("content"):
+            c.queue_contents.setdefault(extra.mqueue.queue, extra.mqueue.content)
     for entry in c.all(pb.seccomp_entry, "SECCOMP"):
         c.filters.extend(entry.seccomp_filters)
 

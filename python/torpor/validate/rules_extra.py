@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""BPF maps, tunnels, and open files that only torpor-files describes: rings, message queues."""
+"""BPF maps, network tunnels, and what only torpor-files describes: rings, message queues."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
+from torpor.images import crit
 from torpor.images import messages as pb
 from torpor.validate.context import Context
 
@@ -17,6 +19,7 @@ RING_MAX = 1 << 17
 SLOTS_MAX, BUFFERS_MAX = 1 << 20, 1 << 14
 SQE, CQE, INDEX = 64, 16, 4
 PRIORITY_MAX = 32768  # of a message in a queue
+IFNAMSIZ = 16
 
 
 def _bpf(c: Context, id_: int) -> None:
@@ -81,22 +84,13 @@ def _mqueue(c: Context, id_: int) -> None:
         c.about_file("mqueue-name", id_, f"a message queue has the name '{name:.100}'")
     queue = extra.mqueue.queue
     if id_ in c.used and queue not in c.queues:
-        c.queues[queue] = _content(c, queue)
+        c.queues[queue] = c.queue_contents.get(queue)
         if c.queues[queue] is None:
             c.about_file("mqueue-content", id_, f"the message queue {queue} has no content")
     content = c.queues.get(queue)
     if content is not None and not _is_possible(content):
         text = f"message queue {queue} takes {content.maxmsg} messages of {content.msgsize} bytes"
         c.about_file("mqueue-content", id_, f"{text}, not the {len(content.messages)} it has")
-
-
-def _content(c: Context, queue: int) -> pb.torpor_mqueue_content | None:
-    """What is in a queue; the first of its descriptions has it."""
-    for extra in c.file_extras.values():
-        if extra.HasField("mqueue") and extra.mqueue.queue == queue:
-            if extra.mqueue.HasField("content"):
-                return extra.mqueue.content
-    return None
 
 
 def _is_possible(q: pb.torpor_mqueue_content) -> bool:
@@ -107,22 +101,18 @@ def _is_possible(q: pb.torpor_mqueue_content) -> bool:
     return bool(q.maxmsg and q.msgsize and fits and highest < PRIORITY_MAX)
 
 
-DEVICE_MAX = 15
-
-
 def _tun(c: Context, id_: int) -> None:
     entry = c.files[id_]
     if not entry.HasField("tunf") or not entry.tunf.HasField("netdev"):
         return
-    name = entry.tunf.netdev
-    if not name or len(name.encode()) > DEVICE_MAX or "%" in name or "/" in name:
-        text = f"a network tunnel: '{name:.100}' is no name of a device"
-        c.about_file("tun-name", id_, text)
+    name = crit.text_of(entry.tunf.netdev)
+    if not 0 < len(os.fsencode(name)) < IFNAMSIZ or "%" in name or "/" in name:
+        c.about_file("tun-name", id_, f"a network tunnel: '{name:.100}' is no name of a device")
 
 
 CHECKS: dict[int, Callable[[Context, int], None]] = {
-    pb.fd_types.BPFMAP: _bpf,
     pb.fd_types.TUNF: _tun,
+    pb.fd_types.BPFMAP: _bpf,
     pb.fd_types.TORPOR_URING: _uring,
     pb.fd_types.TORPOR_MQUEUE: _mqueue,
 }
