@@ -65,6 +65,7 @@ bench: deps all
 	$(PYTHON) tests/perf/filters.py
 	$(PYTHON) tests/perf/increments.py --mib 512
 	$(PYTHON) tests/perf/lazy.py
+	$(PYTHON) tests/perf/verdicts.py
 
 install: all
 	meson configure $(BUILD) --prefix=$(PREFIX)

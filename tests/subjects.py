@@ -54,7 +54,6 @@ STOPPED = {"stopped_root", "wakeups"}
 OPTIONS = {"filelocks": ("--file-locks",), "links": ("--link-remap",)}
 
 
-
 @dataclass
 class Subject:
     """One subject (tests/live/NAME.c) and the images made of it."""

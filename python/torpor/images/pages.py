@@ -11,6 +11,7 @@ import enum
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import NamedTuple, cast
 
 from torpor.images import messages as pb
@@ -33,6 +34,8 @@ class Flag(enum.IntFlag):
     PRESENT = 4  # in the pages file of this set
 
 
+# Runs are many and small: the offset of one in so many is kept, a power of two.
+STEP = 64
 PARENT, LAZY, PRESENT = int(Flag.PARENT), int(Flag.LAZY), int(Flag.PRESENT)  # faster than flags
 
 
@@ -104,8 +107,8 @@ class PageMap:
         self._covered = 0
         self._address = array("Q")
         self._pages = array("Q")
-        self._flags = array("L")
-        self._offset = array("Q")
+        self._flags = array("I")
+        self._offset = array("Q")  # of every STEPth run
         head = next(iter(image), None)
         self.headed = head is not None
         """Whether there is a first entry, which names the pages file; very old images have none."""
@@ -120,7 +123,7 @@ class PageMap:
         add_flags, add_offset = self._flags.append, self._offset.append
         end = stored = extents = 0
         present, parent = PRESENT, PARENT
-        for entry in image.each(pb.pagemap_entry, skip=1):
+        for n, entry in enumerate(image.each(pb.pagemap_entry, skip=1)):
             address, flags = entry.vaddr, entry.flags
             # run_pages() and run_flags(), written out: there may be millions
             pages = entry.nr_pages if entry.HasField("nr_pages") else entry.compat_nr_pages
@@ -130,7 +133,8 @@ class PageMap:
             add_address(address)
             add_pages(pages)
             add_flags(flags)
-            add_offset(stored)
+            if not n % STEP:
+                add_offset(stored)
             self.flags |= flags
             if flags & (parent | present) == parent:
                 self.needs_parent = True
@@ -184,12 +188,25 @@ class PageMap:
         return len(self._address)
 
     def __getitem__(self, index: int) -> Run:
-        return Run(
-            self._address[index], self._pages[index], self._flags[index], self._offset[index]
-        )
+        if index < 0:
+            index += len(self)
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return next(self._from(index))
 
     def __iter__(self) -> Iterator[Run]:
-        return map(Run, self._address, self._pages, self._flags, self._offset)
+        return self._from(0)
+
+    def _from(self, index: int) -> Iterator[Run]:
+        """The runs from a number on; what lies before it in the file is added up."""
+        first = index & ~(STEP - 1)
+        offset = self._offset[first // STEP] if first < len(self) else 0
+        for i in range(first, len(self)):
+            pages, flags = self._pages[i], self._flags[i]
+            if i >= index:
+                yield Run(self._address[i], pages, flags, offset)
+            if flags & PRESENT:
+                offset += pages * PAGE
 
     def indices_between(self, start: int, end: int) -> Iterator[int]:
         """Numbers of the runs that touch [start, end); the map must be ordered."""
@@ -202,7 +219,8 @@ class PageMap:
 
     def between(self, start: int, end: int) -> Iterator[Run]:
         """The runs that touch [start, end); the map must be ordered."""
-        return map(self.__getitem__, self.indices_between(start, end))
+        first = next(self.indices_between(start, end), len(self))
+        return takewhile(lambda run: run.address < end, self._from(first))
 
 
 class Layer(NamedTuple):
