@@ -80,6 +80,20 @@ static void note_tun(const struct nlattr *info, struct rtnl_link *ret)
 		mnl_attr_get_u8(data[IFLA_TUN_PI]);
 }
 
+static void note_ipv6(const struct nlattr *families, struct rtnl_link *ret)
+{
+	const struct nlattr *family[64] = { 0 }, *a[64] = { 0 };
+
+	mnl_attr_parse_nested(families, note_attr, family);
+	if (!family[AF_INET6])
+		return;
+	mnl_attr_parse_nested(family[AF_INET6], note_attr, a);
+	ret->has_ipv6 = a[IFLA_INET6_ADDR_GEN_MODE] &&
+		mnl_attr_get_payload_len(a[IFLA_INET6_ADDR_GEN_MODE]);
+	if (ret->has_ipv6)
+		ret->address_mode = mnl_attr_get_u8(a[IFLA_INET6_ADDR_GEN_MODE]);
+}
+
 static int note_link(const struct nlmsghdr *h, void *ctx)
 {
 	const struct ifinfomsg *i = mnl_nlmsg_get_payload(h);
@@ -98,6 +112,8 @@ static int note_link(const struct nlmsghdr *h, void *ctx)
 	}
 	if (a[IFLA_LINKINFO])
 		note_tun(a[IFLA_LINKINFO], ret);
+	if (a[IFLA_AF_SPEC])
+		note_ipv6(a[IFLA_AF_SPEC], ret);
 	return 0;
 }
 
@@ -121,12 +137,37 @@ int rtnl_link_get(const char *name, struct rtnl_link *ret)
 	return ask(h, note_link, ret);
 }
 
-int rtnl_link_set(const struct rtnl_link *link)
+static void put_address_mode(struct nlmsghdr *h, uint8_t mode)
+{
+	struct nlattr *families = mnl_attr_nest_start(h, IFLA_AF_SPEC);
+	struct nlattr *family = mnl_attr_nest_start(h, AF_INET6);
+
+	mnl_attr_put_u8(h, IFLA_INET6_ADDR_GEN_MODE, mode);
+	mnl_attr_nest_end(h, family);
+	mnl_attr_nest_end(h, families);
+}
+
+int rtnl_set_address_mode(uint32_t index, uint8_t mode)
 {
 	char buf[MSG_ROOM] = { 0 };
 	struct nlmsghdr *h = begin(buf, RTM_NEWLINK, NLM_F_ACK);
 	struct ifinfomsg *i = mnl_nlmsg_put_extra_header(h, sizeof(*i));
 
+	i->ifi_index = (int)index;
+	put_address_mode(h, mode);
+	return ask(h, NULL, NULL);
+}
+
+int rtnl_link_set(const struct rtnl_link *link)
+{
+	char buf[MSG_ROOM] = { 0 };
+	struct nlmsghdr *h = begin(buf, RTM_NEWLINK, NLM_F_ACK);
+	struct ifinfomsg *i = mnl_nlmsg_put_extra_header(h, sizeof(*i));
+	int r = link->has_ipv6 ?
+		rtnl_set_address_mode(link->index, IN6_ADDR_GEN_MODE_NONE) : 0;
+
+	if (r < 0)
+		return r;
 	i->ifi_index = (int)link->index;
 	i->ifi_flags = link->flags & IFF_UP;
 	i->ifi_change = IFF_UP;
@@ -201,18 +242,29 @@ int rtnl_each_of_link(uint32_t index, rtnl_each *each, void *ctx)
 	return r < 0 ? r : ask(h, filter, &f);
 }
 
-/* No duplicate address detection: it is the same machine for its neighbours. */
-static void aim(struct nlmsghdr *h, uint32_t index)
+/* Its neighbours know the address: it is not tried out (duplicate address detection). */
+static void aim_address(struct nlmsghdr *h, uint32_t index)
 {
 	struct ifaddrmsg *address = mnl_nlmsg_get_payload(h);
+	struct nlattr *a;
+
+	address->ifa_index = index;
+	if (address->ifa_family != AF_INET6)
+		return;
+	address->ifa_flags |= IFA_F_NODAD;
+	mnl_attr_for_each(a, h, sizeof(*address))
+		if (mnl_attr_get_type(a) == IFA_FLAGS && mnl_attr_get_payload_len(a) == 4)
+			*(uint32_t *)mnl_attr_get_payload(a) |= IFA_F_NODAD;
+}
+
+static void aim(struct nlmsghdr *h, uint32_t index)
+{
 	struct nlattr *device = h->nlmsg_type == RTM_NEWROUTE ? device_attr(h) : NULL;
 
-	if (h->nlmsg_type == RTM_NEWADDR) {
-		address->ifa_index = index;
-		address->ifa_flags |= address->ifa_family == AF_INET6 ? IFA_F_NODAD : 0;
-	} else if (device) {
+	if (h->nlmsg_type == RTM_NEWADDR)
+		aim_address(h, index);
+	else if (device)
 		memcpy(mnl_attr_get_payload(device), &index, sizeof(index));
-	}
 }
 
 int rtnl_apply(const void *msg, size_t len, uint32_t index)

@@ -17,13 +17,17 @@ struct rtnl_link {
 	uint8_t address[32];
 	size_t address_len;
 	int64_t owner, group; /* of a tun device, -1: none */
+	bool has_ipv6;
+	uint8_t address_mode; /* enum in6_addr_gen_mode: how it gets its link-local address */
 	bool has_pi; /* of a tun device: packets have a head (no IFF_NO_PI) */
 };
 
 /* -ENODEV: there is none. */
 int rtnl_link_get(const char *name, struct rtnl_link *ret);
-/* Address, mtu, length of the queue, up or down. */
+/* Address, mtu, length of the queue, up or down; up without a new link-local address. */
 int rtnl_link_set(const struct rtnl_link *link);
+/* How it gets link-local addresses from now on. */
+int rtnl_set_address_mode(uint32_t index, uint8_t mode);
 
 typedef int rtnl_each(const struct nlmsghdr *h, void *ctx);
 /*

@@ -11,12 +11,15 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
+#ifndef TUNSETCARRIER
+#define TUNSETCARRIER _IOW('T', 226, int) /* 4.20 */
+#endif
 #ifndef TUNGETDEVNETNS
-#define TUNGETDEVNETNS _IO('T', 227) /* 4.20 */
+#define TUNGETDEVNETNS _IO('T', 227) /* 5.2 */
 #endif
 
 static const uint32_t kept_flags = IFF_TUN | IFF_TAP | IFF_NO_PI | IFF_ONE_QUEUE | IFF_VNET_HDR |
-	IFF_MULTI_QUEUE;
+	IFF_MULTI_QUEUE | IFF_NAPI | IFF_NAPI_FRAGS;
 
 static uint32_t ethtool_value(int sock, const char *name, uint32_t cmd)
 {
@@ -83,6 +86,11 @@ int tun_detach(int fd)
 	struct ifreq ifr = { .ifr_flags = IFF_DETACH_QUEUE };
 
 	return ioctl(fd, TUNSETQUEUE, &ifr) < 0 ? -errno : 0;
+}
+
+int tun_unplug(int fd)
+{
+	return ioctl(fd, TUNSETCARRIER, &(int){ 0 }) < 0 ? -errno : 0;
 }
 
 int tun_set(int fd, const struct tun_info *info, int64_t owner, int64_t group)

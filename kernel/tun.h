@@ -27,5 +27,7 @@ int tun_look(int fd, struct tun_info *ret);
 int tun_attach(int fd, const char *name, uint32_t flags, uint32_t index);
 /* Turns its queue off. */
 int tun_detach(int fd);
+/* TUNSETCARRIER: as if no cable were plugged in. */
+int tun_unplug(int fd);
 /* Everything of the device but its name and flags; owner and group -1: none. */
 int tun_set(int fd, const struct tun_info *info, int64_t owner, int64_t group);

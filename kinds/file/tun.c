@@ -3,9 +3,9 @@
  * Network tunnels (tun, tap). A descriptor is the open device node (a REG entry with the same id)
  * and perhaps attached to a network device, as one of its queues.
  *
- * A persistent device outlives the tree: a restore attaches to it. One that is not has gone with its
- * last descriptor: it is made again with its number if that is free, its address, addresses and
- * routes, all before the task runs. What waited to be read is lost, as packets may be.
+ * A persistent device outlives the tree: a restore attaches to it. One that is not has gone with
+ * its last descriptor: it is made again with its number if that is free, its addresses and routes,
+ * all before the task runs. What waited to be read is lost, as packets may be.
  */
 #include "kernel/tun.h"
 #include "base/cleanup.h"
@@ -106,6 +106,10 @@ static int collect_device(const struct fd_look *l, const struct tun_info *i, uin
 	e->offload = i->offload;
 	e->little_endian = i->little_endian;
 	e->queue_len = link.queue_len;
+	e->has_address_mode = link.has_ipv6;
+	e->address_mode = link.address_mode;
+	e->has_no_carrier = e->no_carrier = link.flags & IFF_UP && !(link.flags & IFF_RUNNING) &&
+		!(i->flags & IFF_DETACH_QUEUE);
 	world_want_extra(l->world, id)->tun = e;
 	add_device(l, i->name, e, i, &link);
 	return 0;
@@ -218,7 +222,7 @@ static void tun_check(const struct world *w, const FileEntry *fe, struct finding
 static struct rtnl_link link_of(const struct device *d, uint32_t index)
 {
 	struct rtnl_link link = { .index = index, .mtu = d->link->mtu, .flags = d->link->flags,
-		.queue_len = d->more->queue_len };
+		.queue_len = d->more->queue_len, .has_ipv6 = d->more->has_address_mode };
 
 	/* That of a tun without Ethernet is empty. */
 	if (d->link->has_address && d->link->address.len <= sizeof(link.address)) {
@@ -248,7 +252,9 @@ static int set_device(int fd, const char *name, const struct device *d)
 		if (r == -EEXIST)
 			r = 0;
 	}
-	return r;
+	if (r == 0 && link.has_ipv6)
+		r = rtnl_set_address_mode(link.index, (uint8_t)d->more->address_mode);
+	return r == 0 && d->more->no_carrier ? tun_unplug(fd) : r;
 }
 
 static int make_device(int fd, const char *name, struct device *d, struct err *err)

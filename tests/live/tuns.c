@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * tuns: network tunnels in a network namespace of the test's own: a tun with addresses and a route, a
- * tap with several queues, one of them off, one shared with a child; a persistent one; one descriptor
- * that is attached to none. Packets pass in both directions.
+ * tuns: network tunnels in a network namespace of the test's own: a tun with addresses and a route,
+ * a tap with several queues, one of them off, one shared with a child, and no carrier; a persistent
+ * one; one descriptor that is attached to none. Packets pass in both directions.
  */
 #include "descriptors.h"
 #include "net.h"
@@ -14,7 +14,10 @@
 
 enum { TUN, TAP, TAP_TOO, TAP_OFF, LASTING, NONE, N };
 
+enum { TEXT = 8192 };
+
 static int fds[N];
+static char tables[2][TEXT];
 static struct ifreq links[N][5];
 static int indices[N];
 
@@ -87,6 +90,22 @@ static void add_route(const char *to, int which)
 	NEED(ioctl(control(), SIOCADDRT, &rt) == 0);
 }
 
+static void add_ipv6(const char *text, int which)
+{
+	struct {
+		struct in6_addr address;
+		uint32_t prefix;
+		int index;
+	} q = { .prefix = 64, .index = (int)if_nametoindex(names[which]) };
+	int s = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (s < 0)
+		return;
+	NEED(inet_pton(AF_INET6, text, &q.address) == 1);
+	NEED(ioctl(s, SIOCSIFADDR, &q) == 0);
+	close(s);
+}
+
 static void set_up(void)
 {
 	struct ifreq off = { .ifr_flags = IFF_DETACH_QUEUE }, mac = { 0 };
@@ -99,6 +118,7 @@ static void set_up(void)
 	set_number(TUN, SIOCSIFTXQLEN, 77);
 	set_number(TUN, SIOCSIFFLAGS, IFF_UP);
 	add_route("10.78.0.0", TUN);
+	add_ipv6("fd77::1", TUN);
 	attach(TAP, IFF_TAP | IFF_VNET_HDR | IFF_MULTI_QUEUE);
 	attach(TAP_TOO, IFF_TAP | IFF_VNET_HDR | IFF_MULTI_QUEUE);
 	attach(TAP_OFF, IFF_TAP | IFF_VNET_HDR | IFF_MULTI_QUEUE);
@@ -111,6 +131,8 @@ static void set_up(void)
 	mac.ifr_hwaddr.sa_family = 1; /* Ethernet */
 	memcpy(mac.ifr_hwaddr.sa_data, "\x02torpo", 6);
 	NEED(ioctl(control(), SIOCSIFHWADDR, &mac) == 0);
+	set_number(TAP, SIOCSIFFLAGS, IFF_UP);
+	NEED(ioctl(fds[TAP], TUNSETCARRIER, &(int){ 0 }) == 0);
 	attach(LASTING, IFF_TUN);
 	NEED(ioctl(fds[LASTING], TUNSETPERSIST, 1) == 0);
 	attach(NONE, 0);
@@ -123,6 +145,50 @@ static void note(int which, struct ifreq *ret)
 		strcpy(ret[i].ifr_name, names[which]);
 		if (ioctl(control(), asked[i], &ret[i]) < 0)
 			ret[i].ifr_flags = -1; /* has none */
+	}
+}
+
+static int by_text(const void *a, const void *b)
+{
+	return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Addresses and routes, sorted; without flags and counters of IPv6, which change by themselves. */
+static void note_tables(char *ret)
+{
+	static const char *const files[] = { "if_inet6", "route", "ipv6_route" };
+	static const int ends[] = { 41, 200, 112 };
+	char path[64], text[TEXT], *lines[100], *save;
+	size_t len = 0;
+
+	for (int i = 0; i < 3; i++) {
+		int n = 0;
+
+		snprintf(path, sizeof(path), "/proc/self/net/%s", files[i]);
+		if (access(path, R_OK) < 0)
+			continue;
+		slurp(path, text, sizeof(text));
+		for (char *l = strtok_r(text, "\n", &save); l && n < 100;
+			l = strtok_r(NULL, "\n", &save))
+			if (strstr(l, "torpor-"))
+				lines[n++] = l;
+		qsort(lines, n, sizeof(*lines), by_text);
+		for (int k = 0; k < n; k++)
+			len += snprintf(ret + len, TEXT - len, "%.*s\n", ends[i], lines[k]);
+	}
+}
+
+/* Once its neighbours were asked (DAD) an address does not change any more. */
+static void settle(void)
+{
+	char now[TEXT];
+
+	for (int i = 0; i < 50; i++) {
+		note_tables(now);
+		usleep(100000);
+		note_tables(tables[0]);
+		if (i > 15 && !strcmp(now, tables[0]))
+			return;
 	}
 }
 
@@ -167,6 +233,21 @@ static void kid(void *arg)
 	CHECK(ioctl(fds[TAP_TOO], TUNGETIFF, &ifr) == 0 && !strcmp(ifr.ifr_name, names[TAP]));
 }
 
+/* The kernel tells of a carrier after a while. */
+static void check_carrier(int which, bool on)
+{
+	struct ifreq ifr = { 0 };
+
+	strcpy(ifr.ifr_name, names[which]);
+	for (int i = 0; i < 300; i++) {
+		CHECK(ioctl(control(), SIOCGIFFLAGS, &ifr) == 0 && ifr.ifr_flags & IFF_UP);
+		if (!!(ifr.ifr_flags & IFF_RUNNING) == on)
+			return;
+		usleep(10000);
+	}
+	fail("the carrier of %s is %s", names[which], on ? "off" : "on");
+}
+
 static void check_link(int which)
 {
 	struct ifreq now[5], ifr = { 0 };
@@ -197,6 +278,7 @@ int main(int argc, char **argv)
 		indices[i] = (int)if_nametoindex(names[i]);
 	}
 	pass_packets();
+	settle();
 	pid = child(kid, NULL);
 	ready();
 	wait_term();
@@ -204,12 +286,17 @@ int main(int argc, char **argv)
 		fd_check(&notes[i], fds[i], true);
 	for (int i = 0; i < NONE; i++)
 		check_link(i);
+	note_tables(tables[1]);
+	if (strcmp(tables[0], tables[1]))
+		fail("addresses and routes are\n%s, were\n%s", tables[1], tables[0]);
 	CHECK(ioctl(fds[NONE], TUNGETIFF, &ifr) < 0 && errno == EBADFD);
 	CHECK(ioctl(fds[TAP], TUNGETVNETHDRSZ, &size) == 0);
 	SAME(size, 12);
 	CHECK(ioctl(fds[TAP], TUNGETSNDBUF, &size) == 0);
 	SAME(size, 54321);
 	pass_packets();
+	check_carrier(TUN, true);
+	check_carrier(TAP, false);
 	child_end(pid);
 	CHECK(ioctl(fds[LASTING], TUNSETPERSIST, 0) == 0);
 	pass();
