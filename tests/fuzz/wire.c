@@ -72,12 +72,13 @@ static int socket_with(const uint8_t *data, size_t size, int *ret_other)
 
 static void serve(int take_fd)
 {
+	const struct page_server_setup setup = { .images_dirfd = dirfd, .listening = -1 };
 	struct page_server_figures figures;
 	struct err err = ERR_INIT;
 	struct conn conn;
 
 	conn_of_fd(take_fd, &conn);
-	if (page_server_receive(&conn, dirfd, false, &figures, &err) < 0 && !err_is_set(&err))
+	if (page_server_receive(&conn, &setup, &figures, &err) < 0 && !err_is_set(&err))
 		abort();
 	conn_close(&conn);
 	empty_folder();

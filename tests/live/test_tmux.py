@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,8 @@ def tmux_session(box: Box) -> None:
         s.check(turn)
     s.end()
     for t in box.tasks():
-        os.kill(t.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # the end of one ends others
+            os.kill(t.pid, signal.SIGKILL)
 
 
 def test_tmux(boxed: Callable[..., Any]) -> None:
