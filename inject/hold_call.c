@@ -94,9 +94,12 @@ static int wait_event_stop(pid_t tid, struct err *err)
 {
 	int status, r;
 
-	while ((r = tracee_wait(tid, &status, err)) == 0 && tracee_event(status) != PTRACE_EVENT_STOP)
+	while ((r = tracee_wait(tid, &status, err)) == 0 && tracee_event(status) != PTRACE_EVENT_STOP) {
+		/* another stop may have taken the request away: see tracee_wait_stop() */
+		(void)ptrace(PTRACE_INTERRUPT, tid, NULL, NULL);
 		if ((r = hold_resume(tid, PTRACE_CONT, err)) < 0)
 			break;
+	}
 	return r;
 }
 

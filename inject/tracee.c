@@ -156,8 +156,10 @@ static int look_at_stop(struct tracee *t, int status, struct err *err)
 }
 
 /*
- * Until the stop we asked for: a signal that is just being delivered goes to the target (the stop
- * request stays and is met before any instruction of its handler), other events go on.
+ * Until the stop we asked for: a signal that is just being delivered goes to the target, other events
+ * go on. Such a stop takes our request away if that came between the kernel's look for requests and
+ * the stop (kernel/signal.c: any trap clears JOBCTL_TRAP_STOP), so it is made again; it is met before
+ * any instruction of the handler.
  */
 int tracee_wait_stop(struct tracee *t, uint64_t deadline_us, struct err *err)
 {
@@ -172,6 +174,7 @@ int tracee_wait_stop(struct tracee *t, uint64_t deadline_us, struct err *err)
 		if (tracee_event(status) == PTRACE_EVENT_STOP)
 			return look_at_stop(t, status, err);
 		signal = tracee_event(status) ? 0 : WSTOPSIG(status);
+		(void)ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL); /* if it is gone the next says so */
 		if (ptrace(PTRACE_CONT, t->tid, NULL, (void *)(uintptr_t)signal) < 0)
 			return err_sys(err, "cannot continue task %d", t->tid);
 	}

@@ -270,9 +270,9 @@ class Subject:
         if self.answer() != "PASS":
             status = self.box.statuses.get(self.pid)
             raise Failed(f"{self.name} says '{self.answer()}' (status {status})")
-        self.box.until("the root does not end", timeout, lambda: read_task(self.pid) is None)
-        if self.box.statuses.get(self.pid) != 0:
-            raise Failed(f"exit status is {self.box.statuses.get(self.pid)}")
+        self.box.until("the root does not end", timeout, lambda: self.pid in self.box.statuses)
+        if self.box.statuses[self.pid] != 0:
+            raise Failed(f"exit status is {self.box.statuses[self.pid]}")
         self.box.until(
             f"tasks are left: {self.box.tasks()}", timeout, lambda: not self.box.tasks()
         )
