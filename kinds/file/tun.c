@@ -312,7 +312,13 @@ static int set_up(struct file_maker *m, const FileEntry *fe, const RegFileEntry 
 	}
 	if (r == 0)
 		r = fown_restore(fd, node->fown, err);
-	return r == 0 ? flags_restore(fd, node->flags, err) : r;
+	if (r == 0)
+		r = flags_restore(fd, node->flags, err);
+	/* For other kinds a task does that, by its own number; here the flags are those of the node. */
+	if (r == 0 && node->flags & O_ASYNC &&
+		fcntl(fd, F_SETFL, (int)(node->flags & (O_ASYNC | O_NONBLOCK))) < 0)
+		r = err_sys(err, "cannot set O_ASYNC");
+	return r;
 }
 
 static int tun_create(struct file_maker *m, const FileEntry *fe, int *ret_fd, struct err *err)
