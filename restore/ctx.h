@@ -22,6 +22,7 @@ struct restore {
 	struct mm_legacies *legacies;
 	struct sysv_made *ipc;
 	struct vdso_self vdso;
+	bool huge_always;
 	struct plan plan;
 	struct husk_layout layout;
 	struct husk *husks; /* by actor index */

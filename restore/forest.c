@@ -183,7 +183,7 @@ static struct mm_build build_of(struct restore *rs, const struct actor *x)
 		.images = rs->images, .files = rs->files,
 		.legacies = restore_legacies(rs), .lazy = rs->o->lazy_pages,
 		.mapped = rs->o->mmap,
-		.vdso = &rs->vdso };
+		.vdso = &rs->vdso, .huge_always = &rs->huge_always };
 }
 
 /* Steps that give tasks their memory; what they inherit is complete. */

@@ -78,6 +78,7 @@ static int restore_plan(void *ctx, struct err *err)
 		r = vdso_look_self(&rs->vdso, err);
 	if (r < 0)
 		return r;
+	rs->huge_always = mm_huge_is_always();
 	rs->n_husks = rs->plan.n_actors;
 	rs->husks = arena_array(rs->world->arena, rs->n_husks, sizeof(*rs->husks));
 	rs->husk_lives = arena_array(rs->world->arena, rs->n_husks, sizeof(bool));

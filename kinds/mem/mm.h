@@ -99,6 +99,7 @@ struct mm_build {
 	bool lazy; /* pages that may come later are left out */
 	bool mapped; /* long runs of pages are mapped from the images, not read */
 	const struct vdso_self *vdso; /* this kernel's; NULL: it is looked for each time */
+	const bool *huge_always; /* mm_huge_is_always(); NULL: it is looked for each time */
 	uint64_t pages_restored, pages_compared, pages_skipped_cow; /* counted up */
 	size_t borrowed; /* set: descriptors of the store that are needed until it is settled */
 };
@@ -121,5 +122,7 @@ int mm_build_later(struct mm_build *b, struct husk_queue *q, struct err *err) mu
  * not be inherited or needs the final state: mlock, madvise, guards, seals.
  */
 int mm_finish(struct mm_build *b, struct err *err) must_use;
+/* Whether this machine gives huge pages to every area (transparent_hugepage/enabled). */
+bool mm_huge_is_always(void);
 /* Whether child's address space is worth starting as a fork of its parent's. */
 bool mm_inherits(const struct task *child, const struct task *parent);

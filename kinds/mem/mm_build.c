@@ -75,7 +75,7 @@ int build_room(struct build *b, size_t bytes, struct err *err)
 
 /* ---------------------------------------------------------------------------------- planning */
 
-static bool policy_is_always(void)
+bool mm_huge_is_always(void)
 {
 	auto_free char *text = NULL;
 
@@ -135,7 +135,7 @@ static int plan(struct build *b, struct err *err)
 {
 	int r = areas_check(b->task, err);
 
-	b->thp_always = policy_is_always();
+	b->thp_always = b->b->huge_always ? *b->b->huge_always : mm_huge_is_always();
 	if (r == 0)
 		r = open_pages(b, err);
 	if (r == 0)

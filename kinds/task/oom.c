@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static int read_score(pid_t tgid, int64_t *ret)
 {
@@ -49,16 +50,28 @@ static void oom_check(const struct world *w, const struct thread *th, struct fin
 			th->task->pid);
 }
 
+/* Ours, which husks are born with; what no task has where it cannot be read. */
+static int64_t our_score(const struct arise *a)
+{
+	int64_t *ours = a->ours ? table_get(a->ours, (uintptr_t)&facet_oom) : NULL;
+
+	if (ours)
+		return *ours;
+	ours = arena_new_of(a->world->arena, int64_t);
+	if (read_score(getpid(), ours) < 0)
+		*ours = INT64_MAX;
+	if (a->ours)
+		table_put(a->ours, (uintptr_t)&facet_oom, ours);
+	return *ours;
+}
+
 static int oom_set(const struct arise *a, struct err *err)
 {
 	const TaskCoreEntry *tc = tc_of(a->thread);
 	char path[64], text[16];
-	int64_t now;
 	int r;
 
-	if (!tc || !tc->has_oom_score_adj)
-		return 0;
-	if (read_score(a->tgid, &now) == 0 && now == tc->oom_score_adj)
+	if (!tc || !tc->has_oom_score_adj || tc->oom_score_adj == our_score(a))
 		return 0;
 	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", a->tgid);
 	snprintf(text, sizeof(text), "%d", tc->oom_score_adj);
