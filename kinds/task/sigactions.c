@@ -7,6 +7,7 @@
 #include "kinds/task/family.h"
 #include <signal.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 enum {
 	N_SIGNALS = 64,
@@ -77,9 +78,35 @@ static void sigactions_check(const struct world *w, const struct thread *th, str
 			tc->n_sigactions, N_SAVED);
 }
 
+/* A bit for each signal which torpor ignores: husks do so, too, as exec(2) lets that stand. */
+static uint64_t ignored_here(const struct arise *a)
+{
+	uint64_t *ours = a->ours ? table_get(a->ours, (uintptr_t)&facet_sigactions) : NULL;
+
+	if (ours)
+		return *ours;
+	ours = arena_new_of(a->world->arena, uint64_t);
+	for (int s = 1; s <= N_SIGNALS; s++) {
+		struct action act = { 0 };
+
+		if (syscall(SYS_rt_sigaction, s, NULL, &act, SET_LEN) == 0 && act.handler)
+			*ours |= 1ull << (s - 1);
+	}
+	if (a->ours)
+		table_put(a->ours, (uintptr_t)&facet_sigactions, ours);
+	return *ours;
+}
+
+/* What a husk has for every signal that torpor did not ignore. */
+static bool is_default(const struct action *act)
+{
+	return !act->handler && !act->flags && !act->restorer && !act->mask;
+}
+
 static int sigactions_tell(struct tape *t, const struct arise *a, struct err *err)
 {
 	const TaskCoreEntry *tc = tc_of(a->thread);
+	uint64_t other = ignored_here(a);
 	size_t i = 0;
 
 	if (!tc || tc->n_sigactions != N_SAVED)
@@ -93,6 +120,8 @@ static int sigactions_tell(struct tape *t, const struct arise *a, struct err *er
 			continue;
 		e = tc->sigactions[i++];
 		act = (struct action){ e->sigaction, e->flags, e->restorer, e->mask };
+		if (is_default(&act) && !(other >> (s - 1) & 1))
+			continue;
 		tape_call(t, "sigactions", TAPE_MUST, SYS_rt_sigaction, T(s),
 			T_DATA(tape_data(t, &act, sizeof(act))), T(0), T(SET_LEN));
 	}
