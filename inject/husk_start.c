@@ -114,10 +114,8 @@ static int wait_exec(pid_t pid, struct err *err)
 int husk_set_syscall(struct husk *h, pid_t tid, uint64_t player, long nr, const uint64_t args[6],
 	struct err *err)
 {
-	struct user_regs_struct regs;
+	struct user_regs_struct regs = h->layout->regs;
 
-	if (ptrace(PTRACE_GETREGS, tid, NULL, &regs) < 0)
-		return err_sys(err, "cannot read registers of task %d", tid);
 	regs.rip = player + PLAYER_OFFSET(player_syscall);
 	regs.orig_rax = (unsigned long)-1;
 	regs.rax = (unsigned long)nr;
