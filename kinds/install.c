@@ -53,6 +53,7 @@ static void set_busy(struct install *in, int n)
 static int settle_arrivals(struct install *in, const struct tape *tape, struct err *err)
 {
 	in->h->lender_fd = in->table->lender_fd = in->lender;
+	in->s->lent -= in->arrivals.n;
 	vec_each(a, &in->arrivals) {
 		if (tape_result(tape, a->call) != a->number)
 			return err_bug(err, "a descriptor came to task %d at %lld instead of %d",
@@ -163,6 +164,7 @@ static int take_one(struct install *in, size_t at, size_t end, struct err *err)
 	a.slot = table_get(&in->s->slots, in->fds[at]->id);
 	a.call = tape_take(in->tape, in->lender, fd);
 	vec_push(&in->arrivals, a);
+	in->s->lent++;
 	for (size_t i = at; i < end && r == 0; i++) {
 		bool close_on_exec = in->fds[i]->flags & 1;
 		int to = (int)in->fds[i]->fd;
@@ -190,7 +192,10 @@ static int take_all(struct install *in, struct err *err)
 	for (; at < in->n && r == 0; at = end) {
 		for (end = at + 1; end < in->n && in->fds[end]->id == in->fds[at]->id;)
 			end++;
-		r = take_one(in, at, end, err);
+		if (in->arrivals.n >= HUSK_SEND_MAX)
+			r = play(in, err);
+		if (r == 0)
+			r = take_one(in, at, end, err);
 	}
 	return r;
 }
@@ -218,9 +223,13 @@ static int install_after(void *ctx, const struct tape *tape, int played, struct 
 int file_store_install(struct file_store *s, struct husk_queue *q, struct husk *h,
 	const struct task *t, struct err *err)
 {
-	struct install *in = calloc(1, sizeof(*in));
-	int r;
+	/* we may have no more open than a task could */
+	int r = s->lent >= HUSK_SEND_MAX ? husk_settle(q, err) : 0;
+	struct install *in;
 
+	if (r < 0)
+		return r;
+	in = calloc(1, sizeof(*in));
 	if (!in)
 		return err_nomem(err);
 	*in = (struct install){ .s = s, .h = h, .t = t, .tape = tape_new(),

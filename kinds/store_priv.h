@@ -34,6 +34,7 @@ struct file_store {
 		uint64_t call;
 	} recent[STORE_RECENT];
 	uint64_t recent_calls;
+	size_t lent; /* of ours that stay open for tapes which have not been played */
 	struct rlimit old_limit;
 };
 

@@ -175,6 +175,23 @@ def test_refused(boxed: Callable[..., Any], what: str) -> None:
 # ------------------------------------------------------------------------------ the tool itself
 
 
+def few_files(box: Box) -> None:
+    """torpor may have far fewer descriptors open than all tasks together."""
+    s = Subject(box, "fd_tables")
+    s.start()
+    s.dump()
+    s.forget()
+    done = box.run(["prlimit", "--nofile=700:700", str(TORPOR), *s.restore_command()])
+    if done.status != 0:
+        raise Failed(f"restore failed: {done}")
+    s.expect_tasks()
+    s.finish()
+
+
+def test_few_files(boxed: Callable[..., Any]) -> None:
+    boxed(few_files)
+
+
 def taken_pid(box: Box) -> None:
     """Restore while somebody has the pids: names pid and owner, and creates nothing."""
     s = Subject(box, "tree")
