@@ -6,7 +6,8 @@
  *
  * The file is read into memory and cut into extents, which as many threads as there are processors
  * encode and decode. Prints a line for each filter: its name, MiB/s of encoding, MiB of it for each
- * second of processor time, the same two of decoding.
+ * second of processor time, the same two of decoding. The filter "copy" is process_vm_readv(2) of the
+ * same bytes in another process, and process_vm_writev(2) of them.
  */
 #include "base/cleanup.h"
 #include "base/crew.h"
@@ -19,7 +20,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <signal.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 struct work {
@@ -30,6 +34,7 @@ struct work {
 	int64_t *lengths;
 	size_t n, room;
 	bool back;
+	pid_t other; /* "copy": 0 for a filter */
 };
 
 struct part {
@@ -42,6 +47,25 @@ static struct torpor_extent identity(size_t i)
 {
 	return (struct torpor_extent){ .dump = "bench", .object = 1, .address = i * EXTENT_BYTES,
 		.serial = i, .kind = TORPOR_OBJECT_TASK, .length = EXTENT_BYTES };
+}
+
+/* Between this process and `other`, which is a fork of it and has all of it at the same place. */
+static void part_copy(struct job *job, unsigned worker)
+{
+	static _Thread_local uint8_t here[EXTENT_BYTES];
+	struct part *p = (struct part *)job;
+
+	for (size_t i = p->first; i < p->end; i++) {
+		struct iovec local = { here, sizeof(here) };
+		struct iovec remote = { (void *)(uintptr_t)(p->work->plain + i * EXTENT_BYTES),
+			sizeof(here) };
+		ssize_t n = p->work->back ?
+			process_vm_writev(p->work->other, &local, 1, &remote, 1, 0) :
+			process_vm_readv(p->work->other, &local, 1, &remote, 1, 0);
+
+		if (n != (ssize_t)sizeof(here))
+			abort();
+	}
 }
 
 static void part_run(struct job *job, unsigned worker)
@@ -83,7 +107,7 @@ static void measure(struct work *w, struct crew *crew)
 	uint64_t start = clock_us();
 
 	for (size_t i = 0; i < n; i++) {
-		parts[i] = (struct part){ { .run = part_run }, w, i * AT_ONCE,
+		parts[i] = (struct part){ { .run = w->other ? part_copy : part_run }, w, i * AT_ONCE,
 			(i + 1) * AT_ONCE < w->n ? (i + 1) * AT_ONCE : w->n };
 		crew_give(crew, &parts[i].job);
 	}
@@ -103,12 +127,47 @@ static const struct torpor_page_filter *find(const char *name, size_t len)
 	exit(1);
 }
 
+static void both_ways(struct work *w, const char *text)
+{
+	struct crew *crew = crew_new(NULL);
+
+	printf("%s", text);
+	for (int back = 0; back < 2; back++) {
+		w->back = back;
+		measure(w, crew);
+	}
+	putchar('\n');
+	crew_free(crew);
+}
+
+/* The other process has pages of its own, as a target has. */
+static void copy(struct work *w, uint8_t *plain)
+{
+	int ready[2];
+	char byte;
+
+	fflush(stdout);
+	if (pipe(ready) < 0 || (w->other = fork()) < 0)
+		exit(1);
+	if (w->other == 0) {
+		for (size_t i = 0; i < w->n * EXTENT_BYTES; i += PAGE)
+			((volatile uint8_t *)plain)[i] = plain[i];
+		(void)!write(ready[1], "r", 1);
+		pause();
+		_exit(0);
+	}
+	if (read(ready[0], &byte, 1) == 1)
+		both_ways(w, "copy");
+	kill(w->other, SIGKILL);
+	waitpid(w->other, NULL, 0);
+	w->other = 0;
+}
+
 static void one(struct work *w, const char *text)
 {
 	static const uint8_t key[TORPOR_FILTER_KEY] = { 1 };
 	const char *colon = strchr(text, ':');
 	struct torpor_filter_setup setup = { .options = colon ? colon + 1 : NULL, .key = key };
-	struct crew *crew = crew_new(NULL);
 
 	w->filter = find(text, strcspn(text, ":"));
 	if (w->filter->open(&setup, &w->state) < 0)
@@ -118,13 +177,7 @@ static void one(struct work *w, const char *text)
 		if (w->filter->worker_open && w->filter->worker_open(w->state, &w->workers[i]) < 0)
 			exit(1);
 	}
-	printf("%s", text);
-	for (int back = 0; back < 2; back++) {
-		w->back = back;
-		measure(w, crew);
-	}
-	putchar('\n');
-	crew_free(crew);
+	both_ways(w, text);
 	for (size_t i = 0; i <= CREW_MOST && w->filter->worker_close; i++)
 		w->filter->worker_close(w->workers[i]);
 	w->filter->close(w->state);
@@ -148,8 +201,12 @@ int main(int argc, char **argv)
 	if (!plain || !w.stored || !w.lengths || io_read_all(fd, plain, w.n * EXTENT_BYTES) < 0)
 		return 1;
 	memset(w.stored, 1, w.n * w.room);
-	for (int i = 2; i < argc; i++)
-		one(&w, argv[i]);
+	for (int i = 2; i < argc; i++) {
+		if (!strcmp(argv[i], "copy"))
+			copy(&w, plain);
+		else
+			one(&w, argv[i]);
+	}
 	free(plain);
 	free(w.stored);
 	free(w.lengths);
