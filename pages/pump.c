@@ -4,7 +4,9 @@
  * so both go on at the same time when there is much to move: on two processors a dump of 1 GiB
  * takes 0.34 s instead of 0.51. What to do about a third and fourth memory copy (huge pages,
  * direct I/O, the target writing its own pages) was measured and does not pay: writing into the
- * page cache bounds all of them, and one more thread hides the reading.
+ * page cache bounds all of them, and one more thread hides the reading. Nor does reading straight
+ * into a mapping of the file: one copy less, but 0.53 s of processor time for 512 MiB on a tmpfs
+ * instead of 0.36, as the new pages are zeroed and mapped.
  *
  * A ring of batches: [drained, filled) belong to the writer, the others to the reader. Between
  * them, for a sink with filters, a crew encodes the extents of the filled ones; the writer waits
