@@ -312,8 +312,9 @@ def lost(box: Box) -> None:
     os.kill(daemon.pid, signal.SIGSTOP)
     restore = box.start([TORPOR, *s.restore_command("--lazy-pages")])
     box.aside.add(restore)
-    # the daemon finds the images cut when it reads them
-    time.sleep(0.3)
+    # the restore has read what it needs; the daemon finds the images cut when it reads them
+    log = s.images / "restore.log"
+    box.until("not handed over", 20, lambda: log.exists() and "stage 'lazy'" in log.read_text())
     os.kill(daemon.pid, signal.SIGCONT)
     with (s.images / f"pages-{number}.img").open("r+b") as f:
         f.truncate(size // 2 // pagemaps.PAGE * pagemaps.PAGE)
