@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pagemaps
@@ -26,7 +27,7 @@ while [ ! -S lazy-pages.socket ]; do sleep 0.01; kill -0 $daemon || exit 3; done
 sleep $pause
 kill -TERM $pid
 kill -CONT $pid
-for i in $(seq 3000); do grep -q 'PASS\\|FAIL' "$result" && break; sleep 0.01; done
+for i in $(seq 12000); do grep -q 'PASS\\|FAIL' "$result" && break; sleep 0.01; done
 wait $daemon || exit 5
 """
 
@@ -82,7 +83,7 @@ def start_dump(box: Box, s: Subject, *options: str, address: str = "127.0.0.1") 
             raise Failed(f"the dump ended: {out.read_text()}")
         return (s.images / "inventory.img").exists()
 
-    box.until("no inventory", 30, complete)
+    box.until("no inventory", 120, complete)
     return dump, int(out.read_text().split("port ")[1].split()[0])
 
 
@@ -94,7 +95,7 @@ def go_elsewhere(
     env |= {"result": str(s.result), "more": more, "address": HERE if net else "127.0.0.1"}
     env |= {"options": " ".join((*s.options, *s.restore_options))}
     words = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", SCRIPT]
-    return box.run([*(net.enter if net else []), *words], cwd=s.images, env=env, timeout=90).status
+    return box.run([*(net.enter if net else []), *words], cwd=s.images, env=env, timeout=300).status
 
 
 def start_high(box: Box, s: Subject, **how: bool) -> None:
@@ -104,14 +105,22 @@ def start_high(box: Box, s: Subject, **how: bool) -> None:
 
 
 def move(
-    box: Box, s: Subject, *options: str, pause: float = 0.2, net: Network | None = None
+    box: Box,
+    s: Subject,
+    *options: str,
+    pause: float = 0.2,
+    net: Network | None = None,
+    both: Sequence[str] = (),
 ) -> dict[str, int]:
-    """The started subject finishes elsewhere; what its lazy-pages says."""
-    dump, port = start_dump(box, s, *options, address=HERE if net else "127.0.0.1")
+    """The started subject finishes elsewhere; what its lazy-pages says.
+
+    `both`: options of the dump and of lazy-pages.
+    """
+    dump, port = start_dump(box, s, *options, *both, address=HERE if net else "127.0.0.1")
     flags = {e.flags for p in s.images.glob("pagemap-*") for e in pagemaps.entries(p)[1]}
     if pagemaps.LAZY not in flags or pagemaps.LAZY | pagemaps.PRESENT in flags:
         raise Failed(f"pages that may come later were saved ({flags})")
-    status = go_elsewhere(box, s, port, pause, net=net)
+    status = go_elsewhere(box, s, port, pause, " ".join(both), net)
     if status != 0 or s.answer() != "PASS":
         logs = [
             (s.images / n).read_text()[-800:] if (s.images / n).exists() else n

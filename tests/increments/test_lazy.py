@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
+import socket
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,8 +17,8 @@ from typing import Any
 import pagemaps
 import pytest
 from box import TORPOR, Box, Failed
-from daemons import Daemon
-from elsewhere import move, start_dump, start_high
+from daemons import Daemon, make_certificates, tls_options
+from elsewhere import go_elsewhere, move, start_dump, start_high
 from subjects import Subject
 
 
@@ -134,6 +137,48 @@ def remote(box: Box, name: str, pre: bool, pause: float) -> dict[str, int]:
 def test_remote(boxed: Callable[..., Any], name: str, pre: bool, pause: float) -> None:
     found = boxed(remote, name=name, pre=pre, pause=pause)
     assert found["pages_on_fault"] + found["pages_ahead"] > 0
+
+
+def by_tls(box: Box) -> dict[str, int]:
+    """Pages come inside of TLS, to somebody with a certificate."""
+    make_certificates(box.dir / "tls")
+    s = Subject(box, "mem_stack_brk")
+    start_high(box, s)
+    return move(box, s, both=tls_options(box.dir / "tls", "good"))
+
+
+def test_tls(boxed: Callable[..., Any]) -> None:
+    found = boxed(by_tls)
+    assert found["pages_on_fault"] + found["pages_ahead"] > 0
+
+
+def foreign(box: Box) -> None:
+    """Whoever has no certificate of ours gets no page, and the next one is still served."""
+    where = box.dir / "tls"
+    make_certificates(where)
+    s = Subject(box, "mem_stack_brk")
+    start_high(box, s)
+    dump, port = start_dump(box, s, *tls_options(where, "good"))
+    at = ("--address", "127.0.0.1", "--port", str(port))
+    log = s.images / "dump.log"
+    daemon = Daemon(box, s.images, *at, *tls_options(where, "foreign"))
+    box.until("a foreign certificate is taken", 20, lambda: "cannot be trusted" in log.read_text())
+    os.kill(daemon.pid, signal.SIGKILL)
+    box.wait(daemon.pid, 5)
+    (s.images / "lazy-pages.socket").unlink()
+    # a plain connection gets nothing for its question
+    with socket.create_connection(("127.0.0.1", port), 20) as c:
+        c.sendall(struct.pack("<IIQQQ", 7, 0, 1, 0, s.pid))
+        with contextlib.suppress(ConnectionResetError):
+            if len(c.recv(pagemaps.PAGE, socket.MSG_WAITALL)) > 100:
+                raise Failed("a page was given away without TLS")
+    status = go_elsewhere(box, s, port, more=" ".join(tls_options(where, "good")))
+    if status != 0 or s.answer() != "PASS" or box.wait(dump, 10) != 0:
+        raise Failed(f"ended with {status}, '{s.answer()}'")
+
+
+def test_foreign(boxed: Callable[..., Any]) -> None:
+    boxed(foreign)
 
 
 def never_fetched(box: Box) -> None:
