@@ -16,7 +16,7 @@ import pagemaps
 from box import TORPOR, Box, Failed, link_up
 from subjects import Subject
 
-HERE, THERE = "10.77.0.1", "10.77.0.2"
+HERE, THERE = "10.249.77.1", "10.249.77.2"
 
 # what is said where the subject goes to
 SCRIPT = """

@@ -74,8 +74,9 @@ MODES = {
 # side by side become one when all their pages are there
 LAZY_LIMITS = {"mem_cow", "mem_private"}
 # what two computers do not have in common, but both sides of this one: fifos and their bytes, locks
-# and leases, pseudoterminals, ports of vsock; and what is another one behind --mount-proc
-BOTH_SIDES = {"fifos", "filelocks", "ptys", "vsocks", "watches", "pidfds"}
+# and leases, pseudoterminals, ports of vsock; what is another one behind --mount-proc; and persistent
+# network tunnels, which somebody has to make over there
+BOTH_SIDES = {"fifos", "filelocks", "ptys", "vsocks", "watches", "pidfds", "tuns"}
 LIMITS = {
     "lazy": LAZY_LIMITS,
     "lazy-zstd-pre-dump": LAZY_LIMITS,
