@@ -62,6 +62,8 @@ CASES = [
     Case("files", 2000, "descriptors"),
     Case("files", 10000, "descriptors"),
     Case("files", 50000, "descriptors"),
+    Case("tables", 10000, "descriptors in several tables"),
+    Case("tables", 50000, "descriptors in several tables"),
     Case("sockets", 2000, "sockets"),
     Case("sockets", 10000, "sockets"),
     Case("unixes", 2000, "unix sockets"),
@@ -71,10 +73,6 @@ CASES = [
     Case("watches", 2000, "epoll entries"),
     Case("watches", 10000, "epoll entries"),
     Case("connections", 1000, "ends of TCP connections"),
-    Case("terminals", 400, "terminals"),
-    Case("terminals", 2000, "terminals"),
-    Case("watches", 2000, "epoll entries"),
-    Case("watches", 10000, "epoll entries"),
     Case("connections", 10000, "ends of TCP connections"),
 ]
 # what their dump and their restore need to be told

@@ -3,10 +3,11 @@
  * What bench.py measures with.
  *
  *   load WHAT N READY      memory: holds N MiB of random memory; threads, tasks, areas, files,
- *                          sockets, connections, unixes, terminals, watches: has N of them
+ *                          sockets, connections, unixes, terminals, watches, tables: has N of them
  *                          (connections: ends of them on lo; unixes: half are ends of pairs, half of
  *                          connections by a name; terminals: pseudoterminals, both ends; watches:
- *                          sockets one epoll waits for); makes the file READY when all is there
+ *                          sockets one epoll waits for; tables: files in tables of 10,000); makes
+ *                          the file READY when all is there
  *   load writes N READY    N MiB of random memory; SIGUSR1 makes it write to one page of a hundred,
  *                          SIGUSR2 to one of ten; then READY has the microseconds of processor
  *                          time it took
@@ -37,7 +38,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PAGE = 4096, MIB = 1 << 20 };
+enum { PAGE = 4096, MIB = 1 << 20, TABLE = 10000 };
 
 static void need(int good, const char *what)
 {
@@ -217,6 +218,32 @@ static uint64_t clock_read(clockid_t clock)
 	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
+/* In tables of at most TABLE, each of a task of its own: the hard limit is often not far above. */
+static void tables(long n)
+{
+	int ready[2];
+	char c;
+
+	need(pipe(ready) == 0, "make a pipe");
+	for (; n > TABLE; n -= TABLE) {
+		pid_t pid = fork();
+
+		need(pid >= 0, "fork");
+		if (pid == 0) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			files(TABLE);
+			need(write(ready[1], "r", 1) == 1, "say that it is ready");
+			close(ready[0]);
+			close(ready[1]);
+			sleeper(NULL);
+		}
+		need(read(ready[0], &c, 1) == 1, "hear of a child");
+	}
+	close(ready[0]);
+	close(ready[1]);
+	files(n);
+}
+
 static uint64_t now_us(void)
 {
 	return clock_read(CLOCK_MONOTONIC);
@@ -306,7 +333,8 @@ int main(int argc, char **argv)
 		void (*fill)(long n);
 	} loads[] = { { "threads", threads }, { "tasks", tasks }, { "areas", areas },
 		{ "files", files }, { "sockets", sockets }, { "connections", connections },
-		{ "unixes", unixes }, { "terminals", terminals }, { "watches", watches } };
+		{ "unixes", unixes }, { "terminals", terminals }, { "watches", watches },
+		{ "tables", tables } };
 	long n = argc == 4 ? atol(argv[2]) : 0;
 
 	need(n > 0, "understand the arguments: load WHAT N FILE");
