@@ -41,6 +41,7 @@ NET = {
     "every_option": ("--tcp-established",),
     "inet_options": ("--tcp-established",),
     "inet_sockets": (),
+    "mptcps": ("--tcp-established",),
     "tcp_ended": (),
     "tcp_flying": ("--tcp-established",),
     "tcp_halves": ("--tcp-established",),

@@ -4,8 +4,9 @@
  * noted for kinds/sock/tcp.h at the dump and made by tcp_make.c at the restore; all others are
  * complete here.
  *
- * MPTCP: what accept(2) gives for a peer that knows only TCP is a TCP socket and treated as one; the
- * kernel refuses TCP_REPAIR on all others, so nobody knows them here and they are refused by name.
+ * MPTCP: what accept(2) gives for a peer that knows only TCP is a TCP socket and treated as one. On
+ * other connections the kernel refuses TCP_REPAIR, so they are refused by name; MPTCP sockets that
+ * listen or are new are made like those of TCP.
  *
  * Restore: the kernel compares a new listener with every socket of its port, and those of accepted
  * connections with nobody (repair). So the listeners come first, whatever the order of the entries.
@@ -42,7 +43,7 @@ static bool is_known(uint32_t family, uint32_t type, uint32_t proto)
 		return false;
 	switch (type) {
 	case SOCK_STREAM:
-		return proto == IPPROTO_TCP;
+		return proto == IPPROTO_TCP || proto == IPPROTO_MPTCP;
 	case SOCK_DGRAM:
 		return proto == IPPROTO_UDP || proto == IPPROTO_UDPLITE ||
 			proto == (family == AF_INET ? IPPROTO_ICMP : IPPROTO_ICMPV6);
@@ -166,16 +167,34 @@ static int note_connection(const struct fd_look *l, InetSkEntry *e, struct err *
 	return 0;
 }
 
+/* The state is that of its first subflow, which may be gone while the connection is not. */
+static int refuse_mptcp(const struct fd_look *l, const InetSkEntry *e, const struct info *info,
+	struct err *err)
+{
+	char who[96];
+
+	if (e->proto != IPPROTO_MPTCP || e->state == TCP_STATE_LISTEN || (e->state == TCP_STATE_CLOSE &&
+		!e->dst_port && !info->segments_out && !info->segments_in))
+		return 0;
+	return err_unsupported(err, "%s is an MPTCP socket (socket:[%lu]) with a connection, which "
+		"cannot be saved: the kernel has no TCP_REPAIR for it", file_look_who(l, who, sizeof(who)),
+		(unsigned long)l->st.st_ino);
+}
+
 static int collect_tcp_state(const struct fd_look *l, InetSkEntry *e, bool *ret_dead, struct err *err)
 {
 	struct info info = { 0 };
 	socklen_t len = sizeof(info);
 	char who[96];
+	int r;
 
 	if (getsockopt(l->dup, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
 		return err_sys(err, "%s: cannot read the state of the socket",
 			file_look_who(l, who, sizeof(who)));
 	e->state = info.common.tcpi_state;
+	r = refuse_mptcp(l, e, &info, err);
+	if (r < 0)
+		return r;
 	if (e->state == TCP_STATE_LISTEN)
 		return look_at_backlog(l, e, &info.common, err);
 	/* The rest of a connection: it tells the old name, but has given the port back. */
@@ -226,7 +245,7 @@ static int inet_collect(const struct fd_look *l, FileEntry *fe, struct err *err)
 		return r;
 	if (e->type == SOCK_STREAM) {
 		r = collect_tcp_state(l, e, &dead, err);
-		if (r == 0 && !dead)
+		if (r == 0 && !dead && e->proto == IPPROTO_TCP)
 			r = tcp_md5_collect(l, ns, e, err);
 	} else {
 		e->state = e->dst_port ? TCP_STATE_ESTABLISHED : TCP_STATE_CLOSE;
@@ -314,7 +333,7 @@ static int bind_to(struct file_maker *m, const InetSkEntry *e, const union inet_
 
 	if (r == -EADDRINUSE && e->proto == IPPROTO_TCP && e->state != TCP_STATE_LISTEN) {
 		r = bind_in_repair(e, n, fd, err);
-	} else if (r == -EADDRINUSE && e->proto == IPPROTO_TCP) {
+	} else if (r == -EADDRINUSE && e->type == SOCK_STREAM) {
 		cleared = inet_clear_way(m, err);
 		if (cleared)
 			r = cleared < 0 ? cleared : bind_now(fd, n);

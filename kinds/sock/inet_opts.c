@@ -191,7 +191,7 @@ static size_t tables_of(const InetSkEntry *e, bool idle, const struct sockopt *r
 		TAKE(ip_group_table);
 	if (e->type != SOCK_STREAM && e->family == AF_INET6)
 		TAKE(ipv6_group_table);
-	if (e->proto == IPPROTO_TCP) {
+	if (e->type == SOCK_STREAM) {
 		TAKE(tcp_table);
 		if (idle)
 			TAKE(tcp_idle_table);
@@ -352,9 +352,10 @@ int inet_opts_collect(const struct fd_look *l, InetSkEntry *e, bool dead, struct
 	collect_ip(l, e);
 	if (e->type == SOCK_RAW)
 		collect_raw(l, e);
-	if (e->proto == IPPROTO_TCP) {
+	if (e->type == SOCK_STREAM) {
 		collect_tcp(l, e);
-		r = refuse_hidden(l, err);
+		/* the layer of MPTCP is the kernel's own */
+		r = e->proto == IPPROTO_TCP ? refuse_hidden(l, err) : 0;
 		if (r == 0)
 			r = collect_congestion(l, e, err);
 	}
@@ -491,9 +492,9 @@ int inet_opts_early(struct file_maker *m, const InetSkEntry *e, int fd, struct e
 		r = restore_ip(e, fd, err);
 	if (r == 0)
 		r = restore_raw(e, fd, err);
-	if (r == 0 && e->proto == IPPROTO_TCP)
+	if (r == 0 && e->type == SOCK_STREAM)
 		r = restore_congestion(m, e, fd, err);
-	if (r == 0 && e->proto == IPPROTO_TCP)
+	if (r == 0 && e->type == SOCK_STREAM)
 		r = restore_tcp(e, fd, err);
 	return r < 0 ? r : restore_tables(m, e, fd, SOCKOPT_EARLY, err);
 }
