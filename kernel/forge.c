@@ -15,7 +15,7 @@
 #ifndef IPV6_HDRINCL
 #define IPV6_HDRINCL 36 /* linux/in6.h, since 4.5 */
 #endif
-enum { MOST_PAYLOAD = 65507, HOPS = 64 };
+enum { MOST_PAYLOAD = 65507 };
 
 struct packet {
 	union {
@@ -51,7 +51,7 @@ static uint16_t checksum(const struct flow *f, int protocol, const void *body, s
 static size_t put_head(struct packet *p, const struct flow *f, int protocol, size_t body)
 {
 	if (f->family == AF_INET) {
-		p->v4 = (struct iphdr){ .version = 4, .ihl = 5, .ttl = HOPS,
+		p->v4 = (struct iphdr){ .version = 4, .ihl = 5, .ttl = FORGED_HOPS,
 			.protocol = (uint8_t)protocol, .tot_len = htons((uint16_t)(20 + body)) };
 		memcpy(&p->v4.saddr, f->theirs, 4);
 		memcpy(&p->v4.daddr, f->ours, 4);
@@ -61,7 +61,7 @@ static size_t put_head(struct packet *p, const struct flow *f, int protocol, siz
 	p->v6.ip6_flow = htonl(6u << 28);
 	p->v6.ip6_plen = htons((uint16_t)body);
 	p->v6.ip6_nxt = (uint8_t)protocol;
-	p->v6.ip6_hlim = HOPS;
+	p->v6.ip6_hlim = FORGED_HOPS;
 	memcpy(&p->v6.ip6_src, f->theirs, 16);
 	memcpy(&p->v6.ip6_dst, f->ours, 16);
 	return 40;

@@ -11,6 +11,7 @@
 #include "base/cleanup.h"
 #include "kernel/forge.h"
 #include "kernel/tcp_repair.h"
+#include "kinds/sock/family.h"
 #include "kinds/sock/inet.h"
 #include "kinds/sock/tcp.h"
 #include <arpa/inet.h>
@@ -213,17 +214,35 @@ static int get_refused(const InetSkEntry *e, int fd, struct err *err)
 	return 0;
 }
 
+/*
+ * What we say is acknowledged to nobody, which the kernel answers by a reset. No network lock holds that
+ * back, but that it comes with fewer hops left than what we send.
+ */
+static int hear_only_us(int fd, int hops, struct err *err)
+{
+	if (setsockopt(fd, IPPROTO_IP, IP_MINTTL, &hops, sizeof(hops)) < 0)
+		return err_sys(err, "cannot set IP_MINTTL");
+	if (sock_number(fd, SO_DOMAIN, AF_INET) == AF_INET6 &&
+		setsockopt(fd, IPPROTO_IPV6, IPV6_MINHOPCOUNT, &hops, sizeof(hops)) < 0)
+		return err_sys(err, "cannot set IPV6_MINHOPCOUNT");
+	return 0;
+}
+
 static int end_on_lo(const InetSkEntry *e, const TorporFileEntry *extra, int fd, struct err *err)
 {
 	int reuse = e->opts->reuseaddr, r;
 
 	if (extra->ended == ENDED_REFUSED)
 		return get_refused(e, fd, err);
-	r = tcp_repair_begin(fd, err);
+	r = hear_only_us(fd, FORGED_HOPS, err);
+	if (r == 0)
+		r = tcp_repair_begin(fd, err);
 	if (r == 0)
 		r = end_in_repair(e, extra, fd, err);
 	if (r == 0)
 		r = tcp_repair_end(fd, false, err);
+	if (r == 0)
+		r = hear_only_us(fd, 0, err);
 	if (r == 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse)) < 0)
 		r = err_sys(err, "cannot set SO_REUSEADDR");
 	return r;
