@@ -222,6 +222,37 @@ def test_past(boxed: Callable[..., Any]) -> None:
     boxed(past, net=True)
 
 
+def held(box: Box) -> None:
+    """Somebody outside of the tree has the saved connection, too: it comes back when they let go."""
+    with socket.create_server(("127.0.0.1", PORT)) as listener:
+        ours = socket.create_connection(("127.0.0.1", PORT))
+        peer = listener.accept()[0]
+    out, images = box.dir / "out", box.dir / "images"
+    images.mkdir()
+    with out.open("w") as file:
+        pid = box.start(["cat"], fds=(ours.fileno(), file.fileno(), file.fileno()))
+    peer.sendall(b"one\n")
+    box.until("nothing is read", 10, lambda: out.read_text() == "one\n")
+    words = ("-t", str(pid), "-D", images, "--tcp-established")
+    if box.torpor("dump", *words).status != 0:
+        raise Failed("dump failed")
+    box.reap()
+    done = box.torpor("restore", "-d", *words[2:])
+    if done.status != 1 or "there is such a connection" not in done.output:
+        raise Failed("restored a connection that somebody has")
+    ours.close()
+    if box.torpor("restore", "-d", *words[2:]).status != 0:
+        raise Failed("restore failed")
+    peer.sendall(b"two\n")
+    box.until("nothing is read", 10, lambda: out.read_text() == "one\ntwo\n")
+    peer.close()
+    box.until("it does not end", 10, lambda: not os.path.exists(f"/proc/{pid}/exe"))
+
+
+def test_held(boxed: Callable[..., Any]) -> None:
+    boxed(held, net=True)
+
+
 def cut_off(box: Box, how: str) -> None:
     """torpor fails or dies while a connection that lies in a queue is in repair: it ends that."""
     s = Subject(box, "tcp_flying", options=("--tcp-established",))
