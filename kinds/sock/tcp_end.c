@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * TCP sockets whose connection is over: what the peer had sent before can still be read, and then
- * comes the end or an error. That error cannot be looked at without being taken, only that there is
- * one (POLLERR): a connection that had come about was reset, any other was refused.
+ * comes the end or an error. That error cannot be looked at without being taken, only that there is one
+ * (POLLERR): a connection that had come about was reset, any other was refused.
  *
- * Restore: such a socket is connected in repair to nobody, gets its bytes and then hears, in
- * nobody's name (kernel/forge.h), what had ended it. One that was refused asks a port where nobody
- * listens. It chooses its own port: a bound one would be held until the socket is closed.
+ * Restore: such a socket is connected in repair to nobody, gets its bytes and then hears, in nobody's
+ * name (kernel/forge.h), what had ended it. One that was refused asks a port where nobody listens. It
+ * chooses its own port: a bound one would be held until the socket is closed.
  */
 #include "base/cleanup.h"
 #include "kernel/forge.h"
@@ -17,7 +17,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/filter.h>
 #include <net/if.h>
 #include <poll.h>
 #include <string.h>
@@ -87,8 +86,7 @@ static union inet_name nobody(const InetSkEntry *e, uint16_t port)
 	union inet_name n = { 0 };
 
 	if (e->family == AF_INET) {
-		n.v4 = (struct sockaddr_in){ .sin_family = AF_INET,
-			.sin_port = htons(port),
+		n.v4 = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(port),
 			.sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	} else {
 		n.v6 = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = htons(port) };
@@ -128,43 +126,11 @@ static int hear(const struct flow *f, int fd, uint32_t behind, const struct forg
 	return r < 0 ? r : forge_segment(f, &s, err);
 }
 
-/*
- * Our socket answers what it hears, at once or when its delayed acknowledgment is due, and the
- * kernel says for nobody that there is no such connection. That reset must not reach it. Filters of
- * its own come later.
- */
-static int be_deaf_to_resets(int fd, struct err *err)
-{
-	enum { FLAGS = 13, RST = 4, WHOLE = 0xffff };
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_B | BPF_ABS, FLAGS), /* of the TCP header */
-		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, RST, 1, 0),
-		BPF_STMT(BPF_RET | BPF_K, WHOLE),
-		BPF_STMT(BPF_RET | BPF_K, 0),
-	};
-	const struct sock_fprog program = { sizeof(code) / sizeof(code[0]), code };
-
-	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0)
-		return err_sys(err, "cannot filter what a TCP socket hears");
-	return 0;
-}
-
-static int hear_again(int fd, struct err *err)
-{
-	int unused = 0;
-
-	if (setsockopt(fd, SOL_SOCKET, SO_DETACH_FILTER, &unused, sizeof(unused)) < 0)
-		return err_sys(err, "cannot end the filter of a TCP socket");
-	return 0;
-}
-
 /* Theirs, ours, and the word that ours was heard. */
 static int hear_ends(const struct flow *f, int fd, uint32_t behind, struct err *err)
 {
-	int r = be_deaf_to_resets(fd, err);
+	int r = hear(f, fd, behind, &(struct forged_segment){ .ack = SEQ, .fin = true }, err);
 
-	if (r == 0)
-		r = hear(f, fd, behind, &(struct forged_segment){ .ack = SEQ, .fin = true }, err);
 	if (r == 0)
 		r = tcp_wait_state(fd, TCP_STATE_CLOSE_WAIT, err);
 	/* with the send queue chosen the FIN counts as sent */
@@ -174,13 +140,10 @@ static int hear_ends(const struct flow *f, int fd, uint32_t behind, struct err *
 		r = err_sys(err, "cannot close our half of a TCP connection");
 	if (r == 0)
 		r = hear(f, fd, behind + 1, &(struct forged_segment){ .ack = SEQ + 1 }, err);
-	if (r == 0)
-		r = tcp_wait_state(fd, TCP_STATE_CLOSE, err);
-	return r < 0 ? r : hear_again(fd, err);
+	return r;
 }
 
-static int end_in_repair(
-	const InetSkEntry *e, const TorporFileEntry *extra, int fd, struct err *err)
+static int end_in_repair(const InetSkEntry *e, const TorporFileEntry *extra, int fd, struct err *err)
 {
 	uint32_t behind = SEQ + (uint32_t)extra->unread.len;
 	struct flow f;
