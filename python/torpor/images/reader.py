@@ -151,6 +151,17 @@ class Image:
         """Number of entries; the file is walked through for that once."""
         return len(self._offsets())
 
+    def count(self) -> int:
+        """Entries up to the first that is damaged, without remembering where they are."""
+        n, at, plain = 0, self._begin, not payload.has_payload(self.kind)
+        try:
+            while at < self._end:
+                at = at + 4 + len(self._body(at)) if plain else self._entry(at)[1]
+                n += 1
+        except ImageError:
+            pass
+        return n
+
     def __bool__(self) -> bool:
         """An image is there, however many entries it has."""
         return True

@@ -9,7 +9,7 @@ nodes of kind ENTRY that stay without one are what the images lack.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -39,6 +39,7 @@ class Builder:
     """A graph that is being made."""
 
     images: ImageSet
+    only: Collection[str] | None = None  # kinds of images that are read
     store: Store = field(default_factory=Store)
     problems: list[ImageError] = field(default_factory=list)
     references: list[Reference] = field(default_factory=list)
@@ -121,7 +122,8 @@ class Builder:
 
     def _in_order(self) -> list[Found]:
         """The inventory first: others look at it. Old forms of files if there is no new one."""
-        found = list(self.images.images())
+        only = self.only
+        found = [f for f in self.images.images() if only is None or f.kind.id in only]
         merged = any(f.kind.id == "FILES" and self.images.size(f) > 8 for f in found)
         if merged:
             found = [f for f in found if f.kind.id not in OLD_FILES]

@@ -193,8 +193,9 @@ class _Cache(OrderedDict[Any, Any]):
 class Graph:
     """A whole image set. `problems` are the images that could not be read."""
 
-    def __init__(self, images: ImageSet) -> None:
-        builder = Builder(images)
+    def __init__(self, images: ImageSet, only: Collection[str] | None = None) -> None:
+        """`only`: kinds of images that are read (Kind.id); all if it is None."""
+        builder = Builder(images, only)
         builder.run(ROOMS, FINISHERS)
         self.images = images
         self.store: Store = builder.store

@@ -7,10 +7,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from torpor.images import ImageSet
+from torpor.images import ImageError, ImageSet
 from torpor.images import messages as pb
 from torpor.resgraph import Graph, explain, explain_text
 from torpor.validate import (
+    proportion,
     rules_file,
     rules_here,
     rules_ipc,
@@ -146,9 +147,12 @@ def validate(
     itself cannot be read.
     """
     begin = time.monotonic()
-    graph = Graph(images)
+    excess = proportion.problem(images)
+    graph = Graph(images, ("INVENTORY",) if excess else None)
     c = Context(images, graph, options or Options(), target)
-    if rules_load.load(c):
+    if excess:
+        c.add("image-memory", excess)
+    elif rules_load.load(c):
         _shared_lists(c)
         _used_files(c)
         _names(c)
@@ -173,6 +177,9 @@ def validate(
 
 def paths_of(images: ImageSet) -> list[str]:
     """Paths a restore of the set would open."""
+    excess = proportion.problem(images)
+    if excess:
+        raise ImageError(str(images.path), excess, None, "image-memory")
     c = Context(images, Graph(images), Options())
     if rules_load.load(c):
         _shared_lists(c)
