@@ -77,7 +77,7 @@ def _areas(c: Context, t: TaskView) -> tuple[Spans, tuple[int, int] | None]:
     vdso: tuple[int, int] | None = None
     guards: list[tuple[int, int]] = []
     parts = [th.part for th in t.running()]
-    rseqs = sorted(p.rseq_entry.rseq_abi_pointer for p in parts if p and p.rseq_entry.rseq_abi_size)
+    rseqs = sorted(at for p in parts if p and (at := p.rseq_entry.rseq_abi_pointer))
     assert t.areas is not None
     for v in t.areas.each():
         status, start, stop = v.status, v.start, v.end
@@ -149,6 +149,9 @@ def _areas(c: Context, t: TaskView) -> tuple[Spans, tuple[int, int] | None]:
             spans.ends.append(stop)
             spans.limits.append(_limit(c, v) if status & FILE_PRIVATE else stop)
             spans.shared.append(bool(status & (FILE_SHARED | SOCKET | SYSVIPC | URING)))
+    for at in rseqs if ordered else ():
+        if spans.find(at) < 0:
+            c.add("rseq-bad", f"task {t.pid}: the rseq area 0x{at:x} is in no area", t.pid, image)
     _guards(c, t, spans, guards)
     _seals(c, t, spans)
     return spans, vdso
