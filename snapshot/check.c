@@ -238,7 +238,7 @@ static bool can_map_file(const VmaEntry *v, const FileEntry *fe)
 
 	if (fe->type != FD_TYPES__REG && fe->type != FD_TYPES__MEMFD)
 		return false;
-	if (fe->reg && fe->reg->has_mode && S_ISDIR(fe->reg->mode))
+	if (fe->reg && fe->reg->has_mode && (S_ISDIR(fe->reg->mode) || S_ISFIFO(fe->reg->mode)))
 		return false;
 	if (v->has_fdflags && mode != O_RDWR && (mode != O_RDONLY || writes))
 		return false;

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 enum { MQUEUE_FS = 0x19800202, SECRETMEM_FS = 0x5345434d };
@@ -68,12 +69,28 @@ static void reg_check(const struct world *w, const FileEntry *fe, struct finding
 			fe->id, fe->reg->name);
 }
 
+/* Opening a fifo by its name waits for somebody at its other end; real ones are in fifo.c. */
+static int refuse_fifo(const struct file_maker *m, const RegFileEntry *e, int flags, struct err *err)
+{
+	struct stat st;
+
+	if (flags & O_PATH || reach_is_given(m->reach, e))
+		return 0;
+	if (e->has_mode && S_ISFIFO(e->mode))
+		return err_image(err, "'%s' was a fifo at the dump, but is to be opened as a file", e->name);
+	if (stat(e->name, &st) == 0 && S_ISFIFO(st.st_mode))
+		return err_target(err, EINVAL, "'%s' is a fifo now, a file at the dump", e->name);
+	return 0;
+}
+
 static int reg_create(struct file_maker *m, const FileEntry *fe, int *ret_fd, struct err *err)
 {
 	const RegFileEntry *e = fe->reg;
 	auto_close int fd = -1;
-	int r = reach_open(m->reach, e, (int)e->flags, &fd, err);
+	int r = refuse_fifo(m, e, (int)e->flags, err);
 
+	if (r == 0)
+		r = reach_open(m->reach, e, (int)e->flags, &fd, err);
 	if (r < 0)
 		return r;
 	if (e->flags & O_PATH || reach_is_given(m->reach, e)) {
@@ -95,7 +112,9 @@ static int reg_create(struct file_maker *m, const FileEntry *fe, int *ret_fd, st
 static int reg_open_map(struct file_maker *m, const FileEntry *fe, int flags, int *ret_fd,
 	struct err *err)
 {
-	return reach_open(m->reach, fe->reg, flags, ret_fd, err);
+	int r = refuse_fifo(m, fe->reg, flags, err);
+
+	return r < 0 ? r : reach_open(m->reach, fe->reg, flags, ret_fd, err);
 }
 
 static void reg_describe(const FileEntry *fe, char *buf, size_t size)

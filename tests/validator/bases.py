@@ -22,8 +22,8 @@ from subjects import BIG, NAMES, NET, OPTIONS, STOPPED, Subject
 FIXTURES = Path(os.environ.get("TORPOR_FIXTURES", SOURCE.parent / "shared/fixtures"))
 CLONE_NEWIPC = 0x08000000
 INSTALLED = Path("/tmp/torpor-fixtures")
-# in need of what one restore uses up: huge pages, hard links
-USED_UP = {"hugetlb", "links"}
+# in need of what one restore uses up, or what is outside: huge pages, hard links, network tunnels
+USED_UP = {"hugetlb", "links", "tuns"}
 # subjects that have tests of their own for what matters little here
 ALSO = {"sysv", "mqueues"}
 

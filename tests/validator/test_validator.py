@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +89,30 @@ def filters(box: Box) -> None:
 
 def test_filters(boxed: Callable[..., Any]) -> None:
     boxed(filters)
+
+
+# ------------------------------------------------------------------------------------------ fifos
+
+
+def fifo_as_file(box: Box) -> None:
+    """A fifo as program, folder or descriptor: a restore that opened it would wait forever."""
+    base = bases.make(box, "live:fifos")
+    for kind, member in (("MM", "exe_file_id"), ("FS", "cwd_id"), ("FDINFO", "id")):
+        folder = Folder(copy_sets(base.chain, box.dir / "changed")[0])
+        files = folder.load(next(f for f in folder.found if f.kind.id == "FILES"))
+        regs = [e.message for e in files if e.message.HasField("reg")]
+        fifo = next(m.id for m in regs if stat.S_ISFIFO(m.reg.mode))
+        image = next(f for f in folder.found if f.kind.id == kind)
+        entries = folder.load(image)
+        setattr(entries[0].message, member, fifo)
+        folder.store(image, entries)
+        out = run_case(box, base, folder.path)
+        if not out.rules or out.status != 1 or out.crash:
+            raise Failed(f"{kind}: {out}")
+
+
+def test_fifo_as_file(boxed: Callable[..., Any]) -> None:
+    boxed(fifo_as_file)
 
 
 # ------------------------------------------------------------------------------ the harness itself

@@ -159,9 +159,13 @@ CHECKS: dict[int, Check] = {
 
 
 def _make_reg(c: Context, id_: int, e: pb.reg_file_entry) -> None:
-    if id_ in c.opened and e.pos > INT64_MAX and e.pos != NO_POSITION and not e.flags & O_PATH:
-        name = crit.text_of(e.name)
+    if id_ not in c.opened or e.flags & O_PATH:
+        return
+    name = crit.text_of(e.name)
+    if e.pos > INT64_MAX and e.pos != NO_POSITION:
         c.about_file("file-position", id_, f"'{name}' is read at {e.pos}")
+    if stat.S_ISFIFO(e.mode) and not c.is_given(e):
+        c.about_file("file-flags", id_, f"'{name}' is a fifo, but opened as a file")
 
 
 # timerfd_create(2)
@@ -189,7 +193,7 @@ def _make_memfd(c: Context, id_: int, e: pb.memfd_file_entry) -> None:
             text = f"memfd.img has no inode {e.inode_id}"
             c.about_file("memfd-missing", id_, text)
         return
-    if e.pos > INT64_MAX:
+    if e.pos > INT64_MAX and id_ in c.opened:
         c.about_file("file-position", id_, f"a memory file is read at {e.pos}")
     name = crit.text_of(inode.name)
     sealed = inode.seals if name != ZERO else 0

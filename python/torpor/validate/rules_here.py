@@ -164,6 +164,8 @@ def _flags(c: Context, id_: int, e: pb.reg_file_entry, path: str, type_: int) ->
     shown = hints.OPEN.show(e.flags)
     if type_ == stat.S_IFDIR and writes:
         c.about_file("file-flags", id_, f"the directory '{path}' is opened with {shown}")
+    elif type_ == stat.S_IFIFO and not stat.S_ISFIFO(e.mode):
+        c.about_file("file-flags", id_, f"'{path}' is a fifo, but opened as a file")
     elif type_ in (stat.S_IFDIR, stat.S_IFCHR) and e.flags & O_DIRECT:
         c.about_file("file-flags", id_, f"'{path}' is opened with {shown}, but has no pages")
     elif type_ != stat.S_IFDIR and e.flags & O_DIRECTORY:

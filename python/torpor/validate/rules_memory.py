@@ -208,10 +208,10 @@ def _mapped_file(c: Context, t: TaskView, v: pb.vma_entry) -> None:
         if file.type != pb.fd_types.TORPOR_URING:
             c.add("vma-file", f"task {t.pid}: 0x{v.start:x} is mapped from no ring", t.pid, image)
         return
-    folder = file.HasField("reg") and file.reg.HasField("mode") and stat.S_ISDIR(file.reg.mode)
+    folder = file.HasField("reg") and stat.S_IFMT(file.reg.mode) in (stat.S_IFDIR, stat.S_IFIFO)
     text = f"task {t.pid}: the area at 0x{v.start:x} maps file {v.shmid}"
     if file.type not in (pb.fd_types.REG, pb.fd_types.MEMFD) or folder:
-        kind = "a folder" if folder else pb.fd_types(file.type).name
+        kind = "a folder or fifo" if folder else pb.fd_types(file.type).name
         c.add("vma-file", f"{text}, {kind}", t.pid, image)
         return
     if file.HasField("reg") and stat.S_ISCHR(file.reg.mode) and file.reg.name in UNMAPPED:
