@@ -226,6 +226,18 @@ static void check_file_ref(const struct world *w, const struct task *t, uint32_t
 			"task %d: its %s is file %u, which is not in files.img", t->pid, what, id);
 }
 
+/* Anything else must not even be opened: that could wait for a lease. */
+static void check_folder(const struct world *w, const struct task *t, uint32_t id, const char *what,
+	struct findings *f)
+{
+	const FileEntry *fe = world_file(w, id);
+
+	check_file_ref(w, t, id, what, f);
+	if (fe && (!fe->reg || (fe->reg->has_mode && !S_ISDIR(fe->reg->mode))))
+		finding_add(f, "fs-folder", SEV_ERROR, t->pid,
+			"task %d: its %s is file %u, which is no directory", t->pid, what, id);
+}
+
 /*
  * Whatever is mapped must be readable, and writable where writes reach it (mmap(2)); areas that a
  * child inherits are not mapped again, so the kernel would not always say so.
@@ -306,8 +318,8 @@ static void check_alive(const struct world *w, const struct task *t, struct find
 	check_spaces(w, t, f);
 	check_areas(t, f);
 	check_file_ref(w, t, t->mm->exe_file_id, "program", f);
-	check_file_ref(w, t, t->fs->cwd_id, "working directory", f);
-	check_file_ref(w, t, t->fs->root_id, "root directory", f);
+	check_folder(w, t, t->fs->cwd_id, "working directory", f);
+	check_folder(w, t, t->fs->root_id, "root directory", f);
 	check_area_files(w, t, f);
 	if (t->fds->owner == t)
 		check_table(w, t, f);

@@ -192,9 +192,13 @@ static int make_zero(const MemfdInodeEntry *e, int *ret_fd)
 static int make_memfd(const MemfdInodeEntry *e, int *ret_fd, struct err *err)
 {
 	unsigned flags = MFD_CLOEXEC | MFD_ALLOW_SEALING | e->hugetlb_flag;
-	auto_close int fd = memfd_create(e->name,
-		flags | (e->seals & F_SEAL_EXEC ? MFD_NOEXEC_SEAL : MFD_EXEC));
+	const unsigned huge_size = 0x3fu << 26; /* of a page, as a power of 2 */
+	auto_close int fd = -1;
 
+	if (e->hugetlb_flag && (e->hugetlb_flag & ~huge_size) != MFD_HUGETLB)
+		return err_image(err, "the memory file '%s' has impossible huge pages (0x%x)", e->name,
+			e->hugetlb_flag);
+	fd = memfd_create(e->name, flags | (e->seals & F_SEAL_EXEC ? MFD_NOEXEC_SEAL : MFD_EXEC));
 	if (fd < 0 && errno == EINVAL)
 		fd = memfd_create(e->name, flags);
 	if (fd < 0)
