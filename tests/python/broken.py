@@ -561,6 +561,8 @@ CASES: dict[str, Change] = {
     # sockets
     "queue-dangling": lambda f: write("sk-queues.img", kinds.header(BY_ID["SK_QUEUES"]) + pack(
         pb.sk_packet_entry(id_for=99, length=1)) + b"x")(f),
+    "queue-part": lambda f: write("sk-queues.img", kinds.header(BY_ID["SK_QUEUES"]) + pack(
+        pb.sk_packet_entry(id_for=3, length=1, scm=[pb.scm_entry(type=9)])) + b"x")(f),
     "sock-buffer": sock_option(so_sndbuf=1 << 31),
     "sock-timeout": sock_option(so_snd_tmo_usec=1000000),
     "sock-option-size": both(file(inet()), lambda f: put(f, "TORPOR_FILES", pb.torpor_file_entry(

@@ -130,7 +130,8 @@ class ImageSet:
             if self._needs:
                 if self.encrypted and not type_.traits & PLAIN:
                     raise ImageError(name, "it is encrypted", None, "set-encrypted")
-                layout = None  # files of such a set begin in different ways
+                # files of such a set begin in different ways
+                layout = layout if layout == LAYOUT_OLD else None
         return Image.open(name, type_, layout, self._fd, self.growth)
 
     def get(self, kind: str, number: int = 0) -> Image | None:

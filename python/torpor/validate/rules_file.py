@@ -198,7 +198,7 @@ def _make_memfd(c: Context, id_: int, e: pb.memfd_file_entry) -> None:
     name = crit.text_of(inode.name)
     sealed = inode.seals if name != ZERO else 0
     huge = inode.hugetlb_flag
-    if huge and (huge & ~HUGE_SIZE != MFD_HUGETLB or huge >> 26 not in HUGE):
+    if huge and name != ZERO and (huge & ~HUGE_SIZE != MFD_HUGETLB or huge >> 26 not in HUGE):
         text = f"the memory file '{name}' has huge pages 0x{huge:x}"
         c.about_file("memfd-make", id_, text)
     if inode.size > INT64_MAX or sealed & ~SEALS or len(name.encode()) > MEMFD_NAME_MAX:

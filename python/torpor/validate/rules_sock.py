@@ -267,6 +267,15 @@ def _unix_pairs(c: Context) -> None:
         by_ino[e.ino] = e
     for id_, e in all_.items():
         _peer(c, id_, e, by_ino)
+        extra = c.file_extras.get(id_)
+        waiting: set[int] = set()
+        for ino in extra.unix_sk.pending if extra and e.state == LISTEN else ():
+            client = by_ino.get(ino)
+            again = ino in waiting
+            waiting.add(ino)
+            if client is None or client.peer != e.ino or again:
+                text = f"unix socket {ino} does not wait in listener {e.ino}"
+                c.about_file("unix-pair", id_, text)
 
 
 def _peer(c: Context, id_: int, e: pb.unix_sk_entry, by_ino: dict[int, pb.unix_sk_entry]) -> None:

@@ -137,12 +137,18 @@ def _sessions(c: Context) -> None:
         c.add("tree-session", text, entry.pid, "pstree.img")
 
 
+SCM_RIGHTS = 1
+
+
 def _queues(c: Context) -> None:
     for i, packet in enumerate(c.all(pb.sk_packet_entry, "SK_QUEUES")):
         node = c.graph.find("packet", i)
         lost = [f for scm in packet.scm for f in scm.rights if f not in c.files]
         if packet.id_for not in c.files:
             lost.append(packet.id_for)
+        if any(scm.type != SCM_RIGHTS for scm in packet.scm):
+            text = f"a packet for file {packet.id_for} brings something other than descriptors"
+            c.add("queue-part", text, 0, "sk-queues.img", node)
         for id_ in lost:
             text = (
                 f"a packet of {packet.length} bytes for file {packet.id_for} needs file {id_}, "
