@@ -170,11 +170,11 @@ def really_restore(box: Box, images: Path, options: list[str], out: Outcome) -> 
     if done.status not in (0, 1):
         out.crash = out.crash or f"restore ended with {done.status}: {done.output[-1500:]}"
     tasks = {t.pid for t in box.tasks()}
-    # a timer or a pending signal may be what ends a task
-    killed = {pid for pid, status in box.statuses.items() if status < 0}
+    # the root may be a zombie, or a timer or a pending signal may end it
+    ended = set(box.statuses)
     if done.status:
         out.left = sorted(box.leftovers() - before) + [f"task {pid}" for pid in tasks]
-    elif tasks | killed != expected(images) | killed:
+    elif tasks | ended != expected(images) | ended:
         out.crash = out.crash or f"tasks are {tasks}, not {expected(images)}"
 
 
