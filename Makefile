@@ -8,14 +8,14 @@
 #   make check-programs  saves and restores real programs, ROUNDS=10 times each
 #   make check-modes  every live subject again with filters, increments, servers ...: long
 #   make check-increments  long chains of increments of random memory workloads
-#   make check-validator  CASES=6000 mutated images: the validator beside real restores
+#   make check-validator  CASES=4000 mutated images: the validator beside real restores
 #   make bench      measures, beside criu where that is installed
 #   make install    to PREFIX (/usr/local), below DESTDIR if that is set
 #   make uninstall  takes away what make install brought
 #   make deps       installs missing Debian packages (as root)
 
 PREFIX ?= /usr/local
-CASES ?= 6000
+CASES ?= 4000
 FIRST ?= 0
 BUILD := build
 # The system's Python: the one Debian's packages belong to.
