@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from box import BUILD, SOURCE, Box, Failed
 from conftest import FIXTURES, PACKAGE, fixture_sets
 from rawimages import field, framed
 from subjects import Subject
-from torpor.images import ImageError, ImageSet
+from torpor.images import ImageError, ImageSet, pages
 from torpor.images.limits import GROWTH_STRICT
 from torpor.validate import (
     RULES,
@@ -188,6 +189,24 @@ def test_clean() -> None:
 
 
 # ------------------------------------------------------------------------------ single rules
+
+
+def test_layers(tmp_path: Path) -> None:
+    """A chain is a list of layers and one view; without its parent a set cannot be restored."""
+    below = bigsets.make_set(tmp_path / "below", 1, 4, 1)
+    above = bigsets.make_set(tmp_path / "above", 1, 4, 1)
+    (above / "parent").symlink_to("../below")
+    broken.edit("PAGEMAP", ROOT, lambda m: broken._set(m[2], flags=1))(above)
+    os.truncate(above / "pages-1.img", 4096 * 2)
+    assert check(above).findings.found == []
+    with ImageSet(above) as images:
+        chain = images.chain()
+        parts = list(pages.resolve(pages.layers(chain, "PAGEMAP", ROOT)))
+        assert [(p.layer, p.offset) for p in parts] == [(0, 0), (1, 4096), (0, 4096)]
+        chain[1].close()
+    shutil.rmtree(below)
+    assert check(above).rules() == {"chain-link"}
+
 
 
 def test_unknown_members(tmp_path: Path) -> None:
