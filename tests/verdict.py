@@ -25,5 +25,6 @@ def expect_restorable(images: Path, words: Sequence[str]) -> None:
     with ImageSet(images) as opened:
         report = validate(opened, command.options_of(told), collect())
         found = [f for f in report.findings.found if f.severity == Severity.ERROR]
-    if found:
+    # without the key only the inventory can be judged
+    if {f.rule_id for f in found} - {"set-encrypted"}:
         raise Failed(f"the validator has something against {images}: {found}")
