@@ -133,6 +133,7 @@ int lazy_start(const struct lazy_setup *setup, struct lazy **ret, struct err *er
 		return err_nomem(err);
 	l->setup = *setup;
 	pthread_mutex_init(&l->lock, NULL);
+	pthread_mutex_init(&l->decoding, NULL);
 	l->workers = calloc(setup->workers, sizeof(*l->workers));
 	if (!l->workers)
 		abort();
@@ -156,8 +157,11 @@ int lazy_add(struct lazy *l, unsigned long pid, int take_uffd, struct err *err)
 	struct lazy_worker *w = &l->workers[l->next_worker++ % l->n_workers];
 	struct lazy_task *t = calloc(1, sizeof(*t));
 	struct lazy_image *image;
-	int r = t ? lazy_image_open(l->setup.set, pid, &image, err) : err_nomem(err);
+	int r;
 
+	pthread_mutex_lock(&l->decoding);
+	r = t ? lazy_image_open(l->setup.set, pid, &image, err) : err_nomem(err);
+	pthread_mutex_unlock(&l->decoding);
 	if (r < 0) {
 		free(t);
 		close(take_uffd);

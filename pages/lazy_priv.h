@@ -46,6 +46,7 @@ struct lazy {
 	struct vec_of(struct touches *) all_before;
 	struct touches now; /* of this one */
 	pthread_mutex_t lock; /* of `now` */
+	pthread_mutex_t decoding; /* filters have one worker for those who are in no crew */
 };
 
 void *lazy_worker_main(void *worker);

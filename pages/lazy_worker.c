@@ -33,8 +33,16 @@ static void task_take(struct lazy_worker *w, struct lazy_task *t)
 static int read_piece(struct lazy_worker *w, struct lazy_image *m, const struct page_segment *seg,
 	uint64_t image, uint64_t pages, uint8_t *buf, struct err *err)
 {
-	if (seg->layer != PAGE_LAYER_REMOTE)
+	if (seg->layer != PAGE_LAYER_REMOTE && !m->source.layers.at[seg->layer].filtered)
 		return page_source_read(&m->source, seg, image, pages, buf, err);
+	if (seg->layer != PAGE_LAYER_REMOTE) {
+		int r;
+
+		pthread_mutex_lock(&w->lazy->decoding);
+		r = page_source_read(&m->source, seg, image, pages, buf, err);
+		pthread_mutex_unlock(&w->lazy->decoding);
+		return r;
+	}
 	if (!w->lazy->setup.getter)
 		return err_image(err, "page 0x%lx of task %lu was left behind by dump --lazy-pages; "
 			"give the address and port of that dump", image, m->pid);

@@ -64,6 +64,22 @@ def test_works_meanwhile(boxed: Callable[..., Any], name: str) -> None:
         assert found["pages_on_fault"] + found["pages_ahead"] > 12000
 
 
+def many_decode(box: Box) -> None:
+    """Several threads bring pages of one compressed set at the same time."""
+    s = Subject(box, "mem_cow")
+    s.start()
+    s.dump("--compress=zstd")
+    for _ in range(12):
+        daemon = Daemon(box, s.images)
+        s.restore("--lazy-pages")
+        daemon.end()
+        s.kill()
+
+
+def test_many_decode(boxed: Callable[..., Any]) -> None:
+    boxed(many_decode)
+
+
 # -------------------------------------------------------------------------------------- the storm
 
 

@@ -71,8 +71,8 @@ MODES = {
 }
 
 # what a mode cannot keep: pages that tasks have in common are brought to each of them, and two areas
-# side by side become one when all their pages are there
-LAZY_LIMITS = {"mem_cow", "mem_private"}
+# side by side become one when all their pages are there; as long as pages lack, areas have a flag more
+LAZY_LIMITS = {"mem_cow", "mem_private", "mlock_madvise"}
 # what two computers do not have in common, but both sides of this one: fifos and their bytes, locks
 # and leases, pseudoterminals, ports of vsock; what is another one behind --mount-proc; and persistent
 # network tunnels, which somebody has to make over there
