@@ -66,7 +66,8 @@ def try_cases(box: Box, name: str, numbers: list[int], keep: bool) -> list[dict[
         base.place.put_back()
         if keep and disagreements([case]):
             to = KEPT / f"{name.replace(':', '-')}-{number}"
-            shutil.copytree(folder, to, symlinks=True, dirs_exist_ok=True)
+            shutil.rmtree(to, ignore_errors=True)
+            shutil.copytree(folder, to, symlinks=True)
         done.append(asdict(case))
     return done
 
