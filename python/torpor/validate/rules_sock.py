@@ -36,7 +36,7 @@ PLAIN: dict[int, set[int]] = {
     270: {3, 4, 5, 8, 10, 11, 12},
 }
 # (type, protocol) an internet socket can have
-KINDS = {(STREAM, 6), (DGRAM, 17), (DGRAM, 136)}
+KINDS = {(STREAM, 6), (STREAM, 262), (DGRAM, 17), (DGRAM, 136)}
 ICMP = {INET: 1, INET6: 58}
 
 
