@@ -3,7 +3,8 @@
  * Packets which a socket of this host takes for its peer's: the only way to bring a TCP socket into
  * a state that a FIN of the peer, or the acknowledgement of ours, leads to. They are sent by a raw
  * socket to our own address, so they never leave the host, and carry the mark that the network
- * lock lets through. They come from as near as can be: 255 hops are left. Needs CAP_NET_RAW and CAP_NET_ADMIN.
+ * lock lets through. They come from as near as can be: 255 hops are left. Needs CAP_NET_RAW and
+ * CAP_NET_ADMIN.
  */
 #pragma once
 #include "base/err.h"

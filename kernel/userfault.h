@@ -12,8 +12,10 @@
 #include <stdint.h>
 
 enum {
-	/* Flags for userfaultfd(2). The last one lets tasks without privilege have one (since 5.11). */
-	USERFAULT_FLAGS = 02000000 /* O_CLOEXEC */ | 04000 /* O_NONBLOCK */ | 1 /* UFFD_USER_MODE_ONLY */,
+	/* Flags for userfaultfd(2). The last one lets tasks without privilege have one
+	   (since 5.11). */
+	USERFAULT_FLAGS =
+		02000000 /* O_CLOEXEC */ | 04000 /* O_NONBLOCK */ | 1 /* UFFD_USER_MODE_ONLY */,
 };
 
 /* Makes a new descriptor a tracker. */
@@ -24,19 +26,20 @@ int userfault_begin_tracking(int fd, struct err *err) must_use;
  * them, -EINVAL: of a kind that cannot be tracked, -ENOMEM: the address space is gone.
  */
 int userfault_track(int fd, uint64_t start, uint64_t end) must_use;
-/* Whether the address space in which the descriptor was made is still there (execve(2), exit(2)). */
+/* Whether the address space in which the descriptor was made is still there (execve(2), exit(2)).
+ */
 bool userfault_lives(int fd);
 
 /*
- * The same thing as a bringer of pages (UFFD_MODE_MISSING): who touches an absent page of a registered
- * area waits until it was brought. What the task does to its areas meanwhile is told as events; it
- * waits until they are read, and until then bringing fails with -EAGAIN.
+ * The same thing as a bringer of pages (UFFD_MODE_MISSING): who touches an absent page of a
+ * registered area waits until it was brought. What the task does to its areas meanwhile is told as
+ * events; it waits until they are read, and until then bringing fails with -EAGAIN.
  */
 enum userfault_event_kind {
-	USERFAULT_PAGE = 0x12, /* start: the address that was touched */
-	USERFAULT_FORK = 0x13, /* fd: for the copy of the address space */
-	USERFAULT_MOVE = 0x14, /* start, len -> to */
-	USERFAULT_DROP = 0x15, /* start to end read as zeros now (madvise(2)) */
+	USERFAULT_PAGE = 0x12,	/* start: the address that was touched */
+	USERFAULT_FORK = 0x13,	/* fd: for the copy of the address space */
+	USERFAULT_MOVE = 0x14,	/* start, len -> to */
+	USERFAULT_DROP = 0x15,	/* start to end read as zeros now (madvise(2)) */
 	USERFAULT_UNMAP = 0x16, /* start to end are gone */
 };
 
@@ -55,9 +58,10 @@ int userfault_watch(int fd, uint64_t start, uint64_t end) must_use;
 /* Up to n events: their number, 0 if there is none now, or -errno. */
 int userfault_events(int fd, struct userfault_event *ret, size_t n) must_use;
 /*
- * Puts pages of `page` bytes at `to`; zeros without `from`, which huge ones cannot do. *ret_done bytes are there afterwards, by us or already.
- * 0, or -EAGAIN (read the events first), -ENOENT (nothing of the kind is mapped there any more),
- * -ESRCH (the address space is gone). Who waits for the pages goes on.
+ * Puts pages of `page` bytes at `to`; zeros without `from`, which huge ones cannot do. *ret_done
+ * bytes are there afterwards, by us or already. 0, or -EAGAIN (read the events first), -ENOENT
+ * (nothing of the kind is mapped there any more), -ESRCH (the address space is gone). Who waits for
+ * the pages goes on.
  */
 int userfault_bring(int fd, uint64_t to, const void *from, uint64_t len, uint64_t page,
 	uint64_t *ret_done) must_use;

@@ -2,7 +2,7 @@
 /*
  * Rooms: one file per kernel thing with both directions and a const table. Two families:
  * file kinds (something a descriptor refers to) and facets (something every thread, task or
- * address space has). The registries are const arrays in kinds/registry.c; dump and restore only
+ * address space has). The registries are const arrays (file_kinds.c, facets.c); dump and restore only
  * walk them.
  */
 #pragma once
