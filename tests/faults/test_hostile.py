@@ -3,7 +3,7 @@
 
 Images are read by a build with AddressSanitizer and UndefinedBehaviorSanitizer: `load_set` of
 tests/faults tries every byte of the small images in one process, the whole tool is tried with a
-sample (HOSTILE_SECONDS each, 30 by default).
+sample (HOSTILE_SECONDS each, 10 by default).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import sanitized
 from box import Box, Failed, Skipped, mount, umount
 from subjects import Subject
 
-SECONDS = float(os.environ.get("HOSTILE_SECONDS", "30"))
+SECONDS = float(os.environ.get("HOSTILE_SECONDS", "10"))
 # in a network of their own, with these options; when they were killed they cannot come back
 CONNECTED = {"tcp_streams": ("--tcp-established",)}
 SUBJECTS = ["deleted", "inet_sockets", "mem_shared", "pipes", "posix_timers", "seccomp_filter", "threads", "unix_pairs", "zombies"]
