@@ -22,13 +22,14 @@ from box import Box, Failed, Skipped
 SECONDS = 4
 OPTIONS = ("--tcp-established", "--link-remap", "--file-locks", "--ghost-limit", "8G",
            "--skip-in-flight", "-v4")  # fmt: skip
-# They change or endanger the whole machine, need most of its memory, or last as long as they like.
+# They change or endanger the whole machine, need most of its memory, or wait for its disk as long as
+# that likes.
 HARMFUL = {
     "apparmor", "bad-ioctl", "bigheap", "binderfs", "bind-mount", "brk", "cpu-online", "cyclic",
     "dev", "dev-shm", "enosys", "forkheavy", "hdd", "idle-page", "iomix", "ioport", "jpeg", "kill",
     "klog", "loadavg", "memhotplug", "mlockmany", "oom-pipe", "physpage", "procfs", "pageswap",
-    "quota", "race-sched", "ramfs", "rawdev", "reboot", "resched", "resources", "rtc",
-    "schedpolicy", "smi", "softlockup", "stack", "swap", "syncload", "syscall", "sysbadaddr", "sysfs", "sysinval",
+    "quota", "race-sched", "ramfs", "rawdev", "reboot", "resched", "resources", "revio",
+    "rtc", "schedpolicy", "smi", "softlockup", "stack", "swap", "syncload", "syscall", "sysbadaddr", "sysfs", "sysinval",
     "vforkmany", "watchdog", "zlib",
 }  # fmt: skip
 # What stands in the way, as the sentence says it.
@@ -38,6 +39,7 @@ REFUSED = {
     "loop": "loop-control",
     "ptrace": "is being traced",
     "rlimit": "raise its limit of address space",
+    "secretmem": "secret memory",
     "sock": "mapping of something else",
     "sockdiag": "messages it has not read",
     "userfaultfd": "userfaultfd|one address space",
