@@ -29,8 +29,8 @@ HARMFUL = {
     "dev", "dev-shm", "enosys", "forkheavy", "hdd", "idle-page", "iomix", "ioport", "jpeg", "kill",
     "klog", "loadavg", "memhotplug", "mlockmany", "oom-pipe", "physpage", "procfs", "pageswap",
     "quota", "race-sched", "ramfs", "rawdev", "reboot", "resched", "resources", "revio",
-    "rtc", "schedpolicy", "smi", "softlockup", "stack", "swap", "syncload", "syscall", "sysbadaddr", "sysfs", "sysinval",
-    "vforkmany", "watchdog", "zlib",
+    "rtc", "schedpolicy", "smi", "softlockup", "stack", "swap", "syncload", "syscall",
+    "sysbadaddr", "sysfs", "sysinval", "vforkmany", "watchdog", "zlib",
 }  # fmt: skip
 # What stands in the way, as the sentence says it.
 REFUSED = {
