@@ -175,6 +175,8 @@ int pieces_count(struct build *b, struct err *err) must_use;
 /* Unmaps what is not kept, maps what is missing. */
 int map_pieces(struct build *b, struct err *err) must_use;
 int map_protect(struct build *b, struct err *err) must_use;
+/* Right after the range was mapped, before pages come: huge ones are had at the first touch only. */
+void map_huge_advice(struct build *b, const VmaEntry *v, uint64_t start, uint64_t end);
 
 /* ---- mm_cow.c ---- */
 /* Appends the piece(s) of area v, given a cursor into the inherited task's areas. */

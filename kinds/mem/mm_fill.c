@@ -107,7 +107,8 @@ static int gather_add(struct build *b, uint64_t vaddr, uint64_t len, uint32_t la
 
 /*
  * Whether the range can be a private mapping of the pages file (--mmap): then nothing is read until it
- * is touched. Not for areas that would lose what they are (a growing stack), nor for many small ones.
+ * is touched. Not for areas that would lose what they are (a growing stack, those the kernel
+ * wipes on fork, which only anonymous ones can be), nor for many small ones.
  */
 static bool can_be_mapped(const struct build *b, const struct overlap *o)
 {
@@ -116,6 +117,7 @@ static bool can_be_mapped(const struct build *b, const struct overlap *o)
 	return b->b->mapped && b->n_mapped < MAPPED_MOST && !o->piece->kept && !o->piece->plain &&
 		!o->piece->by_mem && o->end - o->start >= MAPPED_MIN && area_class_of(v) == AREA_ANON &&
 		!vma_is_hugetlb(v) && !(v->flags & VMA_MAP_GROWSDOWN) &&
+		!(v->has_madv && v->madv & 1ull << MADV_WIPEONFORK) &&
 		build_layer_is_there(b, o->seg->layer);
 }
 
@@ -127,8 +129,10 @@ static int emit_mapping(struct build *b, const struct overlap *o, uint64_t offse
 		return r;
 	b->n_mapped++;
 	build_note(b, tape_call(b->tape, "mm", TAPE_MUST, SYS_mmap, T(o->start), T(o->end - o->start),
-		T(o->piece->prot_now), T(MAP_PRIVATE | MAP_FIXED), build_layer_fd(b, o->seg->layer),
-		T(offset)), o->start, o->end);
+		T(o->piece->prot_now),
+		T(MAP_PRIVATE | MAP_FIXED | (o->piece->vma->flags & VMA_MAP_NORESERVE)),
+		build_layer_fd(b, o->seg->layer), T(offset)), o->start, o->end);
+	map_huge_advice(b, o->piece->vma, o->start, o->end);
 	return 0;
 }
 

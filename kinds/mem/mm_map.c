@@ -138,6 +138,13 @@ static void map_grow(struct build *b, const struct piece *p)
 	tape_call(b->tape, "mm", 0, SYS_madvise, T(p->start), T(PAGE), T(MADV_DONTNEED));
 }
 
+void map_huge_advice(struct build *b, const VmaEntry *v, uint64_t start, uint64_t end)
+{
+	if (v->has_madv && v->madv & (1ull << MADV_HUGEPAGE | 1ull << MADV_NOHUGEPAGE))
+		tape_call(b->tape, "mm", 0, SYS_madvise, T(start), T(end - start),
+			T(v->madv & 1ull << MADV_HUGEPAGE ? MADV_HUGEPAGE : MADV_NOHUGEPAGE));
+}
+
 static int map_piece(struct build *b, const struct piece *p, const struct table *slots,
 	struct err *err)
 {
@@ -158,10 +165,7 @@ static int map_piece(struct build *b, const struct piece *p, const struct table 
 		T(file ? v->pgoff + (p->start - v->start) : 0));
 	build_note(b, call, p->start, p->end);
 	b->notes.at[b->notes.n - 1].may_exist = p->grows;
-	/* before the pages come: huge ones can only be had at the first touch */
-	if (v->has_madv && v->madv & (1ull << MADV_HUGEPAGE | 1ull << MADV_NOHUGEPAGE))
-		tape_call(b->tape, "mm", 0, SYS_madvise, T(p->start), T(p->end - p->start),
-			T(v->madv & 1ull << MADV_HUGEPAGE ? MADV_HUGEPAGE : MADV_NOHUGEPAGE));
+	map_huge_advice(b, v, p->start, p->end);
 	return 0;
 }
 

@@ -79,7 +79,10 @@ LAZY_LIMITS = {"mem_cow", "mem_private", "mlock_madvise"}
 BOTH_SIDES = {"fifos", "filelocks", "ptys", "vsocks", "watches", "pidfds", "tuns"}
 # a call made by syscall(3) that was interrupted before, by a pre-dump, ends with EINTR
 STOPPED_LIMITS = {"restarts"}
+# looks at the names of its areas: mapped ones have that of the pages file
+MMAP_LIMITS = {"mem_private"}
 LIMITS = {
+    "mmap": MMAP_LIMITS,
     "lazy": LAZY_LIMITS,
     "lazy-zstd-pre-dump": LAZY_LIMITS,
     "remote-lazy": LAZY_LIMITS | BOTH_SIDES,
