@@ -3,14 +3,11 @@
  * libFuzzer: what a stranger may send over a connection that carries pages. The first byte chooses
  * who gets it: the page server, who answers questions for pages, or who has asked one.
  */
-#include "image/image.h"
 #include "pages/lazy_get.h"
 #include "pages/pages.h"
 #include "pages/server.h"
 #include "pages/wire.h"
-#include <fcntl.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "tests/fuzz/folder.h"
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -21,39 +18,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { SIZE_MOST = 64 * 1024 };
 
-static int dirfd = -1;
-static char folder[] = "/dev/shm/torpor-fuzz-XXXXXX";
-
-/* libFuzzer ends by _Exit() on a crash: that folder stays for a look. */
-static void remove_folder(void)
-{
-	rmdir(folder);
-}
-
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-	if (!mkdtemp(folder) || (dirfd = open(folder, O_RDONLY | O_DIRECTORY)) < 0) {
-		perror(folder);
-		exit(2);
-	}
-	atexit(remove_folder);
+	folder_make();
 	return 0;
-}
-
-/* What the server has kept: files with names of images, whatever it was sent. */
-static void empty_folder(void)
-{
-	struct image_set *set = NULL;
-	struct image_list found;
-	struct err err = ERR_INIT;
-	char name[64];
-
-	if (image_set_open(dirfd, true, &set, &err) < 0 || image_set_scan(set, &found, &err) < 0)
-		abort();
-	vec_each(f, &found)
-		unlinkat(dirfd, image_name(f->type, f->id, name, sizeof(name)), 0);
-	vec_done(&found);
-	image_set_close(set);
 }
 
 /* A socket from which the bytes come, and then the end; answers nobody reads do not block. */
@@ -81,7 +49,7 @@ static void serve(int take_fd)
 	if (page_server_receive(&conn, &setup, &figures, &err) < 0 && !err_is_set(&err))
 		abort();
 	conn_close(&conn);
-	empty_folder();
+	folder_empty();
 }
 
 static int give_zeros(struct page_giver *g, unsigned long pid, uint64_t vaddr, uint64_t pages,
