@@ -37,8 +37,6 @@ int tcp_save_all(const struct connection_list *list, struct world *w, struct ima
 	struct err *err) must_use;
 /* Repair again, for good: whoever closes them now does it silently. */
 int tcp_silence_all(const struct connection_list *list, struct err *err) must_use;
-/* Undo of the former: they live on. */
-void tcp_unsilence_all(const struct connection_list *list);
 /* The journal forgets them: they are as they were, or gone. */
 void tcp_forget_all(const struct connection_list *list, struct image_set *images);
 

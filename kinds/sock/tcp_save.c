@@ -283,21 +283,6 @@ int tcp_silence_all(const struct connection_list *list, struct err *err)
 	return r;
 }
 
-void tcp_unsilence_all(const struct connection_list *list)
-{
-	struct grab g = { .pidfd = -1 };
-	struct err ignored = ERR_INIT;
-
-	vec_each(c, list) {
-		auto_close int fd = -1;
-
-		if (grab_fd(&g, c, &fd, &ignored) == 0 && tcp_repair_is_on(fd) == 1 &&
-			end_repair(fd, c, &ignored) < 0)
-			err_clear(&ignored);
-	}
-	grab_done(&g);
-}
-
 void tcp_forget_all(const struct connection_list *list, struct image_set *images)
 {
 	struct err ignored = ERR_INIT;
