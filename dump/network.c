@@ -25,7 +25,7 @@ static struct tcp_flows flows_of(const struct connection_list *list)
 {
 	struct tcp_flows flows = { 0 };
 
-	vec_each (c, list)
+	vec_each(c, list)
 		vec_push(&flows, c->flow);
 	return flows;
 }
@@ -46,8 +46,7 @@ static struct nft_group group_of(const struct dump *d)
 	struct cgroup2 g;
 
 	if (d->o->leave_running || d->o->leave_stopped ||
-		!cgroup2_of_task(d->subjects.at[0].pid, &g) ||
-		!cgroup2_holds_only(&g, is_subject, d))
+		!cgroup2_of_task(d->subjects.at[0].pid, &g) || !cgroup2_holds_only(&g, is_subject, d))
 		return (struct nft_group){ 0 };
 	return (struct nft_group){ .id = g.id, .level = g.level };
 }
@@ -69,8 +68,8 @@ int dump_lock_network(void *ctx, struct err *err)
 		inv->network_lock_method = d->lock.method;
 		netlock_table(inv->dump_criu_run_id, 0, d->lock.table);
 		d->lock.group = group_of(d);
-		snprintf(why, sizeof(why), "keeps %zu connection%s quiet until the restore",
-			list->n, list->n == 1 ? "" : "s");
+		snprintf(why, sizeof(why), "keeps %zu connection%s quiet until the restore", list->n,
+			list->n == 1 ? "" : "s");
 		r = netlock_make(&d->lock, flows.at, flows.n, journal, why, err);
 	}
 	vec_done(&flows);
@@ -122,7 +121,7 @@ static void end_connects(const struct connection_list *list, struct world *w)
 {
 	struct table connected = { 0 };
 
-	vec_each (c, list)
+	vec_each(c, list)
 		table_put(&connected, table_key(0, c->isk->id), c);
 	if (list->n)
 		world_each_task (t, w)

@@ -27,9 +27,9 @@ static int read_stat(struct proc_stat *ret, struct err *err, pid_t pid, pid_t ti
 	int r = io_slurpf(&text, NULL, "/proc/%d/task/%d/stat", pid, tid);
 
 	if (r < 0)
-		return r == -ENOENT || r == -ESRCH
-			       ? err_target(err, ESRCH, "there is no task %d", pid)
-			       : err_sysn(err, -r, "cannot read /proc/%d/stat", pid);
+		return r == -ENOENT || r == -ESRCH ?
+			err_target(err, ESRCH, "there is no task %d", pid) :
+			err_sysn(err, -r, "cannot read /proc/%d/stat", pid);
 	return proc_stat_parse(text, ret, err);
 }
 
@@ -52,8 +52,8 @@ static int list_threads(pid_t pid, struct tids *ret, struct err *err)
 	snprintf(path, sizeof(path), "/proc/%d/task", pid);
 	dir = opendir(path);
 	if (!dir)
-		return errno == ENOENT ? err_target(err, ESRCH, "there is no task %d", pid)
-				       : err_sys(err, "cannot list the threads of task %d", pid);
+		return errno == ENOENT ? err_target(err, ESRCH, "there is no task %d", pid) :
+					 err_sys(err, "cannot list the threads of task %d", pid);
 	ret->n = 0;
 	while ((de = readdir(dir)))
 		if (isdigit((unsigned char)de->d_name[0]))
@@ -88,8 +88,7 @@ static int seize_thread(struct tracee *t, pid_t tid, pid_t pid, struct err *err)
 	struct err first = ERR_INIT;
 	int r;
 
-	/* filters must not see our calls; needs CAP_SYS_ADMIN, without it filtered tasks fail later
-	 */
+	/* filters must not see our calls; needs CAP_SYS_ADMIN, without it filtered tasks fail later */
 	r = tracee_seize(t, tid, pid, options | PTRACE_O_SUSPEND_SECCOMP, &first);
 	if (r == -EPERM)
 		r = tracee_seize(t, tid, pid, options, err);
@@ -339,8 +338,7 @@ static int add_children(struct dump *d, pid_t pid, pid_t tid, struct err *err)
 	if (r < 0)
 		return err_sysn(err, -r,
 			"cannot list the children of task %d (the kernel needs "
-			"CONFIG_PROC_CHILDREN)",
-			pid);
+			"CONFIG_PROC_CHILDREN)", pid);
 	c = cursor_of(text);
 	for (parse_blanks(&c); parse_u32(&c, 10, &child); parse_blanks(&c)) {
 		if (table_get(&d->seen, seen_process((pid_t)child)))
@@ -402,8 +400,7 @@ static int seize_tree(struct dump *d, struct err *err)
 	if (d->subjects.at[0].gone)
 		return err_target(err, ESRCH, "there is no task %d", root);
 	if (d->subjects.at[0].zombie)
-		return err_target(
-			err, ESRCH, "task %d is a zombie: there is nothing to dump", root);
+		return err_target(err, ESRCH, "task %d is a zombie: there is nothing to dump", root);
 	do {
 		r = sweep(d, 0, err);
 	} while (r > 0);
@@ -414,7 +411,7 @@ static int seize_tree(struct dump *d, struct err *err)
 static void let_all_go(struct dump *d)
 {
 	dump_unseize(d);
-	vec_each (s, &d->subjects)
+	vec_each(s, &d->subjects)
 		free(s->tracees);
 	d->subjects.n = 0;
 	table_done(&d->seen);
@@ -458,7 +455,7 @@ int dump_seize(void *ctx, struct err *err)
 		return r;
 	drop_gone(d);
 	d->seized_us = clock_us();
-	vec_each (s, &d->subjects)
+	vec_each(s, &d->subjects)
 		d->n_threads += s->n_tracees;
 	log_info("stopped %zu tasks with %zu threads in %lu us", d->subjects.n, d->n_threads,
 		(unsigned long)(d->seized_us - d->start_us));
@@ -469,7 +466,7 @@ void dump_unseize(void *ctx)
 {
 	struct dump *d = ctx;
 
-	vec_each (s, &d->subjects)
+	vec_each(s, &d->subjects)
 		for (size_t i = 0; i < s->n_tracees; i++)
 			tracee_release(&s->tracees[i]);
 }

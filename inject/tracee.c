@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Stopping threads of a living target by PTRACE_SEIZE (ptrace(2)), which leaves no trace in them.
- */
+/* Stopping threads of a living target by PTRACE_SEIZE (ptrace(2)), which leaves no trace in them. */
 #include "inject/tracee.h"
 #include "base/cleanup.h"
 #include "base/io.h"
@@ -65,27 +64,27 @@ int tracee_seize(struct tracee *t, pid_t tid, pid_t tgid, unsigned options, stru
 		return 0;
 	}
 	if (tracer)
-		return err_target(
-			err, saved, "task %d is being traced by process %d already", tid, tracer);
+		return err_target(err, saved, "task %d is being traced by process %d already", tid,
+			tracer);
 	return err_sysn(err, saved, "cannot trace task %d", tid);
 }
 
 int tracee_interrupt(struct tracee *t, struct err *err)
 {
 	if (ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) < 0)
-		return errno == ESRCH ? err_gone(err, t->tid)
-				      : err_sys(err, "cannot stop task %d", t->tid);
+		return errno == ESRCH ? err_gone(err, t->tid) :
+					err_sys(err, "cannot stop task %d", t->tid);
 	return 0;
 }
 
 static int judge(pid_t tid, int status, int *ret_status, struct err *err)
 {
 	if (WIFSIGNALED(status))
-		return err_target(
-			err, ESRCH, "task %d was killed by signal %d", tid, WTERMSIG(status));
+		return err_target(err, ESRCH, "task %d was killed by signal %d", tid,
+			WTERMSIG(status));
 	if (!WIFSTOPPED(status))
-		return err_target(
-			err, ESRCH, "task %d exited with status %d", tid, WEXITSTATUS(status));
+		return err_target(err, ESRCH, "task %d exited with status %d", tid,
+			WEXITSTATUS(status));
 	*ret_status = status;
 	return 0;
 }
@@ -184,8 +183,8 @@ int tracee_still_stopped(struct tracee *t, uint64_t deadline_us, struct err *err
 {
 	siginfo_t news = { 0 };
 
-	if (waitid(P_PID, (id_t)t->tid, &news, WSTOPPED | WEXITED | WNOHANG | WNOWAIT | __WALL) ==
-			0 &&
+	if (waitid(P_PID, (id_t)t->tid, &news,
+		    WSTOPPED | WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 &&
 		!news.si_pid && state_of(t->tid, NULL) == 't')
 		return 0;
 	t->stopped = false;

@@ -12,11 +12,11 @@
 #include <sys/user.h>
 
 struct tracee {
-	pid_t tid, tgid;	      /* as this host calls them */
+	pid_t tid, tgid; /* as this host calls them */
 	struct user_regs_struct regs; /* as seen at the stop, raw */
-	uint64_t sigmask;	      /* blocked signals at the stop */
-	bool group_stopped;	      /* was stopped by a stop signal already */
-	int stop_signal;	      /* which one */
+	uint64_t sigmask; /* blocked signals at the stop */
+	bool group_stopped; /* was stopped by a stop signal already */
+	int stop_signal; /* which one */
 	bool seized, stopped;
 };
 
@@ -25,8 +25,8 @@ struct tracee {
  * (class target) if there is no such thread (any more) or it has ended, -EPERM with the tracer's
  * pid if somebody else traces it.
  */
-int tracee_seize(
-	struct tracee *t, pid_t tid, pid_t tgid, unsigned options, struct err *err) must_use;
+int tracee_seize(struct tracee *t, pid_t tid, pid_t tgid, unsigned options, struct err *err)
+	must_use;
 /* Asks for a stop; many threads may be asked before the first wait. -ESRCH: it has ended. */
 int tracee_interrupt(struct tracee *t, struct err *err) must_use;
 /*

@@ -12,10 +12,8 @@
 #include <stdint.h>
 
 enum {
-	/* Flags for userfaultfd(2). The last one lets tasks without privilege have one
-	   (since 5.11). */
-	USERFAULT_FLAGS =
-		02000000 /* O_CLOEXEC */ | 04000 /* O_NONBLOCK */ | 1 /* UFFD_USER_MODE_ONLY */,
+	/* Flags for userfaultfd(2). The last one lets tasks without privilege have one (since 5.11). */
+	USERFAULT_FLAGS = 02000000 /* O_CLOEXEC */ | 04000 /* O_NONBLOCK */ | 1 /* UFFD_USER_MODE_ONLY */,
 };
 
 /* Makes a new descriptor a tracker. */
@@ -26,8 +24,7 @@ int userfault_begin_tracking(int fd, struct err *err) must_use;
  * them, -EINVAL: of a kind that cannot be tracked, -ENOMEM: the address space is gone.
  */
 int userfault_track(int fd, uint64_t start, uint64_t end) must_use;
-/* Whether the address space in which the descriptor was made is still there (execve(2), exit(2)).
- */
+/* Whether the address space in which the descriptor was made is still there (execve(2), exit(2)). */
 bool userfault_lives(int fd);
 
 /*

@@ -39,7 +39,7 @@ struct known {
 };
 
 struct group {
-	struct group *next;	  /* another one with the same key */
+	struct group *next; /* another one with the same key */
 	struct group *same_inode; /* another one with the same key of device and inode */
 	uint64_t dev, ino, pos;
 	uint32_t flags;
@@ -60,7 +60,7 @@ struct late {
 	const struct file_kind *kind;
 	const struct task *task;
 	pid_t tid;
-	int fd;			       /* in that task's table */
+	int fd; /* in that task's table */
 	const struct fd_look *carrier; /* in the arena */
 };
 
@@ -79,8 +79,7 @@ struct file_collector {
 	struct handle_space *handles;
 	struct late_list late;
 	struct own_list own; /* descriptors found in queues only: kept to compare with */
-	int own_pidfd, own_fds,
-		own_infos;	 /* as in struct table_look, of ourselves; -1 not opened */
+	int own_pidfd, own_fds, own_infos; /* as in struct table_look, of ourselves; -1 not opened */
 	struct rlimit old_limit; /* of descriptors; zeros until it was raised */
 	struct connection_list connections;
 };
@@ -110,21 +109,15 @@ static void raise_limit(struct file_collector *c)
 	(void)!setrlimit(RLIMIT_NOFILE, &most);
 }
 
-struct file_collector *file_collector_new(
-	struct world *w, struct image_set *images, const struct options *o)
+struct file_collector *file_collector_new(struct world *w, struct image_set *images,
+	const struct options *o)
 {
 	struct file_collector *c = calloc(1, sizeof(*c));
 
 	if (!c)
 		abort();
-	*c = (struct file_collector){ .world = w,
-		.images = images,
-		.options = o,
-		.arena = arena_new(),
-		.next_id = 1,
-		.own_pidfd = -1,
-		.own_fds = -1,
-		.own_infos = -1 };
+	*c = (struct file_collector){ .world = w, .images = images, .options = o,
+		.arena = arena_new(), .next_id = 1, .own_pidfd = -1, .own_fds = -1, .own_infos = -1 };
 	raise_limit(c);
 	return c;
 }
@@ -134,12 +127,12 @@ void file_collector_free(struct file_collector *c)
 	if (!c)
 		return;
 	sock_guard_end(&c->seen);
-	vec_each (s, &c->shared)
+	vec_each(s, &c->shared)
 		close(s->fd);
 	vec_done(&c->shared);
 	vec_done(&c->links);
 	vec_done(&c->late);
-	vec_each (fd, &c->own)
+	vec_each(fd, &c->own)
 		close(*fd);
 	vec_done(&c->own);
 	if (c->old_limit.rlim_max)
@@ -196,8 +189,8 @@ static int take_pidfd(pid_t tid, int *ret, struct err *err)
 	return 0;
 }
 
-static struct group *group_of(
-	struct file_collector *c, const struct stat *st, const struct fdinfo *info)
+static struct group *group_of(struct file_collector *c, const struct stat *st,
+	const struct fdinfo *info)
 {
 	uint32_t flags = info->flags & ~(uint32_t)O_CLOEXEC;
 	uint64_t inode = table_key(st->st_dev, st->st_ino);
@@ -209,12 +202,8 @@ static struct group *group_of(
 			g->pos == info->pos)
 			return g;
 	g = arena_new_of(c->arena, struct group);
-	*g = (struct group){ .next = first,
-		.dev = st->st_dev,
-		.ino = st->st_ino,
-		.flags = flags,
-		.pos = info->pos,
-		.same_inode = table_get(&c->inodes, inode) };
+	*g = (struct group){ .next = first, .dev = st->st_dev, .ino = st->st_ino, .flags = flags,
+		.pos = info->pos, .same_inode = table_get(&c->inodes, inode) };
 	table_put(&c->groups, key, g);
 	table_put(&c->inodes, inode, g);
 	return g;
@@ -226,15 +215,14 @@ static int find_known(struct group *g, pid_t tid, int fd, struct known ***ret, s
 	struct known **at = &g->root;
 
 	while (*at) {
-		int r = kcmp_objects(
-			tid, (*at)->tid, KCMP_FILE, (unsigned long)fd, (unsigned long)(*at)->fd);
+		int r = kcmp_objects(tid, (*at)->tid, KCMP_FILE, (unsigned long)fd,
+			(unsigned long)(*at)->fd);
 
 		if (r == 0)
 			break;
 		if (r < 0)
-			return err_sysn(err, -r,
-				"cannot compare descriptors of tasks %d and %d (kcmp)", tid,
-				(*at)->tid);
+			return err_sysn(err, -r, "cannot compare descriptors of tasks %d and %d (kcmp)",
+				tid, (*at)->tid);
 		if (r > 2)
 			return err_set(err, ERR_KERNEL, 71, "kcmp gives no order of descriptors");
 		at = r == 1 ? &(*at)->less : &(*at)->more;
@@ -302,19 +290,13 @@ static int collect_new(struct table_look *t, const char *name, int fd, const str
 {
 	char link[PATH_MAX];
 	auto_close int dup = (int)syscall(SYS_pidfd_getfd, t->pidfd, fd, 0);
-	struct fd_look l = { .task = t->task,
-		.tid = t->tid,
-		.fd = fd,
-		.dup = dup,
-		.link = link,
-		.fdinfo = text,
-		.mnt_id = info->mnt_id,
-		.carrier = t->carrier };
+	struct fd_look l = { .task = t->task, .tid = t->tid, .fd = fd, .dup = dup, .link = link,
+		.fdinfo = text, .mnt_id = info->mnt_id, .carrier = t->carrier };
 	struct statfs fs;
 
 	if (dup < 0)
-		return err_sys(
-			err, "cannot get descriptor %d of task %d (pidfd_getfd)", fd, t->task->pid);
+		return err_sys(err, "cannot get descriptor %d of task %d (pidfd_getfd)", fd,
+			t->task->pid);
 	l.flags = fcntl(dup, F_GETFL);
 	if (l.flags < 0 || fstat(dup, &l.st) < 0 || read_link(t->fds, name, link) < 0)
 		return err_sys(err, "cannot look at descriptor %d of task %d", fd, t->task->pid);
@@ -338,11 +320,10 @@ static int find_or_collect(struct table_look *t, int fd, FileEntry **ret, uint32
 	if (r == 0 && fstatat(t->fds, name, &st, 0) < 0)
 		r = -errno;
 	if (r < 0)
-		return err_sysn(
-			err, -r, "cannot look at descriptor %d of task %d", fd, t->task->pid);
+		return err_sysn(err, -r, "cannot look at descriptor %d of task %d", fd, t->task->pid);
 	if (!fdinfo_parse(text, &info))
-		return err_set(err, ERR_KERNEL, 71,
-			"cannot understand fdinfo of descriptor %d of task %d", fd, t->task->pid);
+		return err_set(err, ERR_KERNEL, 71, "cannot understand fdinfo of descriptor %d of task %d",
+			fd, t->task->pid);
 	r = find_known(group_of(t->c, &st, &info), t->tid, fd, &at, err);
 	if (r < 0)
 		return r;
@@ -357,8 +338,8 @@ static int find_or_collect(struct table_look *t, int fd, FileEntry **ret, uint32
 		**at = (struct known){ .tid = t->tid, .fd = fd, .entry = fe };
 	}
 	if (info.has_locks && !t->carrier) {
-		r = locks_collect(t->c->world, t->c->options, &t->c->seen, t->task, fd,
-			(*at)->entry->id, text, err);
+		r = locks_collect(t->c->world, t->c->options, &t->c->seen, t->task, fd, (*at)->entry->id,
+			text, err);
 		if (r < 0)
 			return r;
 	}
@@ -468,14 +449,8 @@ static uint64_t hash_text(const char *s)
 int file_collect_named(struct file_collector *c, const struct task *task, pid_t tid, int dup,
 	const char *link, int flags, uint32_t *ret_id, struct err *err)
 {
-	struct fd_look l = { .task = task,
-		.tid = tid,
-		.fd = -1,
-		.dup = dup,
-		.flags = flags,
-		.link = link,
-		.fdinfo = "",
-		.mnt_id = -1 };
+	struct fd_look l = { .task = task, .tid = tid, .fd = -1, .dup = dup, .flags = flags,
+		.link = link, .fdinfo = "", .mnt_id = -1 };
 	struct named *first, *n;
 	struct statfs fs;
 	FileEntry *fe = NULL;
@@ -498,12 +473,8 @@ int file_collect_named(struct file_collector *c, const struct task *task, pid_t 
 	if (r < 0)
 		return r;
 	n = arena_new_of(c->arena, struct named);
-	*n = (struct named){ .next = first,
-		.dev = l.st.st_dev,
-		.ino = l.st.st_ino,
-		.flags = flags,
-		.link = arena_strdup(c->arena, link),
-		.id = fe->id };
+	*n = (struct named){ .next = first, .dev = l.st.st_dev, .ino = l.st.st_ino, .flags = flags,
+		.link = arena_strdup(c->arena, link), .id = fe->id };
 	table_put(&c->named, key, n);
 	*ret_id = fe->id;
 	return 0;
@@ -543,8 +514,8 @@ int file_collect_fs(struct file_collector *c, struct task *t, pid_t tid, struct 
 	return r;
 }
 
-int file_find_watched(
-	const struct file_collector *c, const struct file_watch *w, struct file_place *ret)
+int file_find_watched(const struct file_collector *c, const struct file_watch *w,
+	struct file_place *ret)
 {
 	dev_t dev = makedev(w->sdev >> 20, w->sdev & 0xfffff);
 	const struct group *g = table_get(&c->inodes, table_key(dev, w->ino));
@@ -558,9 +529,8 @@ int file_find_watched(
 			if (r < 0)
 				return r;
 			if (r == 0) {
-				*ret = (struct file_place){
-					.entry = k->entry, .tid = k->tid, .fd = k->fd
-				};
+				*ret = (struct file_place){ .entry = k->entry, .tid = k->tid,
+					.fd = k->fd };
 				return 0;
 			}
 			k = r == 1 ? k->more : k->less;
@@ -595,13 +565,8 @@ int file_collect_flying(const struct fd_look *carrier, int take, uint32_t *ret_i
 	uint32_t flags;
 	bool is_new;
 	int r = open_own_table(c, err);
-	struct table_look t = { .c = c,
-		.task = (struct task *)carrier->task,
-		.tid = getpid(),
-		.fds = c->own_fds,
-		.infos = c->own_infos,
-		.pidfd = c->own_pidfd,
-		.carrier = carrier };
+	struct table_look t = { .c = c, .task = (struct task *)carrier->task, .tid = getpid(),
+		.fds = c->own_fds, .infos = c->own_infos, .pidfd = c->own_pidfd, .carrier = carrier };
 
 	if (r == 0)
 		r = find_or_collect(&t, fd, &fe, &flags, &is_new, err);
@@ -614,25 +579,13 @@ int file_collect_flying(const struct fd_look *carrier, int take, uint32_t *ret_i
 }
 
 /* The pidfd of the task that was asked last is kept: entries of one table follow each other. */
-static int peek_one(
-	struct file_collector *c, const struct late *late, pid_t *last, int *pidfd, struct err *err)
+static int peek_one(struct file_collector *c, const struct late *late, pid_t *last, int *pidfd,
+	struct err *err)
 {
-	struct fd_look l = { .world = c->world,
-		.task = late->task,
-		.tid = late->tid,
-		.fd = late->fd,
-		.link = "",
-		.fdinfo = "",
-		.mnt_id = -1,
-		.images = c->images,
-		.options = c->options,
-		.next_id = &c->next_id,
-		.seen = &c->seen,
-		.ghosts = &c->ghosts,
-		.links = &c->links,
-		.shared = &c->shared,
-		.collector = c,
-		.carrier = late->carrier };
+	struct fd_look l = { .world = c->world, .task = late->task, .tid = late->tid, .fd = late->fd,
+		.link = "", .fdinfo = "", .mnt_id = -1, .images = c->images, .options = c->options,
+		.next_id = &c->next_id, .seen = &c->seen, .ghosts = &c->ghosts, .links = &c->links, .shared = &c->shared,
+		.collector = c, .carrier = late->carrier };
 	auto_close int dup = -1;
 
 	if (*last != late->tid) {
@@ -658,12 +611,11 @@ static int peek_all(struct file_collector *c, struct err *err)
 	auto_close int pidfd = -1;
 	int r = 0;
 
-	if (c->late.n)
-		for (size_t i = 0; i < c->late.n && r == 0; i++) {
-			struct late late = c->late.at[i];
+	for (size_t i = 0; i < c->late.n && r == 0; i++) {
+		struct late late = c->late.at[i];
 
-			r = peek_one(c, &late, &last, &pidfd, err);
-		}
+		r = peek_one(c, &late, &last, &pidfd, err);
+	}
 	return r;
 }
 
@@ -674,11 +626,8 @@ void file_collect_undo(struct file_collector *c)
 
 int file_collect_finish(struct file_collector *c, struct err *err)
 {
-	const struct settle s = { .world = c->world,
-		.options = c->options,
-		.images = c->images,
-		.seen = &c->seen,
-		.files = c };
+	const struct settle s = { .world = c->world, .options = c->options, .images = c->images,
+		.seen = &c->seen, .files = c };
 	int r = peek_all(c, err);
 
 	for (size_t i = 0; file_kinds[i] && r == 0; i++)

@@ -23,16 +23,9 @@
 static int find_elsewhere(const struct fd_look *l, const char *path, const char *who,
 	RegFileEntry *reg, struct err *err)
 {
-	struct link_ask ask = { .world = l->world,
-		.images = l->images,
-		.options = l->options,
-		.seen = l->ghosts,
-		.links = l->links,
-		.next_id = l->next_id,
-		.dup = l->dup,
-		.st = &l->st,
-		.path = path,
-		.who = who };
+	struct link_ask ask = { .world = l->world, .images = l->images, .options = l->options,
+		.seen = l->ghosts, .links = l->links, .next_id = l->next_id, .dup = l->dup,
+		.st = &l->st, .path = path, .who = who };
 	pid_t dead = deadproc_pid(path, l->fs_type);
 	struct handle_space *space;
 	const char *point, *other;
@@ -43,8 +36,8 @@ static int find_elsewhere(const struct fd_look *l, const char *path, const char 
 		return 0;
 	}
 	if (path[0] != '/')
-		return err_unsupported(
-			err, "%s is '%s', which cannot be reached by that name", who, l->link);
+		return err_unsupported(err, "%s is '%s', which cannot be reached by that name", who,
+			l->link);
 	r = look_handles(l, &space, err);
 	if (r < 0)
 		return r;
@@ -72,8 +65,7 @@ static bool is_external(const struct fd_look *l, RegFileEntry *reg)
 
 	if (!l->options->external.n || l->mnt_id < 0)
 		return false;
-	snprintf(
-		key, sizeof(key), "file[%x:%lx]", (unsigned)l->mnt_id, (unsigned long)l->st.st_ino);
+	snprintf(key, sizeof(key), "file[%x:%lx]", (unsigned)l->mnt_id, (unsigned long)l->st.st_ino);
 	if (!outside_is_external(l->options, key))
 		return false;
 	reg->has_ext = reg->ext = true;
@@ -89,20 +81,14 @@ static bool is_silly(const struct fd_look *l, const char *path)
 	return l->fs_type == NFS_SUPER_MAGIC && slash && !strncmp(slash, "/.nfs", 5);
 }
 
-int name_collect(
-	const struct fd_look *l, uint32_t id, uint32_t flags, RegFileEntry **ret, struct err *err)
+int name_collect(const struct fd_look *l, uint32_t id, uint32_t flags, RegFileEntry **ret,
+	struct err *err)
 {
 	char path[PATH_MAX], who[96];
 	enum name_state state = name_find(l->link, &l->st, l->options->evasive_devices, path);
 	RegFileEntry *reg = arena_msg(l->world->arena, RegFileEntry, reg_file_entry);
-	struct ghost_ask ask = { .world = l->world,
-		.images = l->images,
-		.options = l->options,
-		.seen = l->ghosts,
-		.dup = l->dup,
-		.st = &l->st,
-		.path = path,
-		.who = who };
+	struct ghost_ask ask = { .world = l->world, .images = l->images, .options = l->options,
+		.seen = l->ghosts, .dup = l->dup, .st = &l->st, .path = path, .who = who };
 
 	file_look_who(l, who, sizeof(who));
 	reg->id = id;
@@ -121,8 +107,8 @@ int name_collect(
 	return state == NAME_GONE ? ghost_save(&ask, id, err) : 0;
 }
 
-int name_collect_companion(
-	const struct fd_look *l, uint32_t flags, uint32_t *ret_id, struct err *err)
+int name_collect_companion(const struct fd_look *l, uint32_t flags, uint32_t *ret_id,
+	struct err *err)
 {
 	FileEntry *fe = arena_msg(l->world->arena, FileEntry, file_entry);
 	int r;

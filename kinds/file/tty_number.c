@@ -52,7 +52,7 @@ void tty_drop_spares(struct file_maker *m)
 {
 	struct spares *all = spares_of(m);
 
-	vec_each (x, all)
+	vec_each(x, all)
 		cleanup_close(&(*x)->fd);
 	vec_done(all);
 }

@@ -149,8 +149,7 @@ static void test_husk(void)
 		return;
 	r = io_slurpf(&maps, NULL, "/proc/%d/maps", h.pid);
 	printf("# %s", maps);
-	ok(r == 0 && strstr(maps, "vdso") && !strstr(maps, "stack"), "only the area is mapped",
-		NULL);
+	ok(r == 0 && strstr(maps, "vdso") && !strstr(maps, "stack"), "only the area is mapped", NULL);
 	a = tape_call0(t, "test", 0, SYS_getpid);
 	m = tape_call(t, "test", TAPE_MUST, SYS_mmap, T(0x10000), T(8192), T(3),
 		T(MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED), T(-1), T(0));

@@ -139,15 +139,13 @@ static const VmaEntry *area_at(const struct rig *r, const void *at)
 	return NULL;
 }
 
-static bool area_is(
-	const struct rig *r, const void *at, uint32_t status, uint32_t flags, uint64_t madv)
+static bool area_is(const struct rig *r, const void *at, uint32_t status, uint32_t flags, uint64_t madv)
 {
 	const VmaEntry *v = area_at(r, at);
 	bool good = v && v->status == status && v->flags == flags && v->madv == madv && v->fd == -1;
 
 	if (!good && v)
-		printf("# %p: status 0x%x flags 0x%x madv 0x%lx\n", at, v->status, v->flags,
-			v->madv);
+		printf("# %p: status 0x%x flags 0x%x madv 0x%lx\n", at, v->status, v->flags, v->madv);
 	return good;
 }
 
@@ -194,7 +192,7 @@ static bool page_as_new(const struct rig *r, const VmaEntry *v, uint64_t at, con
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%lx-%lx", r->pid, v->start, v->end);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	return fd >= 0 && pread(fd, now, PAGE, (off_t)(v->pgoff + at - v->start)) >= 0 &&
-	       !memcmp(page, now, PAGE);
+		!memcmp(page, now, PAGE);
 }
 
 /* Every page of every private area of a size that can be read whole. */
@@ -228,8 +226,8 @@ static bool content_is_right(struct rig *r, size_t *ret_compared)
 			}
 			n++;
 			if (have ? pread(pages, saved, PAGE, (off_t)offset) != PAGE ||
-						memcmp(real, saved, PAGE)
-				 : !page_as_new(r, v, at, real)) {
+					    memcmp(real, saved, PAGE) :
+				   !page_as_new(r, v, at, real)) {
 				printf("# 0x%lx (status 0x%x): %s differs\n", at, v->status,
 					have ? "the saved page" : "a page that was not saved");
 				return false;
@@ -243,31 +241,9 @@ static bool content_is_right(struct rig *r, size_t *ret_compared)
 /* -------------------------------------------------------------------------------- the zoo */
 
 enum zoo {
-	SPARSE,
-	NOACCESS,
-	RESERVE,
-	LOCKED,
-	ONFAULT,
-	ADVISED,
-	GUARDED,
-	WIPED,
-	DROPPABLE,
-	SEALED,
-	FILE_CHANGED,
-	FILE_SHARED,
-	FILE_RO,
-	MEMFD_SHARED,
-	MEMFD_PRIVATE,
-	ZERO,
-	SHARED,
-	TERABYTE,
-	GROWS,
-	DONTFORK,
-	NAMED,
-	HEAP,
-	HUGE_PRIVATE,
-	HUGE_SHARED,
-	CHEQUERED,
+	SPARSE, NOACCESS, RESERVE, LOCKED, ONFAULT, ADVISED, GUARDED, WIPED, DROPPABLE, SEALED,
+	FILE_CHANGED, FILE_SHARED, FILE_RO, MEMFD_SHARED, MEMFD_PRIVATE, ZERO, SHARED, TERABYTE,
+	GROWS, DONTFORK, NAMED, HEAP, HUGE_PRIVATE, HUGE_SHARED, CHEQUERED,
 };
 
 static char *sparse(void)
@@ -392,8 +368,7 @@ static void test_zoo_areas(struct rig *r)
 		"without access", NULL);
 	tap_ok(t, area_is(r, at[RESERVE], private, 0x4022, 0), "MAP_NORESERVE", NULL);
 	tap_ok(t, area_is(r, at[LOCKED], private, 0x2022, 0), "mlock", NULL);
-	tap_ok(t, area_is(r, at[ADVISED], private, 0x22, 1 << 1 | 1 << 15 | 1 << 16), "madvise",
-		NULL);
+	tap_ok(t, area_is(r, at[ADVISED], private, 0x22, 1 << 1 | 1 << 15 | 1 << 16), "madvise", NULL);
 	tap_ok(t, area_is(r, at[WIPED], private, 0x22, 1 << 18), "MADV_WIPEONFORK", NULL);
 	tap_ok(t, area_is(r, at[DONTFORK], private, 0x22, 1 << 10), "MADV_DONTFORK", NULL);
 	tap_ok(t, at[DROPPABLE] == MAP_FAILED || area_is(r, at[DROPPABLE], private, 0x28, 0),
@@ -401,12 +376,10 @@ static void test_zoo_areas(struct rig *r)
 	tap_ok(t, area_is(r, at[GROWS], private, 0x122, 0), "MAP_GROWSDOWN", NULL);
 	tap_ok(t, area_is(r, at[FILE_CHANGED], 0x41, 2, 0) && area_is(r, at[ZERO], 0x41, 2, 0),
 		"private files, /dev/zero among them", NULL);
-	tap_ok(t,
-		area_is(r, at[FILE_SHARED], 0x81, 1, 0) &&
+	tap_ok(t, area_is(r, at[FILE_SHARED], 0x81, 1, 0) &&
 			area_at(r, at[FILE_SHARED])->fdflags == O_RDWR,
 		"a shared file", NULL);
-	tap_ok(t,
-		area_is(r, at[MEMFD_SHARED], 0x4081, 1, 0) &&
+	tap_ok(t, area_is(r, at[MEMFD_SHARED], 0x4081, 1, 0) &&
 			area_is(r, at[MEMFD_PRIVATE], 0x4041, 2, 0),
 		"memfds", NULL);
 	tap_ok(t, area_is(r, at[SHARED], 0x4081, 1, 0) && area_is(r, at[NAMED], 0x4081, 1, 0),
@@ -414,8 +387,7 @@ static void test_zoo_areas(struct rig *r)
 	if (at[HUGE_SHARED] == MAP_FAILED || at[HUGE_PRIVATE] == MAP_FAILED)
 		tap_ok(t, true, "huge pages # SKIP none reserved (vm.nr_hugepages)", NULL);
 	else
-		tap_ok(t,
-			area_is(r, at[HUGE_SHARED], 0x4081, 1, 0) &&
+		tap_ok(t, area_is(r, at[HUGE_SHARED], 0x4081, 1, 0) &&
 				area_is(r, at[HUGE_PRIVATE], private, 0x40022 | 21 << 26, 0),
 			"huge pages", NULL);
 	tap_ok(t, extra_at(r, at[ONFAULT]) && extra_at(r, at[ONFAULT])->lock_on_fault,
@@ -441,17 +413,14 @@ static void test_zoo_space(struct rig *r)
 	}
 	tap_ok(&r->tap, vdso == 1 && vvar == 1 && vsyscall <= 1 && heap == 1 && ordered,
 		"vdso, vvar, heap, in order", NULL);
-	tap_ok(&r->tap,
-		last->status == VMA_GUARD && last->start == (uint64_t)r->told->at[GUARDED] + 8192 &&
+	tap_ok(&r->tap, last->status == VMA_GUARD && last->start == (uint64_t)r->told->at[GUARDED] + 8192 &&
 			last->end == last->start + 8192,
 		"a guard region stands at the end", NULL);
-	tap_ok(&r->tap,
-		mm->mm_start_code && mm->mm_end_code > mm->mm_start_code &&
+	tap_ok(&r->tap, mm->mm_start_code && mm->mm_end_code > mm->mm_start_code &&
 			mm->mm_arg_end > mm->mm_arg_start && mm->mm_env_end >= mm->mm_env_start &&
 			mm->mm_start_stack && mm->mm_brk > mm->mm_start_brk && mm->exe_file_id,
 		"places of code, arguments, heap", NULL);
-	tap_ok(&r->tap,
-		mm->n_mm_saved_auxv >= 20 && mm->n_mm_saved_auxv % 2 == 0 &&
+	tap_ok(&r->tap, mm->n_mm_saved_auxv >= 20 && mm->n_mm_saved_auxv % 2 == 0 &&
 			(!mm->mm_saved_auxv[mm->n_mm_saved_auxv - 1] || mm->n_mm_saved_auxv == 44),
 		"the auxiliary vector, its end left out where CRIU has no room", NULL);
 }
@@ -499,8 +468,7 @@ static void test_scanners(struct rig *r)
 		if (rc == 0)
 			rc = page_scan(&s, want, v->start, v->end, keep_span, &b, &r->err);
 	}
-	tap_ok(&r->tap,
-		rc == 0 && a.n > 10 && a.n == b.n && !memcmp(a.at, b.at, a.n * sizeof(*a.at)),
+	tap_ok(&r->tap, rc == 0 && a.n > 10 && a.n == b.n && !memcmp(a.at, b.at, a.n * sizeof(*a.at)),
 		"both scanners agree", &r->err);
 	page_scanner_close(&s);
 }
@@ -524,8 +492,7 @@ static void test_shared(struct rig *r)
 		for (size_t k = 0; k < map.n; k++)
 			pages += map.runs[k].pages;
 		if (!strcmp(e->name, "thing"))
-			tap_ok(&r->tap,
-				map.n == 2 && map.runs[0].vaddr == 0 && map.runs[0].pages == 2 &&
+			tap_ok(&r->tap, map.n == 2 && map.runs[0].vaddr == 0 && map.runs[0].pages == 2 &&
 					map.runs[1].vaddr == 32768 && map.runs[1].pages == 1,
 				"only the pages a memfd has", NULL);
 	}
@@ -669,8 +636,8 @@ static void test_gib(struct rig *r, int rounds)
 		if (rc == 0)
 			rc = dump(r);
 		start = clock_us() - start;
-		printf("# write %lu us, dump %lu us (reading %lu us, writing %lu us)\n", plain,
-			start, r->stats.memdump_us, r->stats.memwrite_us);
+		printf("# write %lu us, dump %lu us (reading %lu us, writing %lu us)\n", plain, start,
+			r->stats.memdump_us, r->stats.memwrite_us);
 		best_plain = plain < best_plain ? plain : best_plain;
 		best_dump = start < best_dump ? start : best_dump;
 		rig_close(r, i + 1 == rounds);
@@ -744,8 +711,8 @@ static void test_refused(struct rig *r, void (*make)(struct told *t), const char
 	rig_open(r, "/tmp");
 	rc = look(r);
 	snprintf(what, sizeof(what), "%s is refused", expect);
-	tap_ok(&r->tap, rc < 0 && r->err.class == ERR_UNSUPPORTED && strstr(r->err.text, expect),
-		what, &r->err);
+	tap_ok(&r->tap, rc < 0 && r->err.class == ERR_UNSUPPORTED && strstr(r->err.text, expect), what,
+		&r->err);
 	printf("# %s\n", r->err.text);
 	rig_close(r, true);
 }

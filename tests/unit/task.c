@@ -56,12 +56,12 @@ struct view {
 	struct tracee tracee;
 };
 
-#define need(x)                                                                                    \
-	do {                                                                                       \
-		if ((x) < 0) {                                                                     \
-			fprintf(stderr, "subject: %s: %m\n", #x);                                  \
-			_exit(99);                                                                 \
-		}                                                                                  \
+#define need(x)                                                            \
+	do {                                                               \
+		if ((x) < 0) {                                             \
+			fprintf(stderr, "subject: %s: %m\n", #x);          \
+			_exit(99);                                         \
+		}                                                          \
 	} while (0)
 
 /* ---- subject A ---- */
@@ -182,7 +182,7 @@ static void set_creds(void)
 	syscall(SYS_setfsuid, 1001);
 	need(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_RAW, 0, 0));
 	need(prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_KEEP_CAPS |
-					      SECBIT_NO_CAP_AMBIENT_RAISE));
+		SECBIT_NO_CAP_AMBIENT_RAISE));
 	set_caps(1 << CAP_CHOWN, 1 << CAP_CHOWN | 1 << CAP_NET_RAW, inh);
 	need(prctl(PR_SET_PDEATHSIG, SIGRTMIN + 9));
 	need(prctl(PR_SET_DUMPABLE, 1));
@@ -330,8 +330,8 @@ static int ask_all(struct view *v, struct look *l, struct err *err)
 			if (facets[f]->ask && is_ours(facets[f]))
 				r = facets[f]->ask(t, l, &cues[f], err);
 		if (r == 0)
-			r = hold_play(
-				&(struct hold_turn){ .h = &h, .t = &v->tracee, .tape = t }, 1, err);
+			r = hold_play(&(struct hold_turn){ .h = &h, .t = &v->tracee, .tape = t }, 1,
+				err);
 		for (size_t f = 0; facets[f] && r == 0; f++)
 			if (facets[f]->learn && is_ours(facets[f]))
 				r = facets[f]->learn(t, l, &cues[f], err);
@@ -374,13 +374,8 @@ static int view_fill(struct view *v, struct err *err)
 	if (io_slurp_at(proc, "status", &status, NULL) < 0 ||
 		io_slurp_at(proc, "stat", &stat, NULL) < 0)
 		return err_bug(err, "cannot read %s", path);
-	l = (struct look){ .world = v->world,
-		.thread = v->thread,
-		.tid = v->pid,
-		.tgid = v->pid,
-		.proc = proc,
-		.status = status,
-		.stat = stat };
+	l = (struct look){ .world = v->world, .thread = v->thread, .tid = v->pid, .tgid = v->pid,
+		.proc = proc, .status = status, .stat = stat };
 	r = look_all(v, &l, err);
 	l.asked_us = clock_us();
 	return r < 0 ? r : ask_all(v, &l, err);
@@ -469,10 +464,8 @@ static void compare_task(struct tap *t, const struct view *a, const struct view 
 	for (size_t i = 0; acts && i < 62; i++)
 		acts = same(x->sigactions[i], y->sigactions[i]);
 	tap_ok(t, acts, "signal actions", NULL);
-	tap_ok(t,
-		same(x->timers->real, y->timers->real) && same(x->timers->prof, y->timers->prof) &&
-			x->timers->real->isec == 7,
-		"interval timers", NULL);
+	tap_ok(t, same(x->timers->real, y->timers->real) && same(x->timers->prof, y->timers->prof) &&
+		x->timers->real->isec == 7, "interval timers", NULL);
 	acts = x->timers->n_posix == 3 && y->timers->n_posix == 3;
 	for (size_t i = 0; acts && i < 3; i++)
 		acts = same(x->timers->posix[i], y->timers->posix[i]);
@@ -482,18 +475,15 @@ static void compare_task(struct tap *t, const struct view *a, const struct view 
 	tap_ok(t, same(x->signals_s, y->signals_s) && x->signals_s->n_signals == 5,
 		"shared pending signals", NULL);
 	tap_ok(t, x->blk_sigset == y->blk_sigset && x->blk_sigset, "signal mask", NULL);
-	tap_ok(t,
-		x->oom_score_adj == 300 && y->oom_score_adj == 300 && x->child_subreaper &&
-			y->child_subreaper,
-		"oom score, subreaper", NULL);
+	tap_ok(t, x->oom_score_adj == 300 && y->oom_score_adj == 300 && x->child_subreaper &&
+		y->child_subreaper, "oom score, subreaper", NULL);
 	tap_ok(t, x->membarrier_registration_mask == 16 && y->membarrier_registration_mask == 16,
 		"membarrier", NULL);
 	tap_ok(t, same(x, y), "the rest of the task", NULL);
-	tap_ok(t,
-		same(a->thread->task->extra, b->thread->task->extra) &&
-			a->thread->task->extra->personality == ADDR_NO_RANDOMIZE &&
-			a->thread->task->extra->mce_kill == PR_MCE_KILL_EARLY,
-		"own message of the task", NULL);
+	tap_ok(t, same(a->thread->task->extra, b->thread->task->extra) &&
+		a->thread->task->extra->personality == ADDR_NO_RANDOMIZE &&
+		a->thread->task->extra->mce_kill == PR_MCE_KILL_EARLY, "own message of the task",
+		NULL);
 	tap_ok(t, a->thread->task->mm->dumpable == 1 && b->thread->task->mm->dumpable == 1,
 		"dumpable", NULL);
 }
@@ -502,10 +492,10 @@ static void compare_task(struct tap *t, const struct view *a, const struct view 
 static bool filters_are_in_order(const SeccompEntry *e)
 {
 	return e->n_seccomp_filters == 2 && !e->seccomp_filters[0]->has_prev &&
-	       e->seccomp_filters[0]->flags == SECCOMP_FILTER_FLAG_TSYNC &&
-	       e->seccomp_filters[1]->has_prev && e->seccomp_filters[1]->prev == 0 &&
-	       e->seccomp_filters[1]->flags ==
-		       (SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_LOG);
+		e->seccomp_filters[0]->flags == SECCOMP_FILTER_FLAG_TSYNC &&
+		e->seccomp_filters[1]->has_prev && e->seccomp_filters[1]->prev == 0 &&
+		e->seccomp_filters[1]->flags ==
+		(SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_LOG);
 }
 
 static void compare_thread(struct tap *t, const struct view *a, const struct view *b)
@@ -515,48 +505,38 @@ static void compare_thread(struct tap *t, const struct view *a, const struct vie
 	const CredsEntry *c = x->creds;
 
 	tap_ok(t, same(x->creds, y->creds), "credentials", NULL);
-	tap_ok(t,
-		c->fsuid == 1001 && c->euid == 1002 && c->n_groups == 3 && c->n_cap_amb &&
-			c->cap_amb[0] == 1 << CAP_NET_RAW && !(c->cap_bnd[0] >> CAP_NET_RAW & 1) &&
-			c->no_new_privs,
-		"credentials are the unusual ones", NULL);
+	tap_ok(t, c->fsuid == 1001 && c->euid == 1002 && c->n_groups == 3 && c->n_cap_amb &&
+		c->cap_amb[0] == 1 << CAP_NET_RAW && !(c->cap_bnd[0] >> CAP_NET_RAW & 1) &&
+		c->no_new_privs, "credentials are the unusual ones", NULL);
 	tap_ok(t, same(x->sas, y->sas) && x->sas->ss_size == sizeof(alt_stack), "alternate stack",
 		NULL);
 	tap_ok(t, same(x->signals_p, y->signals_p) && x->signals_p->n_signals == 2,
 		"private pending signals", NULL);
 	tap_ok(t, same(x->rseq_entry, y->rseq_entry), "rseq", NULL);
-	tap_ok(t,
-		x->sched_policy == (SCHED_BATCH | 0x40000000) && x->sched_nice == 5 &&
-			x->sched_policy == y->sched_policy && x->sched_nice == y->sched_nice,
-		"scheduling", NULL);
+	tap_ok(t, x->sched_policy == (SCHED_BATCH | 0x40000000) && x->sched_nice == 5 &&
+		x->sched_policy == y->sched_policy && x->sched_nice == y->sched_nice, "scheduling",
+		NULL);
 	tap_ok(t, !strcmp(x->comm, "odd) (name") && !strcmp(y->comm, x->comm), "name", NULL);
-	tap_ok(t,
-		x->seccomp_mode == SECCOMP_MODE__filter && x->seccomp_filter == 1 &&
-			y->seccomp_filter == 1,
-		"seccomp mode", NULL);
+	tap_ok(t, x->seccomp_mode == SECCOMP_MODE__filter && x->seccomp_filter == 1 &&
+		y->seccomp_filter == 1, "seccomp mode", NULL);
 	tap_ok(t, same(x, y), "the rest of the thread", NULL);
 	tap_ok(t, same(i->gpregs, j->gpregs), "general registers", NULL);
-	tap_ok(t, same(i->fpregs, j->fpregs) && i->fpregs->cwd == 0x27f, "extended registers",
-		NULL);
+	tap_ok(t, same(i->fpregs, j->fpregs) && i->fpregs->cwd == 0x27f, "extended registers", NULL);
 	tap_ok(t, i->clear_tid_addr && same(i, j), "clear_child_tid", NULL);
 	a->thread->extra->tid = b->thread->extra->tid = 0;
-	tap_ok(t,
-		same(a->thread->extra, b->thread->extra) && a->thread->extra->has_affinity &&
-			a->thread->extra->timerslack_ns == 12345 &&
-			a->thread->extra->ioprio == (2 << 13 | 6),
-		"own message of the thread", NULL);
+	tap_ok(t, same(a->thread->extra, b->thread->extra) && a->thread->extra->has_affinity &&
+		a->thread->extra->timerslack_ns == 12345 &&
+		a->thread->extra->ioprio == (2 << 13 | 6), "own message of the thread", NULL);
 	tap_ok(t, filters_are_in_order(a->world->entries[IMG_SECCOMP].at[0]->msg),
 		"seccomp filters stand from old to new", NULL);
-	tap_ok(t,
-		same(a->world->entries[IMG_SECCOMP].at[0]->msg,
-			b->world->entries[IMG_SECCOMP].at[0]->msg),
-		"seccomp filters", NULL);
+	tap_ok(t, same(a->world->entries[IMG_SECCOMP].at[0]->msg,
+		b->world->entries[IMG_SECCOMP].at[0]->msg), "seccomp filters", NULL);
 }
 
 /* ---- the runs ---- */
 
-static pid_t spawn(
-	void (*body)(struct desk *, int, int), struct desk *desk, int *ret_order, int *ret_ready)
+static pid_t spawn(void (*body)(struct desk *, int, int), struct desk *desk, int *ret_order,
+	int *ret_ready)
 {
 	int order[2], ready[2];
 	char byte;
@@ -651,9 +631,8 @@ static void run(struct tap *t, struct desk *desk)
 		for (size_t i = 0; i < a.thread->core->tc->timers->n_posix; i++)
 			if (a.thread->core->tc->timers->posix[i]->has_notify_thread_id)
 				a.thread->core->tc->timers->posix[i]->notify_thread_id = b.pid;
-		sb.a = (struct arise){
-			.world = a.world, .thread = a.thread, .tid = b.pid, .tgid = b.pid
-		};
+		sb.a = (struct arise){ .world = a.world, .thread = a.thread, .tid = b.pid,
+			.tgid = b.pid };
 		r = tell_all(t, &sb, &b, &err);
 		if (r == 0)
 			r = view_fill(&b, &err);
@@ -679,8 +658,8 @@ static void run(struct tap *t, struct desk *desk)
 int main(void)
 {
 	struct tap t = { 0 };
-	struct desk *desk = mmap(
-		NULL, sizeof(*desk), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	struct desk *desk = mmap(NULL, sizeof(*desk), PROT_READ | PROT_WRITE,
+		MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 
 	if (geteuid()) {
 		printf("1..0 # SKIP needs root\n");
