@@ -426,12 +426,14 @@ static void let_all_go(struct dump *d)
 static int seize_patiently(struct dump *d, struct err *err)
 {
 	uint64_t until = dump_deadline(d);
+	struct err why = ERR_INIT;
 	int r;
 
 	d->patience_ms = PATIENCE_MS;
 	while ((r = seize_tree(d, err)) == -EDEADLK &&
 		clock_us() + 2000ull * d->patience_ms < until) {
 		log_info("%s: trying again", err->text);
+		why = *err;
 		err_clear(err);
 		let_all_go(d);
 		nanosleep(&(struct timespec){ .tv_sec = d->patience_ms / 1000,
@@ -439,6 +441,11 @@ static int seize_patiently(struct dump *d, struct err *err)
 			NULL);
 		if (d->patience_ms < MOST_PATIENCE_MS)
 			d->patience_ms *= 2;
+	}
+	/* a last try that came too late for anybody says less than the one before */
+	if (r == -ETIMEDOUT && err_is_set(&why)) {
+		*err = why;
+		r = -EDEADLK;
 	}
 	return r;
 }
