@@ -55,6 +55,7 @@ struct dump {
 	struct file_collector *files;
 	struct subjects subjects; /* depth first, the root first */
 	struct table seen; /* threads and processes met while seizing */
+	struct seize_guard *guard; /* only while seizing */
 	unsigned patience_ms; /* how long a thread in vfork is waited for while others are held */
 	size_t n_threads;
 	struct tracking track;

@@ -19,6 +19,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/ptrace.h>
+#include <sys/wait.h>
 #include <time.h>
 
 static int read_stat(struct proc_stat *ret, struct err *err, pid_t pid, pid_t tid)
@@ -37,10 +38,21 @@ struct tids vec_of(pid_t);
 
 enum { PATIENCE_MS = 50, MOST_PATIENCE_MS = 1000 };
 
-/* Keys of dump.seen. */
+/* Keys of dump.seen; the value is the dump for what we have, anything else for what has ended. */
 static uint64_t seen_thread(pid_t tid)
 {
 	return (uint64_t)tid;
+}
+
+static bool is_ours(const struct dump *d, pid_t tid)
+{
+	return table_get(&d->seen, seen_thread(tid)) == d;
+}
+
+/* Its number may be another one's from now on: execve(2) gives the leader's to its caller. */
+static void forget_thread(struct dump *d, pid_t tid)
+{
+	table_put(&d->seen, seen_thread(tid), &d->seen);
 }
 
 static int list_threads(pid_t pid, struct tids *ret, struct err *err)
@@ -82,16 +94,26 @@ static bool is_worker(pid_t tid, pid_t pid)
 	return read_stat(&stat, &ignored, pid, tid) == 0 && stat.flags & (io_worker | user_worker);
 }
 
-static int seize_thread(struct tracee *t, pid_t tid, pid_t pid, struct err *err)
+static struct tracee_kin kin_of(const struct subject *s)
+{
+	return (struct tracee_kin){ s->tracees, s->n_tracees };
+}
+
+/* Room for it is in s->tracees, behind the others. */
+static int seize_thread(struct dump *d, struct subject *s, pid_t tid, struct err *err)
 {
 	const unsigned options = PTRACE_O_TRACESYSGOOD;
+	const uint64_t last = dump_deadline(d);
+	const struct tracee_kin kin = kin_of(s);
+	struct tracee *t = &s->tracees[s->n_tracees];
 	struct err first = ERR_INIT;
 	int r;
 
 	/* filters must not see our calls; needs CAP_SYS_ADMIN, without it filtered tasks fail later */
-	r = tracee_seize(t, tid, pid, options | PTRACE_O_SUSPEND_SECCOMP, &first);
+	r = tracee_seize(t, tid, s->pid, options | PTRACE_O_SUSPEND_SECCOMP, d->guard, &kin, last,
+		&first);
 	if (r == -EPERM)
-		r = tracee_seize(t, tid, pid, options, err);
+		r = tracee_seize(t, tid, s->pid, options, d->guard, &kin, last, err);
 	else if (r < 0)
 		*err = first;
 	if (r < 0)
@@ -105,34 +127,51 @@ static int seize_thread(struct tracee *t, pid_t tid, pid_t pid, struct err *err)
 	return r;
 }
 
+/* The leader, just made the last one, is the first, whenever it came. */
+static void put_first(struct subject *s)
+{
+	struct tracee leader = s->tracees[s->n_tracees];
+
+	s->tracees[s->n_tracees] = s->tracees[0];
+	s->tracees[0] = leader;
+}
+
+/* What a pass over the threads of a process found: ours already, ours from now on, at their end. */
+struct pass {
+	size_t known, fresh, ended;
+};
+
 /* Threads that are new since the last pass are seized and asked to stop. */
 static int seize_new_threads(struct dump *d, struct subject *s, const struct tids *tids,
-	size_t *ret_new, struct err *err)
+	struct pass *ret, struct err *err)
 {
-	*ret_new = 0;
 	s->tracees = reallocarray(s->tracees, s->n_tracees + tids->n, sizeof(*s->tracees));
 	if (!s->tracees)
 		return err_nomem(err);
 	for (size_t i = 0; i < tids->n; i++) {
-		struct tracee *t = &s->tracees[s->n_tracees];
 		int r;
 
-		if (table_get(&d->seen, seen_thread(tids->at[i])))
-			continue;
-		table_put(&d->seen, seen_thread(tids->at[i]), d);
 		if (s->leader_dead && tids->at[i] == s->pid)
 			continue;
+		if (is_ours(d, tids->at[i])) {
+			ret->known++;
+			continue;
+		}
 		if (tids->at[i] != s->pid && is_worker(tids->at[i], s->pid))
 			continue;
-		r = seize_thread(t, tids->at[i], s->pid, err);
+		r = seize_thread(d, s, tids->at[i], err);
 		if (r == -ESRCH) {
-			err_clear(err); /* ended meanwhile */
+			err_clear(err);
+			ret->ended++;
 			continue;
 		}
 		if (r < 0)
 			return r;
+		table_put(&d->seen, seen_thread(tids->at[i]), d);
+		if (tids->at[i] == s->pid)
+			put_first(s);
 		s->n_tracees++;
-		++*ret_new;
+		ret->fresh++;
 	}
 	return 0;
 }
@@ -148,90 +187,128 @@ static int wait_thread(
 {
 	uint64_t last = dump_deadline(d), first = clock_us() + 1000ull * d->patience_ms;
 	struct err late = ERR_INIT;
-	int r = tracee_wait_stop(t, first < last ? first : last, &late);
+	const struct tracee_kin kin = kin_of(s);
+	int r = tracee_wait_stop(t, first < last ? first : last, &kin, &late);
 
 	if (r == -ETIMEDOUT) {
 		r = vfork_refuse(s->pid, t->tid, err);
-		return r < 0 ? r : tracee_wait_stop(t, last, err);
+		return r < 0 ? r : tracee_wait_stop(t, last, &kin, err);
 	}
 	if (r < 0)
 		*err = late;
 	return r;
 }
 
-/* Waits for threads from `first` on, the leader last; *ret_lost: some ended instead. */
-static int wait_threads(
-	const struct dump *d, struct subject *s, size_t first, bool *ret_lost, struct err *err)
+/* After a failure to have a thread stopped: 1 if the reason is that it ended. */
+static int note_end(struct dump *d, const struct tracee *t, int failure, struct err *err)
 {
-	for (size_t i = s->n_tracees; i-- > first;) {
-		int r = wait_thread(d, s, &s->tracees[i], err);
-
-		if (r == -ESRCH) {
-			err_clear(err);
-			*ret_lost = true;
-		} else if (r < 0) {
-			return r;
-		}
-	}
-	return 0;
+	if (failure != -ESRCH)
+		return failure;
+	err_clear(err);
+	forget_thread(d, t->tid);
+	return 1;
 }
 
-/* After the end of some threads: which of the others are still stopped? */
-static int settle_threads(struct subject *s, uint64_t deadline, struct err *err)
+/* Waits for threads that are not stopped yet, the leader last. */
+static int wait_threads(struct dump *d, struct subject *s, struct err *err)
 {
-	size_t kept = 0;
-
 	for (size_t i = s->n_tracees; i-- > 0;) {
 		struct tracee *t = &s->tracees[i];
-		int r = t->stopped ? tracee_still_stopped(t, deadline, err) : 0;
+		int r = t->stopped ? 0 : wait_thread(d, s, t, err);
 
-		if (r == -ESRCH)
-			err_clear(err);
-		else if (r < 0)
+		if (r < 0)
+			r = note_end(d, t, r, err);
+		if (r < 0)
 			return r;
 	}
-	for (size_t i = 0; i < s->n_tracees; i++)
-		if (s->tracees[i].stopped)
-			s->tracees[kept++] = s->tracees[i];
-	s->n_tracees = kept;
-	s->leader_dead = kept && s->tracees[0].tid != s->pid;
 	return 0;
 }
 
-/* All threads that are not known yet are asked to stop. */
-static int ask_threads(struct dump *d, struct subject *s, size_t *ret_new, struct err *err)
+/*
+ * All threads that are not known yet are asked to stop. *ret_again: there were new ones, or some
+ * that ended, at which the kernel's list may break off (fs/proc/base.c next_tid()).
+ */
+static int ask_threads(struct dump *d, struct subject *s, bool *ret_again, struct err *err)
 {
 	struct tids tids = { 0 };
+	struct pass p = { 0 };
+	size_t had = s->n_tracees;
 	int r = list_threads(s->pid, &tids, err);
 
-	*ret_new = 0;
-	if (r == 0 && tids.n - s->leader_dead != s->n_tracees)
-		r = seize_new_threads(d, s, &tids, ret_new, err);
+	if (r == 0)
+		r = seize_new_threads(d, s, &tids, &p, err);
+	*ret_again = p.fresh || p.ended || p.known != had;
 	vec_done(&tids);
 	return r;
 }
 
+/* Those that were stopped are still so, or ended, which others may do to them: *ret_again. */
+static int check_threads(struct dump *d, struct subject *s, bool *ret_again, struct err *err)
+{
+	const struct tracee_kin kin = kin_of(s);
+
+	for (size_t i = s->n_tracees; i-- > 0;) {
+		struct tracee *t = &s->tracees[i];
+		int r = t->stopped ? tracee_still_stopped(t, dump_deadline(d), &kin, err) : 0;
+
+		if (r < 0)
+			r = note_end(d, t, r, err);
+		if (r < 0)
+			return r;
+		*ret_again |= r > 0;
+	}
+	return 0;
+}
+
+/* Who has ended is no longer among the threads. */
+static int drop_ended(struct subject *s, struct err *err)
+{
+	struct proc_stat stat;
+	size_t kept = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < s->n_tracees; i++)
+		if (s->tracees[i].seized)
+			s->tracees[kept++] = s->tracees[i];
+	s->n_tracees = kept;
+	/* another one may be the leader by now, who is not ours yet */
+	if (kept && s->tracees[0].tid != s->pid) {
+		r = read_stat(&stat, err, s->pid, s->pid);
+		if (r == 0)
+			s->leader_dead = stat.state == 'Z' || stat.state == 'X';
+	}
+	return r;
+}
+
+static int check_time(const struct dump *d, const struct subject *s, struct err *err)
+{
+	return clock_us() < dump_deadline(d) ? 0 :
+		err_target(err, ETIMEDOUT, "task %d did not come to rest within --timeout", s->pid);
+}
+
 /*
- * Waits until all threads that were asked are stopped, also those they made meanwhile. -ESRCH:
- * nobody is left who could be stopped.
+ * Waits until all threads that were asked are stopped, also those they made meanwhile. It is done
+ * when the kernel's list has no other thread, and after that all are still stopped: then nobody is
+ * left who could end or make any. -ESRCH: nobody is left who could be stopped.
  */
 static int stop_threads(struct dump *d, struct subject *s, struct err *err)
 {
-	size_t first = 0, new_ones;
-	int r;
+	bool again = true;
+	int r = 0;
 
-	do {
-		bool lost = false;
-
-		r = wait_threads(d, s, first, &lost, err);
-		if (r == 0 && lost)
-			r = settle_threads(s, dump_deadline(d), err);
-		first = s->n_tracees;
+	while (r == 0 && again) {
+		r = wait_threads(d, s, err);
 		if (r == 0)
-			r = ask_threads(d, s, &new_ones, err);
-	} while (r == 0 && new_ones);
-	if (r == 0 && !s->n_tracees)
-		r = err_target(err, ESRCH, "task %d has ended", s->pid);
+			r = ask_threads(d, s, &again, err);
+		if (r == 0)
+			r = check_threads(d, s, &again, err);
+		if (r == 0)
+			r = drop_ended(s, err);
+		if (r == 0 && !s->n_tracees)
+			r = err_target(err, ESRCH, "task %d has ended", s->pid);
+		if (r == 0 && again)
+			r = check_time(d, s, err);
+	}
 	return r;
 }
 
@@ -255,11 +332,18 @@ static int subject_look(struct subject *s, struct err *err)
 	return r;
 }
 
+static void drop_threads(struct dump *d, struct subject *s)
+{
+	for (size_t i = 0; i < s->n_tracees; i++)
+		forget_thread(d, s->tracees[i].tid);
+	s->n_tracees = 0;
+}
+
 /*
  * What became of a process that could not be stopped: 0 if it ended meanwhile, as a whole (a zombie
  * from now on, or gone) or only its leader. Any other failure stays one.
  */
-static int judge_failure(struct subject *s, int failure, struct err *err)
+static int judge_failure(struct dump *d, struct subject *s, int failure, struct err *err)
 {
 	struct err second = ERR_INIT;
 	bool was_dead = s->leader_dead;
@@ -274,7 +358,7 @@ static int judge_failure(struct subject *s, int failure, struct err *err)
 	if (failure == -EPERM && !s->gone && !s->zombie && s->leader_dead == was_dead)
 		return failure;
 	if (s->gone || s->zombie)
-		s->n_tracees = 0;
+		drop_threads(d, s);
 	err_clear(err);
 	return 0;
 }
@@ -283,7 +367,7 @@ static int judge_failure(struct subject *s, int failure, struct err *err)
 static int add_subject(struct dump *d, pid_t pid, struct err *err)
 {
 	struct subject s = { .pid = pid };
-	size_t n;
+	bool again;
 	int r = subject_look(&s, err);
 
 	if (r < 0)
@@ -292,8 +376,8 @@ static int add_subject(struct dump *d, pid_t pid, struct err *err)
 	vec_push(&d->subjects, s);
 	if (s.zombie)
 		return 0;
-	r = ask_threads(d, &d->subjects.at[d->subjects.n - 1], &n, err);
-	return r < 0 ? judge_failure(&d->subjects.at[d->subjects.n - 1], r, err) : 0;
+	r = ask_threads(d, &d->subjects.at[d->subjects.n - 1], &again, err);
+	return r < 0 ? judge_failure(d, &d->subjects.at[d->subjects.n - 1], r, err) : 0;
 }
 
 /* One that ends meanwhile is looked at again until it is stopped, a zombie, or gone. */
@@ -306,12 +390,12 @@ static int settle_subject(struct dump *d, struct subject *s, struct err *err)
 		r = stop_threads(d, s, err);
 		if (r == 0)
 			return 0;
-		r = judge_failure(s, r, err);
+		r = judge_failure(d, s, r, err);
 		if (r < 0)
 			return r;
-		if (clock_us() > dump_deadline(d))
-			return err_target(err, ETIMEDOUT,
-				"task %d did not come to rest within --timeout", s->pid);
+		r = check_time(d, s, err);
+		if (r < 0)
+			return r;
 		nanosleep(&moment, NULL);
 	}
 	return 0;
@@ -457,7 +541,11 @@ int dump_seize(void *ctx, struct err *err)
 
 	if (d->o->tree == getpid())
 		return err_usage(err, "torpor cannot dump itself (pid %d)", getpid());
+	r = seize_guard_new(&d->guard, err);
+	if (r < 0)
+		return r;
 	r = seize_patiently(d, err);
+	seize_guard_free(d->guard);
 	if (r < 0)
 		return r;
 	drop_gone(d);

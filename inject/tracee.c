@@ -40,41 +40,76 @@ static int err_gone(struct err *err, pid_t tid)
 	return err_target(err, ESRCH, "task %d is gone", tid);
 }
 
-int tracee_seize(struct tracee *t, pid_t tid, pid_t tgid, unsigned options, struct err *err)
+void tracee_take_ends(const struct tracee_kin *kin)
+{
+	/* a tracee's stops are told whatever is asked for (kernel/exit.c wait_task_stopped()) */
+	for (size_t i = 0; kin && i < kin->n; i++) {
+		siginfo_t news = { 0 };
+		pid_t tid = kin->at[i].tid;
+
+		if (waitid(P_PID, (id_t)tid, &news, WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 &&
+			news.si_pid && news.si_code != CLD_TRAPPED && news.si_code != CLD_STOPPED)
+			(void)waitid(P_PID, (id_t)tid, &news, WEXITED | WNOHANG | __WALL);
+	}
+}
+
+/* Why PTRACE_SEIZE failed; 0 if the thread is ours in spite of it. */
+static int judge_seize(struct tracee *t, int failure, struct err *err)
 {
 	pid_t tracer = 0;
 	char state;
-	int saved;
+
+	if (failure == -ESRCH)
+		return err_gone(err, t->tid);
+	if (failure == -ETIMEDOUT)
+		return err_target(err, ETIMEDOUT,
+			"task %d does not stop within --timeout: a thread of it does not come out of "
+			"execve(2)", t->tgid);
+	/* what has ended but is still there cannot be traced (ptrace_attach(): exit_state) */
+	state = state_of(t->tid, &tracer);
+	if (state == 'Z' || state == 'X')
+		return err_gone(err, t->tid);
+	/* of a stop that came to nothing: who did not stop could not be let go either */
+	if (tracer == getpid())
+		return 0;
+	if (tracer)
+		return err_target(err, -failure, "task %d is being traced by process %d already",
+			t->tid, tracer);
+	return err_sysn(err, -failure, "cannot trace task %d", t->tid);
+}
+
+int tracee_seize(struct tracee *t, pid_t tid, pid_t tgid, unsigned options, struct seize_guard *g,
+	const struct tracee_kin *kin, uint64_t deadline_us, struct err *err)
+{
+	enum { TRIES = 3 };
+	int r = -EPERM;
 
 	*t = (struct tracee){ .tid = tid, .tgid = tgid };
-	if (ptrace(PTRACE_SEIZE, tid, NULL, (void *)(uintptr_t)options) == 0) {
-		t->seized = true;
-		return 0;
+	/* a leader that execve(2) of another thread has just replaced had ended: once more */
+	for (int i = 0; i < TRIES && r == -EPERM; i++) {
+		err_clear(err);
+		r = 0;
+		if (g)
+			r = seize_guarded(g, kin, deadline_us, tid, options);
+		else if (ptrace(PTRACE_SEIZE, tid, NULL, (void *)(uintptr_t)options) < 0)
+			r = -errno;
+		if (r < 0)
+			r = judge_seize(t, r, err);
 	}
-	saved = errno;
-	if (saved == ESRCH)
-		return err_gone(err, tid);
-	/* what has ended but is still there cannot be traced (ptrace_attach(): exit_state) */
-	state = state_of(tid, &tracer);
-	if (state == 'Z' || state == 'X')
-		return err_gone(err, tid);
-	/* of a stop that came to nothing: who did not stop could not be let go either */
-	if (tracer == getpid()) {
-		t->seized = true;
-		return 0;
-	}
-	if (tracer)
-		return err_target(err, saved, "task %d is being traced by process %d already", tid,
-			tracer);
-	return err_sysn(err, saved, "cannot trace task %d", tid);
+	t->seized = r == 0;
+	return r;
 }
 
 int tracee_interrupt(struct tracee *t, struct err *err)
 {
-	if (ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) < 0)
-		return errno == ESRCH ? err_gone(err, t->tid) :
-					err_sys(err, "cannot stop task %d", t->tid);
-	return 0;
+	if (ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL) == 0)
+		return 0;
+	if (errno != ESRCH)
+		return err_sys(err, "cannot stop task %d", t->tid);
+	/* after execve(2) it goes by the leader's number, whom one asked may have been the old one */
+	if (t->tid != t->tgid)
+		(void)ptrace(PTRACE_INTERRUPT, t->tgid, NULL, NULL);
+	return err_gone(err, t->tid);
 }
 
 static int judge(pid_t tid, int status, int *ret_status, struct err *err)
@@ -114,10 +149,12 @@ static int err_late(struct err *err, pid_t tid)
 
 /*
  * Most stops come within microseconds, so look often at first, then more and more seldom; then also
- * for a leader that ended while other threads live on, of which waitpid(2) tells nothing. A thread
- * whose execve(2) made it the leader has lost its own number (ECHILD).
+ * for a leader that ended while other threads live on, of which waitpid(2) tells nothing, and for
+ * ends that are in the way of this thread's execve(2), which makes it the leader: it has lost its
+ * own number then (ECHILD).
  */
-static int wait_until(pid_t tid, uint64_t deadline_us, int *ret_status, struct err *err)
+static int wait_until(pid_t tid, uint64_t deadline_us, const struct tracee_kin *kin, int *ret_status,
+	struct err *err)
 {
 	const long seldom_ns = 2000000;
 	struct timespec pause = { .tv_nsec = 20000 };
@@ -139,12 +176,13 @@ static int wait_until(pid_t tid, uint64_t deadline_us, int *ret_status, struct e
 		nanosleep(&pause, NULL);
 		if (pause.tv_nsec <= seldom_ns)
 			pause.tv_nsec *= 2;
+		else
+			tracee_take_ends(kin);
 	}
 }
 
 static int look_at_stop(struct tracee *t, int status, struct err *err)
 {
-	t->stopped = true;
 	t->group_stopped = WSTOPSIG(status) != SIGTRAP;
 	t->stop_signal = t->group_stopped ? WSTOPSIG(status) : 0;
 	if (ptrace(PTRACE_GETREGS, t->tid, NULL, &t->regs) < 0)
@@ -154,41 +192,56 @@ static int look_at_stop(struct tracee *t, int status, struct err *err)
 	return 0;
 }
 
-/*
- * Until the stop we asked for: a signal that is just being delivered goes to the target, other events
- * go on. Such a stop takes our request away if that came between the kernel's look for requests and
- * the stop (kernel/signal.c: any trap clears JOBCTL_TRAP_STOP), so it is made again; it is met before
- * any instruction of the handler.
- */
-int tracee_wait_stop(struct tracee *t, uint64_t deadline_us, struct err *err)
+/* What came before the stop we asked for goes on: a signal that is just being delivered, an event. */
+static int go_on(struct tracee *t, int status, struct err *err)
 {
-	int status, signal, r;
+	int signal = tracee_event(status) ? 0 : WSTOPSIG(status);
+
+	/*
+	 * Such a stop takes our request away if that came between the kernel's look for requests and
+	 * the stop (kernel/signal.c: any trap clears JOBCTL_TRAP_STOP), so it is made again; it is
+	 * met before any instruction of the handler.
+	 */
+	(void)ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL);
+	return ptrace(PTRACE_CONT, t->tid, NULL, (void *)(uintptr_t)signal) < 0 ?
+		err_sys(err, "cannot continue task %d", t->tid) : 0;
+}
+
+int tracee_wait_stop(struct tracee *t, uint64_t deadline_us, const struct tracee_kin *kin,
+	struct err *err)
+{
+	int status, r;
 
 	for (;;) {
-		r = wait_until(t->tid, deadline_us, &status, err);
+		bool stop;
+
+		r = wait_until(t->tid, deadline_us, kin, &status, err);
 		if (r < 0) {
 			t->seized = r != -ESRCH;
 			return r;
 		}
-		if (tracee_event(status) == PTRACE_EVENT_STOP)
-			return look_at_stop(t, status, err);
-		signal = tracee_event(status) ? 0 : WSTOPSIG(status);
-		(void)ptrace(PTRACE_INTERRUPT, t->tid, NULL, NULL); /* if it is gone the next says so */
-		if (ptrace(PTRACE_CONT, t->tid, NULL, (void *)(uintptr_t)signal) < 0)
-			return err_sys(err, "cannot continue task %d", t->tid);
+		stop = tracee_event(status) == PTRACE_EVENT_STOP;
+		r = stop ? look_at_stop(t, status, err) : go_on(t, status, err);
+		t->stopped = stop && r == 0;
+		if (t->stopped || (r < 0 && r != -ESRCH))
+			return r;
+		err_clear(err); /* if it was killed meanwhile, its end is told next */
 	}
 }
 
-int tracee_still_stopped(struct tracee *t, uint64_t deadline_us, struct err *err)
+int tracee_still_stopped(struct tracee *t, uint64_t deadline_us, const struct tracee_kin *kin,
+	struct err *err)
 {
 	siginfo_t news = { 0 };
+	unsigned long unused;
 
+	/* the kernel answers for stopped tracees only (ptrace_check_attach()) */
 	if (waitid(P_PID, (id_t)t->tid, &news,
 		    WSTOPPED | WEXITED | WNOHANG | WNOWAIT | __WALL) == 0 &&
-		!news.si_pid && state_of(t->tid, NULL) == 't')
+		!news.si_pid && ptrace(PTRACE_GETEVENTMSG, t->tid, NULL, &unused) == 0)
 		return 0;
 	t->stopped = false;
-	return tracee_wait_stop(t, deadline_us, err);
+	return tracee_wait_stop(t, deadline_us, kin, err);
 }
 
 void tracee_release(struct tracee *t)

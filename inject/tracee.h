@@ -7,6 +7,8 @@
  */
 #pragma once
 #include "base/err.h"
+#include "inject/seize_guard.h"
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 #include <sys/user.h>
@@ -21,27 +23,46 @@ struct tracee {
 };
 
 /*
+ * Tracees of one process, some of which may end because another thread of it calls execve(2). That
+ * call waits until we have waited for their ends, so whoever waits for one thread of a process must
+ * take the ends of all.
+ */
+struct tracee_kin {
+	const struct tracee *at;
+	size_t n;
+};
+
+/* Whose end was taken is -ESRCH for tracee_wait_stop(). Async-signal-safe. */
+void tracee_take_ends(const struct tracee_kin *kin);
+
+/*
  * PTRACE_SEIZE with these PTRACE_O_* options; does not stop. What is ours already stays so. -ESRCH
  * (class target) if there is no such thread (any more) or it has ended, -EPERM with the tracer's
- * pid if somebody else traces it.
+ * pid if somebody else traces it; -ETIMEDOUT at deadline_us if another thread of the process does
+ * not come out of execve(2). Only a process of one thread can do without a guard (NULL).
  */
-int tracee_seize(struct tracee *t, pid_t tid, pid_t tgid, unsigned options, struct err *err)
-	must_use;
-/* Asks for a stop; many threads may be asked before the first wait. -ESRCH: it has ended. */
+int tracee_seize(struct tracee *t, pid_t tid, pid_t tgid, unsigned options, struct seize_guard *g,
+	const struct tracee_kin *kin, uint64_t deadline_us, struct err *err) must_use;
+/*
+ * Asks for a stop; many threads may be asked before the first wait. -ESRCH: it has ended, or became
+ * the leader by execve(2); then this one has been asked, if it is ours.
+ */
 int tracee_interrupt(struct tracee *t, struct err *err) must_use;
 /*
  * Waits until clock_us() says so for the stop and fills regs and mask; signals met on the way are
  * delivered. -ETIMEDOUT when the thread does not come out of the kernel, -ESRCH when it ends
  * instead. The end of a leader is told only after all other threads' ends have been waited for, so
- * the leader comes last; one that ends alone is noticed, too.
+ * the leader comes last; one that ends alone is noticed, too. kin may be NULL.
  */
-int tracee_wait_stop(struct tracee *t, uint64_t deadline_us, struct err *err) must_use;
+int tracee_wait_stop(struct tracee *t, uint64_t deadline_us, const struct tracee_kin *kin,
+	struct err *err) must_use;
 /*
- * For a thread that stopped before another one of its process ended: that end may have been
- * exit_group(2), which takes the stopped ones along, or execve(2), after which the new program goes
- * by the leader's number. Waits for the new stop or end if so; results as above.
+ * For a thread that stopped before others of its process, which may have ended it by exit_group(2),
+ * or by execve(2), after which another one goes by the leader's number. Waits for the end or new
+ * stop if so; results as above.
  */
-int tracee_still_stopped(struct tracee *t, uint64_t deadline_us, struct err *err) must_use;
+int tracee_still_stopped(struct tracee *t, uint64_t deadline_us, const struct tracee_kin *kin,
+	struct err *err) must_use;
 /* Detaches; the thread goes on exactly where it was, or stays in its group stop. */
 void tracee_release(struct tracee *t);
 

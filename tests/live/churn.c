@@ -8,12 +8,14 @@
 #include <pthread.h>
 
 enum { EXIT, KILLED, IGNORED, GROUP, LEADER, PROGRAM, VFORK, SPAWNED, THREADS, WORKERS };
+enum { CROWD = 30 };
 
 static volatile uint64_t *beats;
 
 static void nap(void)
 {
-	const struct timespec moment = { .tv_nsec = (long)(beats[EXIT] * 7919 % 300) * 1000 };
+	const uint64_t n = beats ? beats[EXIT] : (uint64_t)getpid();
+	const struct timespec moment = { .tv_nsec = (long)(n * 7919 % 300) * 1000 };
 
 	nanosleep(&moment, NULL);
 }
@@ -82,7 +84,7 @@ static void *other_program(void *arg)
 {
 	nap();
 	execl("/proc/self/exe", "churn", subject_result, (char *)arg, NULL);
-	_exit(99);
+	_exit(100 + errno);
 }
 
 static void start(void *(*fn)(void *), void *arg)
@@ -119,16 +121,30 @@ static void by_leader(uint64_t n)
 	SAME(await(pid), n % 200 << 8);
 }
 
-/* One of several threads becomes another program, whose number is the leader's. */
+/*
+ * One of many threads becomes another program, whose number is the leader's; this one does the same
+ * for every 1000 in its argument, before it exits with the rest.
+ */
+static void become(int n)
+{
+	char next[16];
+
+	if (n < 1000)
+		_exit(n);
+	snprintf(next, sizeof(next), "%d", n - 1000);
+	/* first these: while a thread is in execve(), pthread_create() fails (kernel/fork.c copy_fs) */
+	for (int i = 0; i < CROWD; i++)
+		start(sleeper, NULL);
+	start(other_program, next);
+	sleeper(NULL);
+}
+
 static void by_program(uint64_t n)
 {
 	pid_t pid = fork();
 
-	if (pid == 0) {
-		start(sleeper, NULL);
-		start(other_program, "37");
-		sleeper(NULL);
-	}
+	if (pid == 0)
+		become(3037);
 	SAME(await(pid), 37 << 8);
 }
 
@@ -218,7 +234,7 @@ int main(int argc, char **argv)
 
 	subject_init(argc, argv);
 	if (argc > 2)
-		_exit(atoi(argv[2]));
+		become(atoi(argv[2]));
 	open_beats();
 	for (intptr_t i = 0; i < WORKERS; i++)
 		kids[i] = child(worker, (void *)i);

@@ -85,11 +85,11 @@ static int exit_code(pid_t pid)
 
 static int stop(struct tracee *t, pid_t pid, struct err *err)
 {
-	int r = tracee_seize(t, pid, pid, PTRACE_O_TRACESYSGOOD, err);
+	int r = tracee_seize(t, pid, pid, PTRACE_O_TRACESYSGOOD, NULL, NULL, 0, err);
 
 	if (r == 0)
 		r = tracee_interrupt(t, err);
-	return r < 0 ? r : tracee_wait_stop(t, clock_us() + 1000000, err);
+	return r < 0 ? r : tracee_wait_stop(t, clock_us() + 1000000, NULL, err);
 }
 
 static void test_hold(pid_t pid, int want, int term, const char *name)

@@ -301,11 +301,11 @@ static bool is_ours(const struct facet *f)
 
 static int stop(struct view *v, struct err *err)
 {
-	int r = tracee_seize(&v->tracee, v->pid, v->pid, TRACE_OPTIONS, err);
+	int r = tracee_seize(&v->tracee, v->pid, v->pid, TRACE_OPTIONS, NULL, NULL, 0, err);
 
 	if (r == 0)
 		r = tracee_interrupt(&v->tracee, err);
-	return r < 0 ? r : tracee_wait_stop(&v->tracee, clock_us() + 10000000, err);
+	return r < 0 ? r : tracee_wait_stop(&v->tracee, clock_us() + 10000000, NULL, err);
 }
 
 static int look_all(struct view *v, struct look *l, struct err *err)
@@ -587,7 +587,7 @@ static int tell_all(struct tap *t, struct stage_b *b, struct view *v, struct err
 	for (enum phase p = PHASE_EARLY; p <= PHASE_LAST && r == 0; p++) {
 		/* filters must not see the calls after them */
 		if (p == PHASE_LAST) {
-			r = tracee_seize(&v->tracee, v->pid, v->pid, TRACE_OPTIONS, err);
+			r = tracee_seize(&v->tracee, v->pid, v->pid, TRACE_OPTIONS, NULL, NULL, 0, err);
 			if (r < 0)
 				break;
 		}
@@ -597,7 +597,7 @@ static int tell_all(struct tap *t, struct stage_b *b, struct view *v, struct err
 	if (r == 0)
 		r = tracee_interrupt(&v->tracee, err);
 	if (r == 0)
-		r = tracee_wait_stop(&v->tracee, clock_us() + 10000000, err);
+		r = tracee_wait_stop(&v->tracee, clock_us() + 10000000, NULL, err);
 	if (r == 0) {
 		r = regs_set(&b->a, err);
 		tap_ok(t, r == 0, "registers, mask, late signals", err);

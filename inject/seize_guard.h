@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * PTRACE_SEIZE without a standstill. A thread in execve(2) waits for the ends of the others of its
+ * process, also of those we trace, which have ended only when we have waited for them; and it holds
+ * what PTRACE_SEIZE of any thread of that process waits for (cred_guard_mutex: fs/exec.c
+ * de_thread(), kernel/ptrace.c ptrace_attach()). So tracer and target would wait for each other for
+ * ever. While PTRACE_SEIZE waits under a guard, the ends of the process's other tracees are taken
+ * every few milliseconds, by the handler of a timer's signal.
+ */
+#pragma once
+#include "base/err.h"
+#include <stdint.h>
+#include <sys/types.h>
+
+struct seize_guard;
+struct tracee_kin;
+
+/* One for any number of calls, of this thread only. Uses SIGRTMAX meanwhile. */
+int seize_guard_new(struct seize_guard **ret, struct err *err) must_use;
+void seize_guard_free(struct seize_guard *g);
+/*
+ * PTRACE_SEIZE with these options: 0 or the kernel's negative errno, or -ETIMEDOUT when clock_us()
+ * says deadline_us. Of the kin, tracee_take_ends().
+ */
+int seize_guarded(struct seize_guard *g, const struct tracee_kin *kin, uint64_t deadline_us, pid_t tid,
+	unsigned options) must_use;
