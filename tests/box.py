@@ -10,6 +10,7 @@ failure with its trace. Data come back through a pipe.
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import fcntl
 import json
 import os
@@ -26,6 +27,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import stuck
 
 SOURCE = Path(__file__).resolve().parent.parent
 BUILD = Path(os.environ.get("TORPOR_BUILD", SOURCE / "build")).resolve()
@@ -46,6 +49,10 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 class Failed(Exception):
     """The test failed, for this reason."""
+
+
+class Late(Failed):
+    """What was waited for did not come in time; the report shows what all tasks were doing."""
 
 
 class Skipped(Exception):
@@ -109,8 +116,11 @@ def read_stat(path: str) -> tuple[str, list[str]]:
 
 
 def is_worker(pid: int, tid: int) -> bool:
-    """A thread of io_uring: the kernel's own."""
-    return read_stat(f"/proc/{pid}/task/{tid}/stat")[0].startswith("iou-")
+    """A thread of io_uring: the kernel's own; these come and go."""
+    try:
+        return read_stat(f"/proc/{pid}/task/{tid}/stat")[0].startswith("iou-")
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def read_task(pid: int) -> Task | None:
@@ -145,6 +155,7 @@ class Box:
     runs: int = 0
     aside: set[int] = field(default_factory=set)  # servers of the test, no tasks of a subject
     net: bool = False  # has a network namespace of its own
+    timeout: float = 300  # for all of the test
 
     # ------------------------------------------------------------------------------- processes
 
@@ -225,7 +236,7 @@ class Box:
             os.close(fd)
         return self.statuses[pid]
 
-    def run(self, argv: Iterable[str | Path], *, timeout: float = 60, **how: Any) -> Done:
+    def run(self, argv: Iterable[str | Path], *, timeout: float = 120, **how: Any) -> Done:
         """Runs a program to its end."""
         words = [str(w) for w in argv]
         self.runs += 1
@@ -236,26 +247,30 @@ class Box:
         pid = self.start(words, session=how.pop("session", False), **how)
         status = self.wait(pid, timeout)
         seconds = time.monotonic() - begin
+        hangs_in = ""
         if status is None:
+            hangs_in = stuck.tasks(self.pids())
             os.kill(pid, signal.SIGKILL)
             self.wait(pid, 10)
         text = out.read_text(errors="replace") if out.exists() else ""
         done = Done(words, -1000 if status is None else status, text, seconds)
         if status is None:
-            raise Failed(f"{done}\nit did not end within {timeout} s")
+            raise Failed(f"{done}\nit did not end within {timeout} s\n{hangs_in}")
         return done
+
+    def pids(self) -> list[int]:
+        """Everybody in the box but process 1."""
+        return sorted(int(p) for p in os.listdir("/proc") if p.isdigit() and p != "1")
 
     def tasks(self) -> list[Task]:
         """All tasks but process 1 and trackers of memory (they end by themselves), by pid."""
         self.reap()
-        pids = sorted(int(p) for p in os.listdir("/proc") if p.isdigit() and p != "1")
-        found = (read_task(p) for p in pids)
+        found = (read_task(p) for p in self.pids())
         return [t for t in found if t and t.comm != TRACKER and t.pid not in self.aside]
 
     def trackers(self) -> list[int]:
         """The processes that keep track of memory between two dumps."""
-        pids = [int(p) for p in os.listdir("/proc") if p.isdigit()]
-        found = [read_task(p) for p in pids]
+        found = [read_task(p) for p in self.pids()]
         return [t.pid for t in found if t and t.comm == TRACKER and t.state != "Z"]
 
     def kill_all(self) -> None:
@@ -282,12 +297,12 @@ class Box:
             if result:
                 return result
             if time.monotonic() > end:
-                raise Failed(f"after {seconds} s: {what}")
+                raise Late(f"after {seconds} s: {what}")
             time.sleep(0.003)
 
     # ------------------------------------------------------------------------------------ tool
 
-    def torpor(self, *words: str | Path, timeout: float = 60, **how: Any) -> Done:
+    def torpor(self, *words: str | Path, timeout: float = 120, **how: Any) -> Done:
         """Runs the tool that is tested."""
         done = self.run([TORPOR, *words], timeout=timeout, **how)
         self.notes.append(str(done))
@@ -335,6 +350,19 @@ def _report(fd: int, kind: str, text: str, data: Any) -> None:
         blob = blob[os.write(fd, blob) :]
 
 
+def _logs(folder: Path) -> list[str]:
+    """The ends of what was written last."""
+    logs = sorted(folder.rglob("*.log"), key=lambda p: p.stat().st_mtime)[-2:]
+    return [tail(p) for p in [*logs, *sorted(folder.rglob("result"))]]
+
+
+def _comes_of_late(e: BaseException | None) -> bool:
+    """Whether it is told instead of a Late, too."""
+    while e and not isinstance(e, Late):
+        e = e.__context__
+    return e is not None
+
+
 def _as_init(fd: int, box: Box, function: Callable[..., Any], args: dict[str, Any]) -> None:
     kind, text, data = "failed", "", None
     try:
@@ -343,6 +371,9 @@ def _as_init(fd: int, box: Box, function: Callable[..., Any], args: dict[str, An
             if int(name) > 2 and os.path.exists(f"/proc/self/fd/{name}"):
                 os.set_inheritable(int(name), False)
         os.chdir(box.dir)
+        # no thread as dump_traceback_later() would have: that shares more than files with others
+        faulthandler.register(signal.SIGALRM, file=(box.dir / "where").open("w"))
+        signal.setitimer(signal.ITIMER_REAL, box.timeout * 0.95)
         data = function(box, **args)
         kind = "passed"
     except Skipped as e:
@@ -350,12 +381,12 @@ def _as_init(fd: int, box: Box, function: Callable[..., Any], args: dict[str, An
     except Failed as e:
         frames = traceback.extract_tb(e.__traceback__)
         text = f"{e}\n(at {Path(frames[-1].filename).name}:{frames[-1].lineno})"
+        if _comes_of_late(e):
+            text += f"\n{stuck.tasks(box.pids())}"
     except BaseException:
         text = traceback.format_exc()
     if kind == "failed":
-        logs = sorted(box.dir.rglob("*.log"), key=lambda p: p.stat().st_mtime)[-2:]
-        logs += sorted(box.dir.rglob("result"))
-        text = "\n".join([text, *box.notes[-4:], *(tail(p) for p in logs)])
+        text = "\n".join([text, *box.notes[-4:], *_logs(box.dir)])
     _report(fd, kind, text, data)
 
 
@@ -373,15 +404,16 @@ def _fork_init(fd: int, box: Box, function: Callable[..., Any], args: dict[str, 
     os._exit(0)
 
 
-def _collect(fd: int, pid: int, timeout: float) -> bytes | None:
-    """Everything the box reports; None if it takes too long."""
+def _collect(fd: int, pid: int, timeout: float) -> bytes:
+    """Everything the box reports; raises Late if it takes too long."""
     parts: list[bytes] = []
     end = time.monotonic() + timeout
     while True:
         left = end - time.monotonic()
         if left <= 0 or not select.select([fd], [], [], left)[0]:
-            os.kill(pid, signal.SIGKILL)
-            return None
+            raise Late(
+                f"the box was killed: not done after {timeout} s\n{stuck.tasks(stuck.below(pid))}"
+            )
         part = os.read(fd, 65536)
         if not part:
             return b"".join(parts)
@@ -389,7 +421,7 @@ def _collect(fd: int, pid: int, timeout: float) -> bytes | None:
 
 
 def run_boxed(
-    function: Callable[..., Any], *, timeout: float = 120, net: bool = False, **args: Any
+    function: Callable[..., Any], *, timeout: float = 300, net: bool = False, **args: Any
 ) -> Any:
     """Calls function(box, **args) in a box; returns its data, raises Failed or Skipped.
 
@@ -406,19 +438,24 @@ def run_boxed(
     if pid == 0:
         try:
             os.close(read_end)
-            _fork_init(write_end, Box(folder, net=net), function, args)
+            _fork_init(write_end, Box(folder, net=net, timeout=timeout), function, args)
         except BaseException as e:
             _report(write_end, "failed", f"cannot make the box: {e}", None)
         os._exit(1)
     os.close(write_end)
     try:
         blob = _collect(read_end, pid, timeout)
+    except BaseException as e:
+        os.kill(pid, signal.SIGKILL)
+        if isinstance(e, Late):
+            where = folder / "where"
+            lines = where.read_text().partition(" in _as_init")[0] if where.exists() else "nowhere"
+            e.args = ("\n".join([str(e), "--- where the test is", lines, *_logs(folder)]),)
+        raise
     finally:
         os.close(read_end)
         os.waitpid(pid, 0)
         shutil.rmtree(folder, ignore_errors=True)
-    if blob is None:
-        raise Failed(f"the box was killed: not done after {timeout} s")
     if not blob:
         raise Failed("the box died without a report")
     report = json.loads(blob)

@@ -8,7 +8,7 @@ import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from box import BUILD, SOURCE, Box, Done, Failed, Skipped, Task, mount, read_stat, read_task
+from box import BUILD, SOURCE, Box, Done, Failed, Late, Skipped, Task, mount, read_stat, read_task
 from verdict import expect_restorable
 
 
@@ -154,7 +154,7 @@ class Subject:
             previous = ("--prev-images-dir", f"../{images.name}")
         return previous
 
-    def dump(self, *options: str, timeout: float = 60) -> Done:
+    def dump(self, *options: str, timeout: float = 120) -> Done:
         """Dumps it; images must be complete and the tasks gone, or with -R, -s be there."""
         done = self.box.torpor(*self.dump_command(*options), timeout=timeout, fds=self.fds)
         if done.status != 0:
@@ -181,7 +181,7 @@ class Subject:
             *(self.options + self.restore_options + options),
         ]
 
-    def restore(self, *options: str, timeout: float = 60) -> Done:
+    def restore(self, *options: str, timeout: float = 120) -> Done:
         """Restores it; every task and thread must be there as it was."""
         (self.box.dir / "pidfile").unlink(missing_ok=True)
         self.forget()
@@ -225,8 +225,8 @@ class Subject:
             return last == self.before
 
         try:
-            self.box.until("", 2, same)
-        except Failed:
+            self.box.until("", 30, same)
+        except Late:
             gone = [t for t in self.before if t not in last]
             new = [t for t in last if t not in self.before]
             raise Failed(
@@ -245,7 +245,7 @@ class Subject:
                         found.append(f"{t.comm} {t.pid} thread {tid} state {state}")
             return found
 
-        self.box.until("tasks are not stopped", 2, lambda: not running())
+        self.box.until("tasks are not stopped", 30, lambda: not running())
         if [t.pid for t in self.box.tasks()] != [t.pid for t in self.before]:
             raise Failed(f"tasks are {self.box.tasks()}, were {self.before}")
 
@@ -256,7 +256,7 @@ class Subject:
                 os.kill(t.pid, signal.SIGCONT)
         self.expect_tasks()
 
-    def finish(self, timeout: float = 60) -> None:
+    def finish(self, timeout: float = 120) -> None:
         """SIGTERM; it must say PASS, end with 0 and leave no task behind."""
         task = read_task(self.pid)
         if not task or task.state == "Z":

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from box import Box, Failed
+from box import Box, Failed, Late
 from subjects import Subject
 
 DUMPS = int(os.environ.get("DUMPS", "60"))
@@ -39,10 +39,8 @@ class Beating(Subject):
             return all(a < b for a, b in zip(start, self.read_beats()))
 
         try:
-            self.box.until("", 20, moved)
-        except Failed as e:
-            if str(e).strip(": ") != "after 20 s":
-                raise
+            self.box.until("", 60, moved)
+        except Late:
             raise Failed(
                 f"a counter stands still: {start} {self.read_beats()}, tasks {self.box.tasks()}"
             ) from None
@@ -71,4 +69,4 @@ def beats(box: Box, name: str, dumps: int, seed: int) -> None:
 @pytest.mark.parametrize("name", SUBJECTS)
 def test_beats(boxed: Callable[..., Any], name: str) -> None:
     seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
-    boxed(beats, name=name, dumps=DUMPS, seed=seed, timeout=120 + DUMPS)
+    boxed(beats, name=name, dumps=DUMPS, seed=seed, timeout=300 + 5 * DUMPS)

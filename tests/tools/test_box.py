@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""A test that waits in vain says what everybody was doing."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from box import Box, Failed, run_boxed
+
+
+def sleeper(box: Box) -> None:
+    """Somebody of whom is known where they are."""
+    pid = box.start(["sleep", "1000"])
+    wchan = Path(f"/proc/{pid}/wchan")
+    box.until("no sleep", 60, lambda: wchan.read_text() == "hrtimer_nanosleep")
+
+
+def hung_program(box: Box) -> None:
+    sleeper(box)
+    box.run(["cat", "/dev/zero"], timeout=0.2, fds=(0, os.open(os.devnull, os.O_WRONLY), 2))
+
+
+def vain_wait(box: Box) -> None:
+    sleeper(box)
+    box.until("nothing comes", 0.2, lambda: False)
+
+
+def another_error(box: Box) -> None:
+    """What a caller says instead of it is told with the same."""
+    sleeper(box)
+    try:
+        box.until("", 0.2, lambda: False)
+    except Failed:
+        raise Failed("nothing comes") from None
+
+
+def hung_box(box: Box) -> None:
+    sleeper(box)
+    time.sleep(1000)
+
+
+@pytest.mark.parametrize(
+    ("function", "sentence"),
+    [
+        (hung_program, "'cat /dev/zero' ended with -1000: \nit did not end within 0.2 s"),
+        (vain_wait, "after 0.2 s: nothing comes"),
+        (another_error, "nothing comes"),
+        (hung_box, "the box was killed: not done after 6 s"),
+    ],
+)
+def test_late(function: Callable[[Box], None], sentence: str) -> None:
+    with pytest.raises(Failed) as caught:
+        run_boxed(function, timeout=6 if function is hung_box else 300)
+    text = str(caught.value)
+    assert text.startswith(sentence)
+    line = next(t for t in text.splitlines() if t.endswith("processor time: sleep"))
+    thread = text.split(line)[1].splitlines()[1]
+    assert "state S (sleeping), in hrtimer_nanosleep, system call 230, stack" in thread
+    assert "hrtimer_nanosleep < common_nsleep" in thread
+    if function is hung_box:
+        assert "in hung_box" in text.split("--- where the test is")[1]
+
+
+def test_many_threads() -> None:
+    """Those that do the same are told of once."""
+    with pytest.raises(Failed) as caught:
+        run_boxed(many_threads)
+    assert " and 100 more: state S" in str(caught.value)
+
+
+def many_threads(box: Box) -> None:
+    script = (
+        "import signal, threading\n"
+        "for _ in range(100): threading.Thread(target=signal.pause).start()\n"
+        "signal.pause()\n"
+    )
+    pid = box.start(["/usr/bin/python3", "-c", script])
+
+    def all_pause() -> bool:
+        places = [p.read_text() for p in Path(f"/proc/{pid}/task").glob("*/syscall")]
+        return sum(t.startswith("34 ") for t in places) == 101  # pause
+
+    box.until("they do not start", 60, all_pause)
+    box.until("nothing comes", 0, lambda: False)
