@@ -39,8 +39,11 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Pauses between tries: each is twice the last, a second in all. */
-enum { BUSY_FIRST_US = 4000, BUSY_LAST_US = 512000 };
+/*
+ * Pauses between tries: each is twice the last up to the longest, a second in all. Who sends all the
+ * time on a busy machine has something on its way at half of the tries, so there are many.
+ */
+enum { BUSY_FIRST_US = 4000, BUSY_LONGEST_US = 64000, BUSY_ALL_US = 1000000 };
 
 int dump_open(void *ctx, struct err *err)
 {
@@ -230,7 +233,7 @@ static int run_until_settled(const struct options *o, int images_dirfd, int work
 {
 	bool lives = o->leave_running || o->leave_stopped;
 	char text[sizeof(err->text) + sizeof(err->trail)];
-	uint64_t pause = BUSY_FIRST_US;
+	uint64_t pause = BUSY_FIRST_US, paused = 0;
 
 	for (;;) {
 		struct dump d = { .o = o, .images_dirfd = images_dirfd, .workdir_fd = workdir_fd,
@@ -238,13 +241,15 @@ static int run_until_settled(const struct options *o, int images_dirfd, int work
 		int r = dump_run_stages("dump", dump_stages, &d, dump_finish, watch, watch_data, ret,
 			err);
 
-		if (r == 0 || !err_is_busy(err) || pause > BUSY_LAST_US ||
+		if (r == 0 || !err_is_busy(err) || paused > BUSY_ALL_US ||
 			!can_try_again(lasting, o))
 			return r;
 		log_info("%s: trying again", err_text(err, text, sizeof(text)));
 		err_clear(err);
 		nanosleep(&(struct timespec){ .tv_nsec = (long)pause * 1000 }, NULL);
-		pause *= 2;
+		paused += pause;
+		if (pause < BUSY_LONGEST_US)
+			pause *= 2;
 	}
 }
 

@@ -319,10 +319,11 @@ int husk_leader_exit(struct husk *h, int code, struct err *err)
 		return r;
 	if (ptrace(PTRACE_DETACH, h->pid, NULL, NULL) < 0)
 		return err_sys(err, "cannot detach from task %d", h->pid);
-	for (int i = 0; i < 10000; i++) {
+	/* at once, but on a busy machine one of low priority needs long for its last step */
+	for (int i = 0; i < 60000; i++) {
 		if (is_zombie(h->pid))
 			return 0;
-		nanosleep(&(struct timespec){ .tv_nsec = 100000 }, NULL);
+		nanosleep(&(struct timespec){ .tv_nsec = i < 1000 ? 100000 : 1000000 }, NULL);
 	}
 	return err_set(err, ERR_KERNEL, ETIMEDOUT, "leader %d did not exit", h->pid);
 }

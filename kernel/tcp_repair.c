@@ -23,7 +23,7 @@ enum { OPT_MSS = 2, OPT_WINDOW = 3, OPT_SACK_PERMITTED = 4, OPT_TIMESTAMP = 8 };
 #define SO_BUF_LOCK 72 /* 5.15 */
 #endif
 #define TCP_RTO_MAX_MS_ 44 /* 6.15 */
-enum { FILL_STEP = 256 * 1024, RTO_MAX_MS = 120000, WAIT_STEPS = 2000, WAIT_US = 500 };
+enum { FILL_STEP = 256 * 1024, RTO_MAX_MS = 120000, WAIT_STEPS = 20000, WAIT_US = 500 };
 
 static const char *const state_names[] = { "?", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1",
 	"FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "CLOSING",

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-enum { ROOM = 4095, CHUNK = 4096, PART_MAX = 1 << 20, PATIENCE_MS = 200 };
+enum { ROOM = 4095, CHUNK = 4096, PART_MAX = 1 << 20, PATIENCE_MS = 10000 };
 
 void tty_parts_done(struct tty_parts *p)
 {

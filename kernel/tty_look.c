@@ -30,7 +30,7 @@ void tty_waiting_done(struct tty_waiting *w)
 
 static int look_master(const struct tty_ends *e, struct tty_parts *ret)
 {
-	int r = tty_available(e->master), back;
+	int r = tty_more_comes(e->master) ? tty_available(e->master) : 0, back;
 
 	if (r <= 0)
 		return r;
@@ -70,8 +70,12 @@ static int look_slave(const struct tty_ends *e, struct tty_parts *ret)
 
 static int look_both(const struct tty_ends *e, struct tty_waiting *ret)
 {
-	int r = look_master(e, &ret->master);
+	int r;
 
+	/* What was typed just now is echoed before the master is looked at. */
+	if (e->slave >= 0)
+		(void)tty_more_comes(e->slave);
+	r = look_master(e, &ret->master);
 	return r == 0 && e->slave >= 0 && !ret->closed ? look_slave(e, &ret->slave) : r;
 }
 

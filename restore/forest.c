@@ -19,7 +19,7 @@
 /* ---- pids ---- */
 
 /* How long a task that has ended may keep its pid until its parent takes its status. */
-enum { REAP_US = 2000000 };
+enum { REAP_NAPS = 2000 };
 
 static bool is_taken(pid_t pid)
 {
@@ -57,14 +57,18 @@ static int refuse_pid(pid_t pid, const char *what, struct err *err)
 		"namespace or wait until it is free", pid, what, comm);
 }
 
-/* `until`: time on clock_us() up to which a pid may still become free. */
-static int pid_is_free(pid_t pid, const char *what, uint64_t until, struct err *err)
+/*
+ * naps: of a millisecond, that are left for a pid to become free. They are counted, not timed: while
+ * the whole machine stands still nobody can take a status.
+ */
+static int pid_is_free(pid_t pid, const char *what, unsigned *naps, struct err *err)
 {
 	pid_t parent;
 
 	while (is_taken(pid)) {
-		if (!has_ended(pid, &parent) || clock_us() > until)
+		if (!has_ended(pid, &parent) || !*naps)
 			return is_taken(pid) ? refuse_pid(pid, what, err) : 0;
+		--*naps;
 		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
 	}
 	return 0;
@@ -73,7 +77,7 @@ static int pid_is_free(pid_t pid, const char *what, uint64_t until, struct err *
 int restore_pids(void *ctx, struct err *err)
 {
 	struct restore *rs = ctx;
-	uint64_t until = clock_us() + REAP_US;
+	unsigned naps = REAP_NAPS;
 	int r = 0;
 
 	for (size_t i = 0; i < rs->plan.n_actors && r == 0; i++) {
@@ -81,9 +85,9 @@ int restore_pids(void *ctx, struct err *err)
 
 		if (x->pid)
 			r = pid_is_free(x->pid, x->task ? task_comm(x->task) : "a group or session",
-				until, err);
+				&naps, err);
 		for (size_t k = 1; x->task && k < x->task->n_threads && r == 0; k++)
-			r = pid_is_free(x->task->threads[k].tid, task_comm(x->task), until, err);
+			r = pid_is_free(x->task->threads[k].tid, task_comm(x->task), &naps, err);
 	}
 	return r;
 }

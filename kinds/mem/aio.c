@@ -27,7 +27,7 @@
 
 enum {
 	RING_MAGIC = 0xa10a10a1, RING_MAX = 1 << 28, CHUNK = 1024,
-	STEP_US = 2000, QUIET_US = 100000, PATIENCE_US = 2000000,
+	STEP_US = 2000, QUIET_US = 500000, PATIENCE_US = 5000000,
 };
 
 /* The head of the ring; events follow it. */

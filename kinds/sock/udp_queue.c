@@ -96,9 +96,9 @@ static int refuse_corked(const struct fd_look *l, const char *who, struct err *e
 
 	if (ioctl(l->dup, TIOCOUTQ, &held) < 0 || !held)
 		return 0;
-	/* what is on its way to a device is gone in a moment */
-	for (int i = 0; i < 20 && held; i++) {
-		usleep(500);
+	/* what is on its way to a device is gone in a moment; a line that is slow or busy takes longer */
+	for (int i = 0; i < 200 && held; i++) {
+		usleep(i < 20 ? 500 : 5000);
 		if (ioctl(l->dup, TIOCOUTQ, &held) < 0)
 			return 0;
 	}

@@ -119,7 +119,7 @@ struct unix_plan {
 		struct stat old; /* the dead socket that was there, st_nlink 0 for none */
 	} *bound;
 	struct table *used; /* sockets bound to files when it was read last, by inode; or NULL */
-	uint64_t collected_at; /* clock_us() until which dead ones may still be there; 0: not met yet */
+	unsigned naps; /* taken because dead ones may still be there */
 	int hidden; /* a detached tmpfs for names that are gone; -1 none yet */
 };
 

@@ -182,7 +182,7 @@ static int bind_hidden(struct unix_plan *p, int fd, const char *name, size_t len
 
 /* ---- files of sockets that are no more ---- */
 
-enum { COLLECT_US = 2000000 };
+enum { COLLECT_NAPS = 400 }; /* of 5 ms */
 
 struct used_ctx {
 	struct table *table;
@@ -246,10 +246,9 @@ static int is_in_use(struct unix_plan *p, const struct stat *st, struct err *err
 			return r;
 		if (!table_get(p->used, key))
 			return 0;
-		if (!p->collected_at)
-			p->collected_at = clock_us() + COLLECT_US;
-		if (clock_us() > p->collected_at)
+		if (p->naps == COLLECT_NAPS)
 			return 1;
+		p->naps++;
 		nanosleep(&(struct timespec){ .tv_nsec = 5000000 }, NULL);
 		forget_used(p);
 	}
