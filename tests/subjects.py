@@ -49,6 +49,8 @@ NET = {
     "tcp_streams": ("--tcp-established",),
     "tuns": (),
 }
+# seconds for the freeze: of a machine that is busy with other things, too
+PATIENCE = 100
 # stop themselves
 STOPPED = {"stopped_root", "wakeups"}
 # with these options
@@ -134,6 +136,7 @@ class Subject:
     def dump_again(self, *options: str) -> list[str]:
         return [
             *("dump", "-t", str(self.pid), "-D", str(self.images), "-o", "dump.log", "-v4"),
+            *("--timeout", str(PATIENCE)),
             *(self.options + options),
         ]
 
@@ -145,6 +148,7 @@ class Subject:
             images.mkdir()
             done = self.box.torpor(
                 *("pre-dump", "-t", str(self.pid), "-D", str(images), "-o", "dump.log", "-v4"),
+                *("--timeout", str(PATIENCE)),
                 *(self.options + options + previous),
             )
             if done.status != 0:

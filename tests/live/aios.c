@@ -41,7 +41,7 @@ static void submit(aio_context_t ctx, int op, int fd, void *p, size_t len, off_t
 static void expect(aio_context_t ctx, uint64_t data, int64_t res)
 {
 	struct io_event e;
-	struct timespec wait = { 10, 0 }, none = { 0 };
+	struct timespec wait = { PATIENCE_MS / 1000, 0 }, none = { 0 };
 	long n = syscall(SYS_io_getevents, ctx, data ? 1 : 0, 1, &e, data ? &wait : &none);
 
 	SAME(n, data ? 1 : 0);

@@ -102,7 +102,7 @@ static void set_up_shot(void)
 	idle = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK);
 	add(shot, idle, EPOLLIN | EPOLLONESHOT, 7);
 	NEED(timerfd_settime(idle, 0, &(struct itimerspec){ .it_value = { 0, 1 } }, NULL) == 0);
-	SAME(epoll_wait(shot, ev, 4, 1000), 1);
+	SAME(epoll_wait(shot, ev, 4, PATIENCE_MS), 1);
 	NEED(timerfd_settime(idle, 0, &(struct itimerspec){ .it_value = { 5000, 0 } }, NULL) == 0);
 	add(shot, events[5], EPOLLIN | EPOLLONESHOT, 8); /* has not */
 }
@@ -142,7 +142,7 @@ static void check_events(pid_t pid)
 	SAME(ev[0].data.u64, 11);
 	SAME(epoll_wait(odd, ev, 16, 0), 0);
 	CHECK(kill(pid, SIGTERM) == 0);
-	SAME(epoll_wait(odd, ev, 16, 10000), 1);
+	SAME(epoll_wait(odd, ev, 16, PATIENCE_MS), 1);
 	SAME(ev[0].data.u64, 10);
 	child_end(pid);
 	CHECK(write(kept, &one, 8) == 8 && write(events[0], &one, 8) == 8 && write(events[1], &one, 8) == 8);

@@ -48,7 +48,7 @@ int main(int argc, char **argv)
 	}
 	for (int i = 0; i < N; i += 1000) {
 		CHECK(write(fds[i], &one, sizeof(one)) == sizeof(one));
-		SAME(epoll_wait(epoll, got, 4, 1000), 1);
+		SAME(epoll_wait(epoll, got, 4, PATIENCE_MS), 1);
 		CHECK(got[0].data.u64 == ((uint64_t)i << 32 | 5));
 	}
 	pass();

@@ -132,7 +132,7 @@ static void check_locks(pid_t child_pid)
 	SAME(fcntl(fds[LEASE_READ], F_GETLEASE), F_RDLCK);
 	SAME(fcntl(fds[LEASE_WRITE], F_GETLEASE), F_WRLCK);
 	CHECK(open("file5", O_RDONLY | O_NONBLOCK) < 0 && errno == EAGAIN);
-	for (int i = 0; i < 1000 && !broken; i++)
+	for (int i = 0; i < PATIENCE_MS && !broken; i++)
 		usleep(1000);
 	CHECK(broken);
 	CHECK(fcntl(fds[LEASE_WRITE], F_SETLEASE, F_UNLCK) == 0);

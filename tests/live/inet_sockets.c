@@ -55,7 +55,7 @@ static void check_group(int fd, int sender, const char *group)
 	char text[8];
 
 	SAME(sendto(sender, "all", 3, 0, &there.any, name_len(&there)), 3);
-	CHECK(poll(&w, 1, 5000) == 1);
+	CHECK(poll(&w, 1, PATIENCE_MS) == 1);
 	SAME(recv(fd, text, sizeof(text), 0), 3);
 	f->gf_interface = 1;
 	f->gf_numsrc = 4;
@@ -139,12 +139,23 @@ static void check_datagram(int from, int to, const char *address, const char *te
 	char buf[64] = "";
 
 	SAME(sendto(from, text, strlen(text), 0, &there.any, name_len(&there)), (int)strlen(text));
-	CHECK(poll(&w, 1, 5000) == 1);
+	CHECK(poll(&w, 1, PATIENCE_MS) == 1);
 	SAME(recvfrom(to, buf, sizeof(buf), 0, &sender.any, &len), (int)strlen(text));
 	CHECK(!strcmp(buf, text));
 	CHECK(sender.v4.sin_port == mine.v4.sin_port);
 }
 
+/* Bytes of memory that what waits in the socket takes (SK_MEMINFO_RMEM_ALLOC). */
+static unsigned waits_in(int fd)
+{
+	unsigned info[9] = { 0 };
+	socklen_t len = sizeof(info);
+
+	NEED(getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &len) == 0);
+	return info[0];
+}
+
+/* Each is there before the next one is sent: the device may take a moment. */
 static void fill_queue(int from, int to)
 {
 	union name there = name_make("127.0.0.1", port_of(to));
@@ -152,8 +163,12 @@ static void fill_queue(int from, int to)
 
 	for (int i = 0; i < QUEUE; i++) {
 		int n = snprintf(buf, sizeof(buf), "datagram %d", i);
+		unsigned before = waits_in(to);
 
 		NEED(sendto(from, buf, n + i, 0, &there.any, name_len(&there)) == n + i);
+		for (int k = 0; k < PATIENCE_MS && waits_in(to) == before; k++)
+			usleep(1000);
+		NEED(waits_in(to) > before);
 	}
 }
 
@@ -187,7 +202,7 @@ static void check_ping(int fd, int header)
 	for (int i = 0; i < 10; i++) {
 		struct pollfd w = { .fd = fd, .events = POLLIN };
 
-		CHECK(poll(&w, 1, 5000) == 1);
+		CHECK(poll(&w, 1, PATIENCE_MS) == 1);
 		CHECK(recv(fd, buf, sizeof(buf), 0) >= header + 8);
 		if (buf[header] == ICMP_ECHOREPLY)
 			return;

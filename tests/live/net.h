@@ -110,7 +110,7 @@ maybe_unused static int tcp_state(int fd)
 
 maybe_unused static bool reaches_state(int fd, int state)
 {
-	for (int i = 0; i < 2000 && tcp_state(fd) != state; i++)
+	for (int i = 0; i < PATIENCE_MS && tcp_state(fd) != state; i++)
 		usleep(1000);
 	return tcp_state(fd) == state;
 }
@@ -126,14 +126,14 @@ maybe_unused static void send_all(int fd, const void *buf, size_t len)
 	}
 }
 
-/* Waits at most 20 s for each byte. */
+/* Waits for each byte. */
 maybe_unused static void recv_all(int fd, void *buf, size_t len)
 {
 	for (char *p = buf; len;) {
 		struct pollfd w = { .fd = fd, .events = POLLIN };
 		ssize_t n;
 
-		CHECK(poll(&w, 1, 20000) == 1);
+		CHECK(poll(&w, 1, PATIENCE_MS) == 1);
 		n = recv(fd, p, len, 0);
 		if (n <= 0)
 			fail("recv of descriptor %d: %zd, %s, %zu bytes missing", fd, n, strerror(errno), len);
@@ -148,7 +148,7 @@ maybe_unused static void recv_end(int fd)
 	struct pollfd w = { .fd = fd, .events = POLLIN };
 	char c;
 
-	CHECK(poll(&w, 1, 20000) == 1);
+	CHECK(poll(&w, 1, PATIENCE_MS) == 1);
 	SAME(recv(fd, &c, 1, 0), 0);
 }
 

@@ -91,14 +91,14 @@ static void poke(int which)
 
 static void until(volatile int *what, int value)
 {
-	for (int i = 0; i < 2000 && *what != value; i++)
+	for (int i = 0; i < PATIENCE_MS && *what != value; i++)
 		usleep(1000);
 	SAME(*what, value);
 }
 
 static void check_own(void)
 {
-	struct timespec soon = { 5, 0 };
+	struct timespec soon = { PATIENCE_MS / 1000, 0 };
 	siginfo_t si;
 	sigset_t set;
 	uid_t ids[2] = { 0 };

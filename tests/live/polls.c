@@ -66,12 +66,12 @@ static void check_polls(void)
 	uint64_t one = 1;
 
 	SAME(write(event, &one, 8), 8);
-	SAME(epoll_wait(inner, ev, 4, 1000), 1);
+	SAME(epoll_wait(inner, ev, 4, PATIENCE_MS), 1);
 	CHECK(ev[0].data.u64 == 0x1111111122222222);
 	SAME(epoll_wait(inner, ev, 4, 0), 0); /* edge triggered */
 	SAME(write(quiet, &one, 8), 8);
-	SAME(epoll_wait(outer, ev, 1, 1000), 1);
-	SAME(epoll_wait(inner, ev, 4, 1000), 1);
+	SAME(epoll_wait(outer, ev, 1, PATIENCE_MS), 1);
+	SAME(epoll_wait(inner, ev, 4, PATIENCE_MS), 1);
 	CHECK(ev[0].data.u64 == 0x3333333344444444);
 	SAME(write(quiet, &one, 8), 8);
 	SAME(epoll_wait(inner, ev, 4, 0), 0); /* once */
@@ -86,7 +86,7 @@ static void check_timers(void)
 	CHECK(read(timer, &ticks, 8) == 8 && ticks >= 3);
 	CHECK(timerfd_gettime(far, &it) == 0);
 	CHECK(it.it_interval.tv_sec == 3 && it.it_interval.tv_nsec == 4);
-	CHECK(it.it_value.tv_sec > 4900 && it.it_value.tv_sec <= 5000);
+	CHECK(it.it_value.tv_sec > 4000 && it.it_value.tv_sec <= 5000);
 }
 
 int main(int argc, char **argv)

@@ -51,7 +51,7 @@ static void await(sem_t *s)
 	struct timespec soon;
 
 	CHECK(clock_gettime(CLOCK_REALTIME, &soon) == 0);
-	soon.tv_sec += 20;
+	soon.tv_sec += PATIENCE_MS / 1000;
 	while (sem_timedwait(s, &soon) < 0)
 		CHECK(errno == EINTR);
 }

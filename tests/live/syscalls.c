@@ -13,12 +13,19 @@
 
 static int fds[2], full[2];
 static volatile int up, go, futex_word, handled;
+static volatile int seen; /* by how many the byte was that all wait for and one reads */
+enum { WAIT_FOR_BYTE = 4 };
 static pthread_barrier_t barrier;
 static pid_t kid;
 
 static void enter(void)
 {
 	__sync_fetch_and_add(&up, 1);
+}
+
+static void see(void)
+{
+	__sync_fetch_and_add(&seen, 1);
 }
 
 /* On a slow machine they wake up before the end; no thread shall be missed for that. */
@@ -68,6 +75,7 @@ static void *in_poll(void *arg)
 	while ((r = poll(&p, 1, 3600 * 1000)) < 0)
 		CHECK(errno == EINTR);
 	CHECK(go == 1 && r == 1 && p.revents & POLLIN);
+	see();
 	return arg;
 }
 
@@ -80,6 +88,7 @@ static void *in_poll_forever(void *arg)
 	while ((r = poll(&p, 1, -1)) < 0)
 		CHECK(errno == EINTR);
 	CHECK(go == 1 && r == 1 && p.revents & POLLIN);
+	see();
 	return arg;
 }
 
@@ -93,6 +102,7 @@ static void *in_ppoll(void *arg)
 	enter();
 	SAME(ppoll(&p, 1, NULL, &set), 1);
 	CHECK(go == 1);
+	see();
 	return arg;
 }
 
@@ -106,14 +116,18 @@ static void *in_select(void *arg)
 	enter();
 	SAME(select(fds[0] + 1, &r, NULL, NULL, &tv), 1);
 	CHECK(go == 1 && FD_ISSET(fds[0], &r) && tv.tv_sec > 3000);
+	see();
 	return arg;
 }
 
 static void *in_futex(void *arg)
 {
+	long r;
+
 	enter();
-	SAME(syscall(SYS_futex, &futex_word, FUTEX_WAIT_PRIVATE, 0, NULL), 0);
-	CHECK(go == 1);
+	r = syscall(SYS_futex, &futex_word, FUTEX_WAIT_PRIVATE, 0, NULL);
+	/* the call that is made again may come after the change of the word */
+	CHECK(go == 1 && (r == 0 || errno == EAGAIN));
 	return arg;
 }
 
@@ -137,10 +151,9 @@ static void *in_read(void *arg)
 	char buf[8];
 
 	enter();
-	while (!go)
-		usleep(1000);
 	/* only one reader may find the byte: the others poll for it */
-	usleep(200000);
+	while (!go || seen < WAIT_FOR_BYTE)
+		usleep(1000);
 	SAME(read(fds[0], buf, sizeof(buf)), 1);
 	return arg;
 }

@@ -32,7 +32,7 @@ class Server:
 
     def sql(self, text: str) -> str:
         socket = str(self.box.dir / "socket")
-        done = self.box.run(["mariadb", "--no-defaults", "-S", socket, "-N", "-e", text], timeout=60)
+        done = self.box.run(["mariadb", "--no-defaults", "-S", socket, "-N", "-e", text], timeout=120)
         if done.status != 0:
             raise Failed(str(done))
         return done.output.strip()
@@ -91,7 +91,7 @@ def rounds(box: Box) -> None:
     if s.sql("check table d.t extended").split()[-1] != "OK":
         raise Failed(f"the table is damaged: {s.sql('check table d.t extended')}")
     os.kill(s.pid, 15)
-    box.until("it does not end", 60, lambda: not Path(f"/proc/{s.pid}").exists())
+    box.until("it does not end", 120, lambda: not Path(f"/proc/{s.pid}").exists())
 
 
 @pytest.mark.slow

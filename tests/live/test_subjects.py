@@ -126,7 +126,7 @@ def shell_job(box: Box, mode: str) -> None:
             pass
         return text.endswith(b"hello\r\ntty\r\n")
 
-    box.until(f"the terminal shows {text[-300:]!r}", 5, is_shown)
+    box.until(f"the terminal shows {text[-300:]!r}", 60, is_shown)
     size = fcntl.ioctl(slave, termios.TIOCGWINSZ, b"\0" * 8)
     if struct.unpack("HHHH", size)[:2] != (33, 99):
         raise Failed(f"the terminal's size has changed: {size!r}")
@@ -218,7 +218,7 @@ def unreaped(box: Box) -> None:
     work.mkdir()
     command = f"setsid '{s.program}' '{s.result}' & echo $! >pid; wait"
     holder = box.start(["/bin/sh", "-c", command], cwd=work)
-    box.until("the subject is not ready", 20, lambda: "ready" in s.lines())
+    box.until("the subject is not ready", 60, lambda: "ready" in s.lines())
     s.pid = int((work / "pid").read_text())
     os.kill(holder, signal.SIGSTOP)
     done = box.torpor(*s.dump_command())
@@ -230,7 +230,7 @@ def unreaped(box: Box) -> None:
     tool = box.start([TORPOR, *s.restore_command()], out=box.dir / "restore.out")
     time.sleep(0.3)
     os.kill(holder, signal.SIGCONT)
-    if box.wait(tool, 20) != 0:
+    if box.wait(tool, 60) != 0:
         raise Failed(f"not restored: {(box.dir / 'restore.out').read_text()}")
     s.finish()
 
@@ -247,13 +247,13 @@ def attached(box: Box) -> None:
     command = [w for w in s.restore_command() if w != "-d"]
     s.forget()
     tool = box.start([BUILD / "torpor", *command], out=box.dir / "attached.out")
-    box.until("the root is not there", 20, lambda: read_task(s.pid) and s.lines())
-    box.until("no pidfile", 20, lambda: (box.dir / "pidfile").exists())
+    box.until("the root is not there", 60, lambda: read_task(s.pid) and s.lines())
+    box.until("no pidfile", 60, lambda: (box.dir / "pidfile").exists())
     task = read_task(s.pid)
     if not task or task.ppid != tool:
         raise Failed(f"torpor ({tool}) is not the parent: {task}")
     os.kill(s.pid, 15)
-    if box.wait(tool, 20) != 0 or s.answer() != "PASS":
+    if box.wait(tool, 60) != 0 or s.answer() != "PASS":
         raise Failed(f"torpor ended with {box.statuses.get(tool)}, result {s.lines()}")
 
 

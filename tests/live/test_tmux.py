@@ -27,7 +27,7 @@ class Session:
 
     def tmux(self, *words: str) -> str:
         socket = str(self.box.dir / "socket")
-        done = self.box.run(["tmux", "-S", socket, "-f", "/dev/null", *words], timeout=20)
+        done = self.box.run(["tmux", "-S", socket, "-f", "/dev/null", *words], timeout=120)
         if done.status != 0:
             raise Failed(str(done))
         return done.output
@@ -45,7 +45,7 @@ class Session:
         # a job that is stopped and one in the foreground
         self.tmux("new-window", "-t", "work:3", "bash --norc")
         self.tmux("send-keys", "-t", "work:3", "PS1='jobs> '; sleep 1000", "Enter")
-        self.box.until("no sleep", 10, lambda: "sleep" in [t.comm for t in self.box.tasks()])
+        self.box.until("no sleep", 60, lambda: "sleep" in [t.comm for t in self.box.tasks()])
         self.tmux("send-keys", "-t", "work:3", "C-z")
         self.expect(3, "Stopped")
         self.tmux("send-keys", "-t", "work:3", "cat", "Enter", "half a li")
@@ -56,7 +56,7 @@ class Session:
 
     def expect(self, window: int, text: str) -> None:
         self.box.until(
-            f"window {window} does not show '{text}'", 20, lambda: text in self.screen(window)
+            f"window {window} does not show '{text}'", 60, lambda: text in self.screen(window)
         )
 
     def check(self, turn: int) -> None:
@@ -66,7 +66,7 @@ class Session:
         self.tmux("send-keys", "-t", "work:1", f" and {turn}")
         self.expect(1, f" and {turn}")
         shown = self.screen(2)
-        self.box.until("top stands still", 20, lambda: self.screen(2) != shown)
+        self.box.until("top stands still", 60, lambda: self.screen(2) != shown)
         self.tmux("send-keys", "-t", "work:3", f"ne {turn}", "Enter")
         self.expect(3, f"half a line {turn}")
         self.tmux("resize-window", "-t", "work:0", "-x", str(90 + turn), "-y", "30")
@@ -81,7 +81,7 @@ class Session:
         self.expect(3, "sleep 1000")
         self.tmux("send-keys", "-t", "work:1", "Escape", ":wq", "Enter")
         text = self.box.dir / "text"
-        self.box.until("vim wrote nothing", 20, lambda: text.exists())
+        self.box.until("vim wrote nothing", 60, lambda: text.exists())
         if "first line\nsecond and 0" not in text.read_text():
             raise Failed(f"vim wrote {text.read_text()!r}")
         self.tmux("kill-server")
@@ -100,15 +100,15 @@ def tmux_session(box: Box) -> None:
         images = box.dir / f"images-{turn}"
         images.mkdir()
         words = ("-D", images, "-v4", "--file-locks")
-        done = box.run([TORPOR, "dump", "-t", str(s.pid), *words, "-o", "dump.log"], timeout=60)
+        done = box.run([TORPOR, "dump", "-t", str(s.pid), *words, "-o", "dump.log"])
         if done.status != 0:
             raise Failed(str(done))
         box.reap()
         box.statuses.clear()
-        done = box.run([TORPOR, "restore", "-d", *words, "-o", "restore.log"], timeout=60)
+        done = box.run([TORPOR, "restore", "-d", *words, "-o", "restore.log"])
         if done.status != 0:
             raise Failed(str(done))
-        box.until(f"the tasks differ from {before}", 5, lambda: box.tasks() == before)
+        box.until(f"the tasks differ from {before}", 60, lambda: box.tasks() == before)
         s.check(turn)
     s.end()
     for t in box.tasks():
@@ -134,7 +134,7 @@ def taken_number(box: Box) -> None:
         "time.sleep(1000)\n"
     )
     pid = box.start(["/usr/bin/python3", "-c", script])
-    box.until("it does not start", 20, lambda: (box.dir / "up").exists())
+    box.until("it does not start", 60, lambda: (box.dir / "up").exists())
     images = box.dir / "images"
     images.mkdir()
     box.torpor("dump", "-t", str(pid), "-D", images)

@@ -40,7 +40,7 @@ class Socat(End):
         self.pid = self.box.start([*self.enter, "socat", "-u", *words], out=self.result)
 
     def finish(self) -> None:
-        status = self.box.wait(self.pid, 60)
+        status = self.box.wait(self.pid, 120)
         if status != 0:
             raise Failed(f"the {self.role} ended with {status}: {self.lines()}")
 
@@ -73,14 +73,14 @@ def transfer(box: Box, rounds: int) -> None:
     server, client = Socat(box, "server", os.getpid()), Socat(box, "client", network)
     server.file.write_bytes(random.Random(5).randbytes(SIZE))
     server.start()
-    box.until("nobody listens", 10, lambda: LISTEN in states(server.network))
+    box.until("nobody listens", 60, lambda: LISTEN in states(server.network))
     client.start()
     for i in range(rounds):
         end = (server, client)[i % 2]
         wanted = SIZE * (i + 1) // (rounds + 4)
         box.until(
             f"only {client.file.stat().st_size if client.file.exists() else 0} bytes arrived",
-            60,
+            120,
             lambda wanted=wanted: client.file.exists() and client.file.stat().st_size >= wanted,
         )
         if client.file.stat().st_size > SIZE - SPARE:
@@ -101,7 +101,7 @@ def transfer(box: Box, rounds: int) -> None:
 
 
 def test_transfer(boxed: Callable[..., Any]) -> None:
-    boxed(transfer, net=True, timeout=240, rounds=20)
+    boxed(transfer, net=True, timeout=600, rounds=20)
 
 
 def half(box: Box) -> None:
@@ -118,7 +118,7 @@ def half(box: Box) -> None:
     bytes_sent = random.Random(6).randbytes(50000)
     server.sendall(bytes_sent)
     server.shutdown(socket.SHUT_WR)
-    box.until("no end comes", 20, lambda: CLOSE_WAIT in states(network))
+    box.until("no end comes", 60, lambda: CLOSE_WAIT in states(network))
     client.dump()
     ip("link", "set", "lo", "down", network=network)
     done = client.tool("restore", "-d", "-D", client.images, "--tcp-established")

@@ -26,7 +26,7 @@ def at_nine(s: Subject) -> int:
 
 
 def expect_hello(s: socket.socket) -> None:
-    s.settimeout(5)
+    s.settimeout(60)
     text = s.recv(100)
     if text != b"hello":
         raise Failed(f"the peer outside received {text!r}")
@@ -34,7 +34,7 @@ def expect_hello(s: socket.socket) -> None:
 
 def expect_end(s: socket.socket) -> None:
     """The other side went, with or without having read everything."""
-    s.settimeout(5)
+    s.settimeout(60)
     try:
         text = s.recv(10)
     except ConnectionResetError:
@@ -69,7 +69,7 @@ def inherited(box: Box, kind: int) -> None:
     dump_refused(s, f"socket:[{number}]", "descriptor 9", "--inherit-fd", f"unix[{number}]")
     s.dump("--external", f"unix[{number}]")
     again, theirs = socket.socketpair(socket.AF_UNIX, kind)
-    done = box.torpor(*s.restore_command(), timeout=30)
+    done = box.torpor(*s.restore_command())
     if done.status == 0 or f"socket[{number}]" not in done.output:
         raise Failed(f"restored without the socket: {done.output}")
     again.send(b"world")
@@ -121,7 +121,7 @@ def stream_by_name(box: Box) -> None:
     s.dump("--external", f"unix[{number}]")
     expect_end(old)
     s.restore("--ext-unix-sk")
-    server.settimeout(5)
+    server.settimeout(60)
     new = server.accept()[0]
     new.send(b"world")
     s.finish()

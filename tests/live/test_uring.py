@@ -31,7 +31,7 @@ def busy(box: Box, what: str) -> None:
     words = (f"task {s.pid} ", "descriptor 9 ", "io_uring", "busy", "--timeout", "of 1 requests 0")
     if done.status != 1 or not any(all(w in t for w in words) for t in done.output.splitlines()):
         raise Failed(f"not refused by name: {done}")
-    if not 0.9 < done.seconds < 20:
+    if not 0.9 < done.seconds < 60:
         raise Failed(f"waited for {done.seconds} s")
     if (s.images / "inventory.img").exists():
         raise Failed("a failed dump left inventory.img")
@@ -44,4 +44,4 @@ def test_busy_poll(boxed: Callable[..., Any]) -> None:
 
 
 def test_busy_timer(boxed: Callable[..., Any]) -> None:
-    boxed(busy, what="timer")
+    boxed(busy, what="hour")

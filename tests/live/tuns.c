@@ -6,6 +6,7 @@
  */
 #include "descriptors.h"
 #include "net.h"
+#include <linux/if_addr.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <net/route.h>
@@ -182,18 +183,45 @@ static void note_tables(char *ret)
 	}
 }
 
-/* Once its neighbours were asked (DAD) an address does not change any more. */
+/* New devices ask no neighbours about their addresses (DAD), and at once: that takes two seconds. */
+static void ask_nobody(void)
+{
+	static const char *const settings[] = { "accept_dad", "router_solicitation_delay" };
+
+	for (int i = 0; i < 2; i++) {
+		char path[96];
+		int fd;
+
+		snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/default/%s", settings[i]);
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		if (fd >= 0)
+			NEED(write(fd, "0", 1) == 1 && close(fd) == 0);
+	}
+}
+
+/* Whether some address may not be used yet. */
+static bool some_are_tentative(void)
+{
+	char text[TEXT], *save;
+	unsigned flags;
+
+	if (access("/proc/self/net/if_inet6", R_OK) < 0)
+		return false;
+	slurp("/proc/self/net/if_inet6", text, sizeof(text));
+	for (char *l = strtok_r(text, "\n", &save); l; l = strtok_r(NULL, "\n", &save))
+		if (strstr(l, "torpor-") && sscanf(l, "%*s %*s %*s %*s %x", &flags) == 1 &&
+			flags & IFA_F_TENTATIVE)
+			return true;
+	return false;
+}
+
+/* A worker of the kernel makes routes when an address may be used. */
 static void settle(void)
 {
-	char now[TEXT];
-
-	for (int i = 0; i < 50; i++) {
-		note_tables(now);
-		usleep(100000);
-		note_tables(tables[0]);
-		if (i > 15 && !strcmp(now, tables[0]))
-			return;
-	}
+	for (int i = 0; i < PATIENCE_MS / 5 && some_are_tentative(); i++)
+		usleep(5000);
+	NEED(!some_are_tentative());
+	note_tables(tables[0]);
 }
 
 /* A datagram that the kernel routes into the tunnel arrives at the descriptor, and one from there. */
@@ -208,7 +236,7 @@ static void pass_packets(void)
 	from.sin_port = htons(98);
 	CHECK(s >= 0 && bind(s, (void *)&from, sizeof(from)) == 0);
 	CHECK(sendto(s, "out", 3, 0, (void *)&to, sizeof(to)) == 3);
-	for (int i = 0; i < 2000 && !(n == 31 && packet[0] == 0x45); i++) {
+	for (int i = 0; i < PATIENCE_MS && !(n == 31 && packet[0] == 0x45); i++) {
 		n = read(fds[TUN], packet, sizeof(packet));
 		usleep(n < 0 ? 1000 : 0);
 	}
@@ -221,7 +249,7 @@ static void pass_packets(void)
 	memcpy(packet + 20, packet + 22, 2);
 	memcpy(packet + 22, address, 2);
 	CHECK(write(fds[TUN], packet, 31) == 31);
-	for (int i = 0; i < 2000 && (n = recv(s, packet, sizeof(packet), 0)) < 0; i++)
+	for (int i = 0; i < PATIENCE_MS && (n = recv(s, packet, sizeof(packet), 0)) < 0; i++)
 		usleep(1000);
 	CHECK(n == 3 && !memcmp(packet, "out", 3));
 	close(s);
@@ -243,7 +271,7 @@ static void check_carrier(int which, bool on)
 	struct ifreq ifr = { 0 };
 
 	strcpy(ifr.ifr_name, names[which]);
-	for (int i = 0; i < 300; i++) {
+	for (int i = 0; i < PATIENCE_MS / 10; i++) {
 		CHECK(ioctl(control(), SIOCGIFFLAGS, &ifr) == 0 && ifr.ifr_flags & IFF_UP);
 		if (!!(ifr.ifr_flags & IFF_RUNNING) == on)
 			return;
@@ -274,6 +302,7 @@ int main(int argc, char **argv)
 	pid_t pid;
 
 	subject_init(argc, argv);
+	ask_nobody();
 	set_up();
 	for (int i = 0; i < N; i++)
 		fd_note(&notes[i], fds[i]);

@@ -53,7 +53,7 @@ int main(int argc, char **argv)
 		pass();
 	}
 	SAME(send(9, "hello", 5, MSG_NOSIGNAL), 5);
-	SAME(poll(&p, 1, 5000), 1);
+	SAME(poll(&p, 1, PATIENCE_MS), 1);
 	SAME(recv(9, text, sizeof(text), MSG_DONTWAIT), 5);
 	CHECK(!strcmp(text, "world"));
 	pass();

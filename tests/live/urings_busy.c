@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- * urings_busy: a ring with a request that takes a while (argv[2]: timer, three seconds) or that
- * nothing will complete (poll, of a pipe that stays empty), at descriptor 9.
+ * urings_busy: a ring at descriptor 9 with a request that takes a while (argv[2]: timer, three
+ * seconds; hour) or that nothing will complete (poll, of a pipe that stays empty).
  */
 #include "descriptors.h"
 #include <linux/io_uring.h>
@@ -32,46 +32,74 @@ static void make_ring(void)
 	NEED(mem != MAP_FAILED);
 }
 
-static void submit(bool timer)
+static struct io_uring_sqe *get(unsigned nth, int op, uint64_t data)
 {
-	struct io_uring_sqe *s = mmap(NULL, p.sq_entries * sizeof(*s), PROT_READ | PROT_WRITE,
-		MAP_SHARED, 9, IORING_OFF_SQES);
+	static struct io_uring_sqe *all;
+	struct io_uring_sqe *s;
 
-	NEED(s != MAP_FAILED);
+	if (!all)
+		all = mmap(NULL, p.sq_entries * sizeof(*s), PROT_READ | PROT_WRITE, MAP_SHARED, 9,
+			IORING_OFF_SQES);
+	NEED(all != MAP_FAILED);
+	s = &all[nth];
 	memset(s, 0, sizeof(*s));
-	s->user_data = 77;
+	s->opcode = op;
+	s->user_data = data;
+	return s;
+}
+
+static void submit(unsigned nth)
+{
+	word(p.sq_off.array)[nth] = nth;
+	__atomic_store_n(word(p.sq_off.tail), nth + 1, __ATOMIC_RELEASE);
+	NEED(syscall(SYS_io_uring_enter, 9, 1, 0, 0, NULL, 0) == 1);
+}
+
+static void begin(bool timer)
+{
+	struct io_uring_sqe *s = get(0, timer ? IORING_OP_TIMEOUT : IORING_OP_POLL_ADD, 77);
+
 	if (timer) {
-		s->opcode = IORING_OP_TIMEOUT;
 		s->addr = (uintptr_t)&wait_for;
 		s->len = 1;
 	} else {
-		s->opcode = IORING_OP_POLL_ADD;
 		s->fd = pipe_ends[0];
 		s->poll32_events = POLLIN;
 	}
-	word(p.sq_off.array)[0] = 0;
-	__atomic_store_n(word(p.sq_off.tail), 1, __ATOMIC_RELEASE);
-	NEED(syscall(SYS_io_uring_enter, 9, 1, 0, 0, NULL, 0) == 1);
+	submit(0);
+}
+
+static void expect(int32_t result)
+{
+	struct io_uring_cqe *c = (struct io_uring_cqe *)(mem + p.cq_off.cqes);
+
+	CHECK(syscall(SYS_io_uring_enter, 9, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 0);
+	if (c->user_data != 77) /* the removal came first */
+		c++;
+	SAME(c->user_data, 77);
+	SAME(c->res, result);
 }
 
 int main(int argc, char **argv)
 {
-	struct io_uring_cqe *c;
-	bool timer;
+	const char *what;
 
 	subject_init(argc, argv);
-	timer = argc > 2 && !strcmp(argv[2], "timer");
+	NEED(argc > 2);
+	what = argv[2];
+	if (!strcmp(what, "hour"))
+		wait_for.tv_sec = 3600;
 	NEED(pipe(pipe_ends) == 0);
 	make_ring();
-	submit(timer);
+	begin(strcmp(what, "poll") != 0);
 	ready();
 	wait_term();
-	if (!timer)
+	if (!strcmp(what, "poll"))
 		CHECK(write(pipe_ends[1], "x", 1) == 1);
-	CHECK(syscall(SYS_io_uring_enter, 9, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 0);
-	c = (struct io_uring_cqe *)(mem + p.cq_off.cqes);
-	SAME(*word(p.cq_off.tail), 1);
-	SAME(c->user_data, 77);
-	SAME(c->res, timer ? -ETIME : POLLIN);
+	if (!strcmp(what, "hour")) {
+		get(1, IORING_OP_TIMEOUT_REMOVE, 78)->addr = 77;
+		submit(1);
+	}
+	expect(!strcmp(what, "poll") ? POLLIN : !strcmp(what, "hour") ? -ECANCELED : -ETIME);
 	pass();
 }

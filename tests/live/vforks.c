@@ -12,6 +12,7 @@
 
 static int need[2], done[2]; /* the child asks for a byte, the partner gives it */
 static volatile unsigned long rounds;
+static atomic_bool inside; /* a thread was in vfork */
 static atomic_bool stop_now;
 static char *self;
 
@@ -43,6 +44,7 @@ static int wait_for_partner(void *arg)
 	char c = 0;
 
 	(void)arg;
+	inside = true;
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* it has both ends of the pipes itself */
 	_exit(write(need[1], &c, 1) == 1 && read(done[0], &c, 1) == 1 ? 7 : 9);
 }
@@ -50,6 +52,7 @@ static int wait_for_partner(void *arg)
 static int sleep_then_run(void *arg)
 {
 	(void)arg;
+	inside = true;
 	nap_us(100000);
 	execl("/proc/self/exe", self, "-", "seven", NULL);
 	_exit(9);
@@ -58,6 +61,7 @@ static int sleep_then_run(void *arg)
 static int sleep_for_ever(void *arg)
 {
 	(void)arg;
+	inside = true;
 	while (!stop_now)
 		nap_us(10000);
 	_exit(7);
@@ -66,6 +70,7 @@ static int sleep_for_ever(void *arg)
 static int thread_for_ever(void *arg)
 {
 	(void)arg;
+	inside = true;
 	while (!stop_now)
 		nap_us(10000);
 	syscall(SYS_exit, 0);
@@ -121,12 +126,13 @@ int main(int argc, char **argv)
 	NEED(pipe(need) == 0 && pipe(done) == 0);
 	NEED(pthread_create(&thread, NULL, partner, NULL) == 0);
 	NEED(pthread_create(&thread, NULL, forker, argv[2]) == 0);
-	nap_us(50000);
+	while (!inside)
+		nap_us(1000);
 	ready();
 	wait_term();
 	/* and it goes on */
 	had = rounds;
-	for (int i = 0; i < 500 && rounds == had; i++)
+	for (int i = 0; i < PATIENCE_MS / 10 && rounds == had; i++)
 		nap_us(10000);
 	CHECK(rounds > had || stop_now);
 	pass();

@@ -148,7 +148,7 @@ static void check_waiter(const struct waiter *w)
 {
 	if (w->how == AGAIN)
 		return;
-	for (int i = 0; i < 500 && !w->over && w->how != UNTOUCHED; i++)
+	for (int i = 0; i < PATIENCE_MS / 10 && !w->over && w->how != UNTOUCHED; i++)
 		usleep(10000);
 	if (w->how == UNTOUCHED) {
 		SAME(w->handled, 0);
@@ -191,7 +191,7 @@ int main(int argc, char **argv)
 	for (int i = 0; i < N_THREADS; i++)
 		check_waiter(&waiters[i]);
 	w = &waiters[AGAIN];
-	for (int i = 0; i < 500 && !w->handled; i++)
+	for (int i = 0; i < PATIENCE_MS / 10 && !w->handled; i++)
 		usleep(10000);
 	SAME(w->handled, 1);
 	SAME(w->over, 0);
