@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from box import TORPOR, Box, Failed, Skipped
+from box import TORPOR, Box, Done, Failed, Skipped
 
 ROUNDS = int(os.environ.get("ROUNDS", "2"))
 
@@ -30,9 +30,12 @@ class Server:
     def data(self) -> Path:
         return self.box.dir / "data"
 
-    def sql(self, text: str) -> str:
+    def ask(self, text: str) -> Done:
         socket = str(self.box.dir / "socket")
-        done = self.box.run(["mariadb", "--no-defaults", "-S", socket, "-N", "-e", text], timeout=120)
+        return self.box.run(["mariadb", "--no-defaults", "-S", socket, "-N", "-e", text])
+
+    def sql(self, text: str) -> str:
+        done = self.ask(text)
         if done.status != 0:
             raise Failed(str(done))
         return done.output.strip()
@@ -51,8 +54,8 @@ class Server:
             + ["--innodb-use-native-aio=1", "--innodb-buffer-pool-size=32M"],
             out=self.box.dir / "server.log",
         )
-        socket = self.box.dir / "socket"
-        self.box.until("the server does not start", 120, lambda: socket.exists())
+        # the socket is there before anybody listens
+        self.box.until("the server does not start", 120, lambda: self.ask("select 1").status == 0)
 
     def rings(self) -> int:
         """How many rings it has mapped."""

@@ -9,8 +9,8 @@ import pty
 import signal
 import struct
 import termios
-import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -218,7 +218,11 @@ def unreaped(box: Box) -> None:
     work.mkdir()
     command = f"setsid '{s.program}' '{s.result}' & echo $! >pid; wait"
     holder = box.start(["/bin/sh", "-c", command], cwd=work)
-    box.until("the subject is not ready", 60, lambda: "ready" in s.lines())
+    box.until(
+        "the subject is not ready",
+        60,
+        lambda: "ready" in s.lines() and (work / "pid").exists() and (work / "pid").read_text(),
+    )
     s.pid = int((work / "pid").read_text())
     os.kill(holder, signal.SIGSTOP)
     done = box.torpor(*s.dump_command())
@@ -228,7 +232,8 @@ def unreaped(box: Box) -> None:
     if done.status == 0 or f"process {holder}, has not taken" not in done.output:
         raise Failed(f"restored, or no word about the parent that sleeps: {done}")
     tool = box.start([TORPOR, *s.restore_command()], out=box.dir / "restore.out")
-    time.sleep(0.3)
+    wchan = Path(f"/proc/{tool}/wchan")
+    box.until("the restore does not wait", 60, lambda: "nanosleep" in wchan.read_text())
     os.kill(holder, signal.SIGCONT)
     if box.wait(tool, 60) != 0:
         raise Failed(f"not restored: {(box.dir / 'restore.out').read_text()}")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from box import TORPOR, Box, Failed, Skipped, mount
+from box import TORPOR, Box, Failed, Skipped, Task, mount
 
 ROUNDS = int(os.environ.get("ROUNDS", "2"))
 
@@ -48,8 +48,21 @@ class Session:
         self.box.until("no sleep", 60, lambda: "sleep" in [t.comm for t in self.box.tasks()])
         self.tmux("send-keys", "-t", "work:3", "C-z")
         self.expect(3, "Stopped")
-        self.tmux("send-keys", "-t", "work:3", "cat", "Enter", "half a li")
+        self.tmux("send-keys", "-t", "work:3", "cat", "Enter")
+        self.box.until("no cat", 60, lambda: "cat" in [t.comm for t in self.box.tasks()])
+        self.tmux("send-keys", "-t", "work:3", "half a li")
         self.expect(3, "half a li")
+
+    def resting(self) -> list[Task]:
+        """The tasks when those of a moment are gone."""
+        lasting = ["bash", "bash", "cat", "sleep", "tmux: server", "top", "vim"]
+
+        def tasks() -> list[Task]:
+            found = self.box.tasks()
+            return found if sorted(t.comm for t in found) == lasting else []
+
+        found: list[Task] = self.box.until(f"tasks are {self.box.tasks()}", 60, tasks)
+        return found
 
     def screen(self, window: int) -> str:
         return self.tmux("capture-pane", "-p", "-t", f"work:{window}")
@@ -81,9 +94,11 @@ class Session:
         self.expect(3, "sleep 1000")
         self.tmux("send-keys", "-t", "work:1", "Escape", ":wq", "Enter")
         text = self.box.dir / "text"
-        self.box.until("vim wrote nothing", 60, lambda: text.exists())
-        if "first line\nsecond and 0" not in text.read_text():
-            raise Failed(f"vim wrote {text.read_text()!r}")
+        self.box.until(
+            f"vim wrote {text.read_text() if text.exists() else 'nothing'!r}",
+            60,
+            lambda: text.exists() and "first line\nsecond and 0" in text.read_text(),
+        )
         self.tmux("kill-server")
 
 
@@ -96,7 +111,7 @@ def tmux_session(box: Box) -> None:
     s = Session(box)
     s.start()
     for turn in range(ROUNDS):
-        before = box.tasks()
+        before = s.resting()
         images = box.dir / f"images-{turn}"
         images.mkdir()
         words = ("-D", images, "-v4", "--file-locks")

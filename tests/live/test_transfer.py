@@ -21,6 +21,8 @@ from test_network import PORT, SERVER, End, ip, no_resets, other_network, wire
 CLOSE_WAIT, LISTEN = "08", "0A"  # in /proc/net/tcp
 SIZE = 30 << 20
 SPARE = 3 << 20
+STEP = 100 << 10  # between two dumps at least
+SLOW, FAST = "8mbit", "1gbit"
 BUFFER = 256 << 10  # of each socket: a server that has sent everything ends
 
 
@@ -31,6 +33,9 @@ class Socat(End):
     @property
     def file(self) -> Path:
         return self.box.dir / f"file-{self.role}"
+
+    def arrived(self) -> int:
+        return self.file.stat().st_size if self.file.exists() else 0
 
     def start(self) -> None:
         words = {
@@ -55,21 +60,21 @@ def states(network: int) -> set[str]:
     return {r[3] for r in rows if f":{PORT:04X}" in r[1] + r[2]}
 
 
-def slow_down() -> None:
-    """Bytes leave our network as over a line of 50 Mbit/s, which drops what is too much."""
-    words = "tc qdisc add dev left root tbf rate 50mbit burst 64kb latency 20ms".split()
+def set_line(verb: str, rate: str) -> None:
+    """Bytes leave our network as over a line with that rate, which drops what is too much."""
+    words = f"tc qdisc {verb} dev left root tbf rate {rate} burst 64kb latency 20ms".split()
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise Skipped(f"no slow line can be made: {done.stderr}")
 
 
 def transfer(box: Box, rounds: int) -> None:
-    """Sender and receiver in turn, spread over the whole of the file."""
+    """Sender and receiver in turn; the line is so slow meanwhile that the file lasts longer."""
     if not shutil.which("socat"):
         raise Skipped("socat is not installed")
     network = other_network(box)
     wire(network)
-    slow_down()
+    set_line("add", SLOW)
     server, client = Socat(box, "server", os.getpid()), Socat(box, "client", network)
     server.file.write_bytes(random.Random(5).randbytes(SIZE))
     server.start()
@@ -77,13 +82,13 @@ def transfer(box: Box, rounds: int) -> None:
     client.start()
     for i in range(rounds):
         end = (server, client)[i % 2]
-        wanted = SIZE * (i + 1) // (rounds + 4)
+        wanted = client.arrived() + STEP
         box.until(
-            f"only {client.file.stat().st_size if client.file.exists() else 0} bytes arrived",
+            f"only {client.arrived()} bytes arrived",
             120,
-            lambda wanted=wanted: client.file.exists() and client.file.stat().st_size >= wanted,
+            lambda wanted=wanted: client.arrived() >= wanted,
         )
-        if client.file.stat().st_size > SIZE - SPARE:
+        if client.arrived() > SIZE - SPARE:
             break  # on a machine so busy that much is sent before a dump begins
         end.dump()
         if os.path.exists(f"/proc/{end.pid}/exe"):
@@ -91,6 +96,7 @@ def transfer(box: Box, rounds: int) -> None:
         end.restore()
         no_resets(client)
         shutil.rmtree(end.images)
+    set_line("change", FAST)
     if server.rounds + client.rounds < rounds // 2:
         raise Failed(f"the file was there after {server.rounds + client.rounds} rounds")
     for end in (client, server):
