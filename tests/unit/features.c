@@ -4,7 +4,9 @@
 #include "base/io.h"
 #include "kernel/features.h"
 #include "tap.h"
+#include <sched.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
@@ -35,13 +37,22 @@ static char *own_state(void)
 	return both;
 }
 
+/* Where nobody else mounts anything; without the right to it, here. */
+static void own_mounts(void)
+{
+	if (unshare(CLONE_NEWNS) == 0 && mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
+		printf("# the mounts of others show here, too: %m\n");
+}
+
 int main(void)
 {
 	struct tap t = { 0 };
-	auto_free char *before = own_state(), *after = NULL;
+	auto_free char *before = NULL, *after = NULL;
 	bool whole = true;
 	int had = 0;
 
+	own_mounts();
+	before = own_state();
 	for (int i = 0; i < FEATURE_COUNT; i++) {
 		const struct feature *f = &features[i];
 

@@ -4,6 +4,7 @@
 #include "inject/husk_queue.h"
 #include "base/io.h"
 #include "base/cleanup.h"
+#include "tests/unit/patience.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -16,7 +17,6 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 
 static int n_tests, n_failed;
 
@@ -32,19 +32,43 @@ static void ok(bool good, const char *what, const struct err *err)
 	fflush(stdout);
 }
 
-/* The subject sleeps in a way that tells an interrupted call: exit code 7 after a whole sleep. */
-static pid_t spawn_sleeper(void)
+/* A child with one end of a pipe; the other end is ours. */
+static pid_t spawn(void (*body)(int end), int ours, int *ret_end)
 {
-	pid_t pid = fork();
+	int ends[2];
+	pid_t pid;
 
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		abort();
+	pid = fork();
+	if (pid < 0)
+		abort();
 	if (pid == 0) {
-		struct timespec t = { .tv_nsec = 300000000 };
-
-		if (nanosleep(&t, NULL) < 0)
-			_exit(1);
-		_exit(7);
+		close(ends[ours]);
+		body(ends[!ours]);
+		_exit(99);
 	}
-	usleep(20000);
+	close(ends[!ours]);
+	*ret_end = ends[ours];
+	return pid;
+}
+
+/*
+ * The subject waits in a way that tells an interrupted call: exit code 7 after a whole one. It has
+ * a timeout, so the kernel can only go on with it by restart_syscall(2).
+ */
+static void wait_for_input(int end)
+{
+	struct pollfd p = { .fd = end, .events = POLLIN };
+
+	_exit(poll(&p, 1, 600000) == 1 ? 7 : 1);
+}
+
+static pid_t spawn_waiter(int *ret_end)
+{
+	pid_t pid = spawn(wait_for_input, 1, ret_end);
+
+	ok(sleeps_in_call(pid, SYS_poll), "the subject waits", NULL);
 	return pid;
 }
 
@@ -56,21 +80,29 @@ static void on_term(int sig)
 	told = sig;
 }
 
+static void add_up(int end)
+{
+	unsigned long n = 0, sum = 0;
+
+	signal(SIGTERM, on_term);
+	if (write(end, "r", 1) != 1)
+		_exit(2);
+	while (!told) {
+		sum += n;
+		n++;
+	}
+	/* the product may need more bits than the sum */
+	_exit(sum == (unsigned long)((unsigned __int128)n * (n - 1) / 2) ? 8 : 1);
+}
+
 static pid_t spawn_adder(void)
 {
-	pid_t pid = fork();
+	char byte;
+	int end;
+	pid_t pid = spawn(add_up, 0, &end);
 
-	if (pid == 0) {
-		unsigned long n = 0, sum = 0;
-
-		signal(SIGTERM, on_term);
-		while (!told) {
-			sum += n;
-			n++;
-		}
-		_exit(sum == n * (n - 1) / 2 ? 8 : 1);
-	}
-	usleep(20000);
+	ok(read(end, &byte, 1) == 1, "the subject computes", NULL);
+	close(end);
 	return pid;
 }
 
@@ -89,10 +121,10 @@ static int stop(struct tracee *t, pid_t pid, struct err *err)
 
 	if (r == 0)
 		r = tracee_interrupt(t, err);
-	return r < 0 ? r : tracee_wait_stop(t, clock_us() + 1000000, NULL, err);
+	return r < 0 ? r : tracee_wait_stop(t, patience_ends(), NULL, err);
 }
 
-static void test_hold(pid_t pid, int want, int term, const char *name)
+static void test_hold(pid_t pid)
 {
 	struct err err = ERR_INIT;
 	struct tape *tape = tape_new();
@@ -122,14 +154,30 @@ static void test_hold(pid_t pid, int want, int term, const char *name)
 	hold_end(&h, 1);
 	tracee_release(&t);
 	tape_free(tape);
-	if (term) {
-		usleep(20000);
-		kill(pid, term);
-	}
-	r = exit_code(pid);
-	if (r != want)
-		printf("# exit code %d\n", r);
-	ok(r == want, name, NULL);
+}
+
+static void ends_with(pid_t pid, int want, const char *what)
+{
+	int code = exit_code(pid);
+
+	if (code != want)
+		printf("# exit code %d\n", code);
+	ok(code == want, what, NULL);
+}
+
+/* What the task was doing when it was held has its right end. */
+static void test_holds(void)
+{
+	int end;
+	pid_t waiter = spawn_waiter(&end), adder = spawn_adder();
+
+	test_hold(waiter);
+	ok(write(end, "x", 1) == 1, "input", NULL);
+	ends_with(waiter, 7, "an interrupted poll goes on");
+	close(end);
+	test_hold(adder);
+	kill(adder, SIGTERM);
+	ends_with(adder, 8, "a computation goes on");
 }
 
 static void test_husk(void)
@@ -341,13 +389,12 @@ static void test_full(pid_t pid)
 		hold_end(&h, 1);
 	tracee_release(&t);
 	kill(pid, SIGTERM);
-	ok(exit_code(pid) == 8, "and it goes on", NULL);
+	ends_with(pid, 8, "and it goes on");
 }
 
 int main(void)
 {
-	test_hold(spawn_sleeper(), 7, 0, "an interrupted nanosleep goes on");
-	test_hold(spawn_adder(), 8, SIGTERM, "a computation goes on");
+	test_holds();
 	test_full(spawn_adder());
 	test_husk();
 	test_queue();

@@ -6,6 +6,7 @@
 #include "kernel/forge.h"
 #include "kernel/nft.h"
 #include "kernel/tcp_repair.h"
+#include "patience.h"
 #include "tap.h"
 #include <arpa/inet.h>
 #include <fcntl.h>
@@ -99,7 +100,8 @@ static void test_drop(struct tap *t, int family)
 	snprintf(what, sizeof(what), "what belongs to the flow is dropped both ways%s", six);
 	tap_ok(t, !passes(p.a, p.b, 120) && !passes(p.b, p.a, 120), what, NULL);
 	snprintf(what, sizeof(what), "other connections are not%s", six);
-	tap_ok(t, passes(other.a, other.b, 2000) && passes(other.b, other.a, 2000), what, NULL);
+	tap_ok(t, passes(other.a, other.b, PATIENCE_MS) &&
+		passes(other.b, other.a, PATIENCE_MS), what, NULL);
 	tap_ok(t, nft_drop_flows("CRIU-test-1", &p.flow, 1, (struct nft_group){ 0 }, &err) == -EEXIST,
 		"the same name again is refused", NULL);
 	err_clear(&err);
@@ -109,7 +111,7 @@ static void test_drop(struct tap *t, int family)
 	tap_ok(t, nft_delete_table("CRIU-test-1", &err) == 1 &&
 		nft_delete_table("CRIU-test-1", &err) == 0, "it can be deleted once", &err);
 	snprintf(what, sizeof(what), "what was dropped arrives later%s", six);
-	tap_ok(t, passes(p.a, p.b, 5000), what, NULL);
+	tap_ok(t, passes(p.a, p.b, PATIENCE_MS), what, NULL);
 	end_pair(&p);
 	end_pair(&other);
 }
@@ -151,7 +153,7 @@ static void test_forged_fin(struct tap *t, int family)
 		tcp_get_seq(p.a, TCP_QUEUE_SEND, &s.ack, &err) == 0 &&
 		forge_segment(&p.flow, &s, &err) == 0;
 
-	for (int i = 0; i < 200 && state_of(p.a) == TCP_STATE_ESTABLISHED; i++)
+	for (int i = 0; i < PATIENCE_MS && state_of(p.a) == TCP_STATE_ESTABLISHED; i++)
 		usleep(1000);
 	tap_ok(t, good && state_of(p.a) == TCP_STATE_CLOSE_WAIT &&
 		state_of(p.b) == TCP_STATE_ESTABLISHED, "a forged FIN arrives, and only there", &err);
@@ -167,15 +169,17 @@ static void test_forged_datagram(struct tap *t)
 	socklen_t len = sizeof(name), from_len = sizeof(from);
 	struct flow f = { .family = AF_INET, .ours = { 127, 0, 0, 1 }, .theirs = { 10, 1, 2, 3 },
 		.their_port = 53 };
+	struct timeval patience = { .tv_sec = PATIENCE_MS / 1000 };
 	int fd = socket(AF_INET, SOCK_DGRAM, 0);
 	struct err err = ERR_INIT;
 	char buf[16] = "";
 
-	if (bind(fd, (void *)&name, len) < 0 || getsockname(fd, (void *)&name, &len) < 0)
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0 ||
+		bind(fd, (void *)&name, len) < 0 || getsockname(fd, (void *)&name, &len) < 0)
 		abort();
 	f.our_port = ntohs(name.sin_port);
 	tap_ok(t, forge_datagram(&f, IPPROTO_UDP, "hello", 5, &err) == 0 &&
-		recvfrom(fd, buf, sizeof(buf), MSG_DONTWAIT, (void *)&from, &from_len) == 5 &&
+		recvfrom(fd, buf, sizeof(buf), 0, (void *)&from, &from_len) == 5 &&
 		!memcmp(buf, "hello", 5) && from.sin_port == htons(53) &&
 		from.sin_addr.s_addr == htonl(0x0a010203), "a forged datagram has its sender", &err);
 	close(fd);

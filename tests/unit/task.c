@@ -11,6 +11,7 @@
 #include "kernel/ptrace.h"
 #include "kinds/task/family.h"
 #include "player/layout.h"
+#include "tests/unit/patience.h"
 #include "tests/unit/tap.h"
 #include <cpuid.h>
 #include <errno.h>
@@ -305,7 +306,7 @@ static int stop(struct view *v, struct err *err)
 
 	if (r == 0)
 		r = tracee_interrupt(&v->tracee, err);
-	return r < 0 ? r : tracee_wait_stop(&v->tracee, clock_us() + 10000000, NULL, err);
+	return r < 0 ? r : tracee_wait_stop(&v->tracee, patience_ends(), NULL, err);
 }
 
 static int look_all(struct view *v, struct look *l, struct err *err)
@@ -597,7 +598,7 @@ static int tell_all(struct tap *t, struct stage_b *b, struct view *v, struct err
 	if (r == 0)
 		r = tracee_interrupt(&v->tracee, err);
 	if (r == 0)
-		r = tracee_wait_stop(&v->tracee, clock_us() + 10000000, NULL, err);
+		r = tracee_wait_stop(&v->tracee, patience_ends(), NULL, err);
 	if (r == 0) {
 		r = regs_set(&b->a, err);
 		tap_ok(t, r == 0, "registers, mask, late signals", err);
@@ -621,7 +622,7 @@ static void run(struct tap *t, struct desk *desk)
 	tap_ok(t, a.pid > 0 && b.pid > 0, "subjects are ready", NULL);
 	if (a.pid < 0 || b.pid < 0)
 		return;
-	usleep(20000);
+	tap_ok(t, sleeps_in_call(a.pid, SYS_pause), "subject A has set its registers", NULL);
 	r = stop(&a, &err);
 	if (r == 0)
 		r = view_fill(&a, &err);
