@@ -22,7 +22,7 @@ def root() -> None:
 
 def test_demo(torpor: Path) -> None:
     done = subprocess.run(
-        [SOURCE / "tools/demo.sh", torpor], capture_output=True, text=True, check=False, timeout=120
+        [SOURCE / "tools/demo.sh", torpor], capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "\x1b" not in done.stdout, "colours although this is no terminal"
@@ -39,7 +39,7 @@ def test_demo_tells_a_failure(tmp_path: Path, torpor: Path) -> None:
     broken.write_text(f'#!/bin/bash\n[[ $1 != restore ]] || exit 3\nexec {torpor} "$@"\n')
     broken.chmod(0o755)
     done = subprocess.run(
-        [SOURCE / "tools/demo.sh", broken], capture_output=True, text=True, check=False, timeout=120
+        [SOURCE / "tools/demo.sh", broken], capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 1 and "torpor restore failed" in done.stderr
 
@@ -52,7 +52,7 @@ def test_bench(tmp_path: Path, torpor: Path) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     medians = json.loads(file.read_text())["results"]["1 MiB"]["medians"]["torpor"]
@@ -63,7 +63,7 @@ def test_bench(tmp_path: Path, torpor: Path) -> None:
 def test_bench_of_lazy_restores(torpor: Path) -> None:
     words = [SOURCE / "tests/perf/lazy.py", "--rounds", "1", "--mib", "4"]
     done = subprocess.run(
-        [sys.executable, *words], capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, *words], capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line.split("  ")[0] for line in done.stdout.splitlines()[2:]]

@@ -96,7 +96,7 @@ start_program() {
 	setsid /usr/bin/python3 "$PROGRAM" $THREADS $CHILDREN $MIB <"/dev/null" >>"$dir/output" 2>&1 &
 	root=$!
 	disown "$root" # or the shell would say that it was killed
-	until_true 30 has_ticks 10 || fail "the program did not start: $(cat "$dir/output")"
+	until_true 120 has_ticks 10 || fail "the program did not start: $(cat "$dir/output")"
 	mapfile -t pids < <(tree "$root")
 	((${#pids[@]} == CHILDREN + 1)) || fail "${#pids[@]} tasks, not $((CHILDREN + 1))"
 	show_tree "${pids[@]}"
@@ -115,7 +115,7 @@ show_gone() {
 	local pid
 	step "3. It is gone; what is left are files"
 	for pid in "${pids[@]}"; do
-		until_true 10 is_gone "$pid" || fail "task $pid is still there"
+		until_true 120 is_gone "$pid" || fail "task $pid is still there"
 	done
 	good "no task ${pids[*]} any more"
 	good "$(find "$dir/images" -name '*.img' | wc -l) image files," \
@@ -135,11 +135,11 @@ check_program() {
 	local ticks expected after
 	step "5. It carried on"
 	ticks=$(wc -l <"$dir/output")
-	until_true 30 has_ticks $((ticks + 10)) || fail "the program does not go on"
+	until_true 120 has_ticks $((ticks + 10)) || fail "the program does not go on"
 	after=$(last_tick)
 	good "step ${before#* } when it was saved, step ${after#* } now"
 	kill -TERM "$root"
-	until_true 30 has_verdict || fail "the program does not answer"
+	until_true 120 has_verdict || fail "the program does not answer"
 	[[ $(tail -n 1 "$dir/output") == right ]] || fail "the program is $(tail -n 1 "$dir/output")"
 	good "every hash chain is right to the last step, the memory is as it was"
 	expected=$(seq "$(grep -cE '^[0-9]+ ' "$dir/output")")

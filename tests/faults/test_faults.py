@@ -84,7 +84,7 @@ def failed_restore(box: Box, name: str, stage: str, end: str) -> None:
     done = box.torpor(*s.restore_command(), env={"TORPOR_FAULT": f"restore:{stage}{end}"})
     if done.status != (-9 if end else 1):
         raise Failed(f"restore ended with {done.status}")
-    box.until(f"tasks are left: {box.tasks()}", 3, lambda: not box.tasks())
+    box.until(f"tasks are left: {box.tasks()}", 60, lambda: not box.tasks())
     if (box.dir / "pidfile").exists() and not end:
         raise Failed("a failed restore left a pidfile")
     if box.leftovers() != before:

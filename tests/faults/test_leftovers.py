@@ -11,7 +11,9 @@ import ctypes
 import json
 import os
 import random
+import re
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Callable
@@ -19,12 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from box import TORPOR, Box, Failed, Skipped, read_task
+from box import TORPOR, Box, Failed, Skipped, read_stat, read_task
 from subjects import Subject
 
 KILL_CALLS = os.environ.get("KILL_CALLS", "16")
 TCP_REPAIR = 19
 SYS_PIDFD_GETFD = 438
+PF_EXITING, PF_SIGNALED = 0x4, 0x400  # <linux/sched.h>, as in /proc/PID/stat
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -90,6 +93,32 @@ def clean(box: Box, s: Subject, what: str, images: Path) -> None:
         raise Failed(f"{what}: the journal is still there")
 
 
+def is_ending(pid: int) -> bool:
+    """It got SIGKILL and may still need long to end."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+        flags = int(read_stat(f"/proc/{pid}/stat")[1][6])
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    pending = re.findall(r"^(?:SigPnd|ShdPnd):\s(\w+)$", status, re.MULTILINE)
+    killed = any(int(mask, 16) >> (signal.SIGKILL - 1) & 1 for mask in pending)
+    return killed or bool(flags & (PF_EXITING | PF_SIGNALED))
+
+
+def is_alive(box: Box, pid: int) -> bool:
+    """Whether it goes on. If not, it has come to its end when this returns."""
+
+    def has_ended() -> bool:
+        task = read_task(pid)
+        return task is None or task.state == "Z"
+
+    box.reap()
+    if not has_ended() and not is_ending(pid):
+        return True
+    box.until(f"task {pid} does not end", 60, has_ended)
+    return False
+
+
 def count_calls(box: Box, s: Subject, strace: str) -> int:
     trace = box.dir / "trace"
     box.run([strace, "-o", trace, TORPOR, *s.dump_command("-R")])
@@ -116,9 +145,7 @@ def killed(box: Box, part: int, parts: int) -> dict[str, Any]:
         what = f"killed at call {at} of {total} (ended with {done.status})"
         ready = (s.images / "inventory.img").exists()
         complete += ready
-        box.reap()
-        task = read_task(s.pid)
-        alive = task is not None and task.state != "Z"
+        alive = is_alive(box, s.pid)
         if not alive and not ready:
             raise Failed(f"{what}: the target is dead and there are no complete images")
         compare(box, s, what, s.images)
