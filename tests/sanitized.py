@@ -29,7 +29,8 @@ def sanitized_build() -> Path:
         fcntl.flock(held, fcntl.LOCK_EX)
         if not (FOLDER / "build.ninja").exists():
             command = ["meson", "setup", str(FOLDER), str(SOURCE), "-Dfuzz=true"]
-            command += ["-Db_sanitize=address,undefined", "-Db_lundef=false"]
+            # not optimized: it is compiled in a quarter of the time and runs nearly as fast
+            command += ["-Db_sanitize=address,undefined", "-Db_lundef=false", "-Doptimization=0"]
             _run(command, env)
         _run(["ninja", "-C", str(FOLDER), "torpor"], env)
         targets = _targets()
@@ -51,7 +52,7 @@ def _targets() -> list[str]:
 
 def _run(command: list[str], env: dict[str, str]) -> None:
     done = subprocess.run(
-        command, env=env, capture_output=True, text=True, timeout=900, check=False
+        command, env=env, capture_output=True, text=True, timeout=1800, check=False
     )
     if done.returncode != 0:
         raise Failed(f"{' '.join(command)}:\n{(done.stdout + done.stderr)[-3000:]}")

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -33,27 +35,50 @@ def build() -> Path:
     pytest.skip(reason)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_fuzz(build: Path, tmp_path: Path, name: str) -> None:
-    corpus = tmp_path / "corpus"
+def fuzz(build: Path, name: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    corpus = folder / "corpus"
     corpus.mkdir()
     folders = [str(corpus)]
     if (SOURCE / "tests/fuzz/corpus" / name).is_dir():
         folders.append(str(SOURCE / "tests/fuzz/corpus" / name))
-    done = subprocess.run(
+    return subprocess.run(
         [
             *(build / "tests/fuzz" / f"fuzz_{name}", f"-max_total_time={SECONDS}"),
-            *("-rss_limit_mb=2048", "-timeout=10", "-print_final_stats=1"),
-            *(f"-artifact_prefix={tmp_path}/", *folders),
+            *("-rss_limit_mb=2048", "-timeout=60", "-print_final_stats=1"),
+            *(f"-artifact_prefix={folder}/", *folders),
         ],
         capture_output=True,
         text=True,
         errors="replace",
-        timeout=SECONDS + 120,
+        timeout=SECONDS + 300,
         env=os.environ | sanitized.ENVIRONMENT,
         check=False,
     )
+
+
+Run = tuple[Path, "Future[subprocess.CompletedProcess[str]]"]
+
+
+@pytest.fixture(scope="module")
+def runs(
+    build: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[dict[str, Run]]:
+    """All fuzzers that are asked for, as many at a time as there are processors."""
+    tests = [i for i in request.session.items if isinstance(i, pytest.Function)]
+    names = [t.callspec.params["name"] for t in tests if t.function is test_fuzz]
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        folders = {name: tmp_path_factory.mktemp(name) for name in names}
+        yield {n: (f, pool.submit(fuzz, build, n, f)) for n, f in folders.items()}
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_fuzz(runs: dict[str, Run], name: str) -> None:
+    folder, run = runs[name]
+    done = run.result()
     if done.returncode != 0:
-        found = [p.read_bytes()[:200] for p in tmp_path.glob("*-*") if p.is_file()]
+        found = [p.read_bytes()[:200] for p in folder.glob("*-*") if p.is_file()]
         pytest.fail(f"{done.stderr[-4000:]}\ninput: {found}", pytrace=False)

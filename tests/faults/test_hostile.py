@@ -11,14 +11,17 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sanitized
-from box import Box, Failed, Skipped, mount, umount
+from box import Box, Failed, Skipped, mount, run_boxed, umount
 from subjects import Subject
 
 SECONDS = float(os.environ.get("HOSTILE_SECONDS", "10"))
@@ -113,23 +116,61 @@ def crashed(status: int, output: str) -> bool:
     )
 
 
-def load_all(box: Box, name: str, program: str) -> None:
-    """Every byte of the small images, in one process that only loads, checks and plans."""
-    s = Subject(box, name)
-    s.start()
-    s.dump()
-    done = box.run(
-        [program, s.images, str(SECONDS)], env=sanitized.ENVIRONMENT, timeout=SECONDS * 4 + 60
-    )
-    if done.status != 0:
-        raise Failed(str(done))
+def dumped(box: Box, name: str) -> Path | str:
+    """The images of a subject in a folder of its own, or why there are none."""
+    own = replace(box, dir=box.dir / name)
+    own.dir.mkdir()
+    s = Subject(own, name)
+    try:
+        s.start()
+        s.dump()
+    except (Failed, Skipped) as e:
+        return f"{type(e).__name__}: {e}"
+    finally:
+        box.kill_all()
+    return s.images
+
+
+def load_all(box: Box, names: list[str], program: str) -> dict[str, str]:
+    """Every byte of the small images, by processes that only load, check and plan.
+
+    Name -> '' or what went wrong. Dumps are made one by one, then as many sets are tried at a time
+    as there are processors.
+    """
+
+    def load(images: Path | str) -> str:
+        if isinstance(images, str):
+            return images
+        done = subprocess.run(
+            [program, images, str(SECONDS)], capture_output=True, text=True, errors="replace",
+            env=os.environ | sanitized.ENVIRONMENT, timeout=SECONDS * 4 + 300, check=False,
+        )  # fmt: skip
+        return f"{done.returncode}: {done.stdout}{done.stderr}" if done.returncode else ""
+
+    sets = [dumped(box, name) for name in names]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return dict(zip(names, pool.map(load, sets), strict=True))
+
+
+@pytest.fixture(scope="module")
+def loaded(build: Path, request: pytest.FixtureRequest) -> dict[str, str]:
+    tests = [i for i in request.session.items if isinstance(i, pytest.Function)]
+    names = [t.callspec.params["name"] for t in tests if t.function is test_load]
+    how = {"names": names, "program": str(build / "tests/faults/load_set")}
+    try:
+        found: dict[str, str] = run_boxed(load_all, net=True, timeout=1800, **how)
+    except (Failed, Skipped) as e:
+        found = dict.fromkeys(names, f"{type(e).__name__}: {e}")
+    return found
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SUBJECTS)
-def test_load(boxed: Callable[..., Any], build: Path, name: str) -> None:
-    program = str(build / "tests/faults/load_set")
-    boxed(load_all, net=True, name=name, program=program, timeout=400)
+def test_load(loaded: dict[str, str], name: str) -> None:
+    if loaded[name].startswith("Skipped: "):
+        pytest.skip(loaded[name].removeprefix("Skipped: "))
+    if loaded[name]:
+        pytest.fail(loaded[name], pytrace=False)
 
 
 def damage(rng: random.Random, good: bytes) -> tuple[bytes, str]:
@@ -148,7 +189,7 @@ def one_damage(box: Box, s: Subject, image: Path, bad: bytes, what: str, tool: P
     image.write_bytes(bad)
     before = box.leftovers()
     done = box.run(
-        [tool, *s.restore_command("-s")], env=sanitized.ENVIRONMENT, timeout=60, cwd=box.dir
+        [tool, *s.restore_command("-s")], env=sanitized.ENVIRONMENT, timeout=300, cwd=box.dir
     )
     if crashed(done.status, done.output):
         log = (s.images / "restore.log").read_text(errors="replace")
@@ -199,7 +240,7 @@ def restore_damaged(box: Box, name: str, tool: str, seconds: float, seed: int) -
 @pytest.mark.parametrize("name", ["tree", "pipes", "threads", "unix_named", *CONNECTED])
 def test_restore_damaged(boxed: Callable[..., Any], build: Path, name: str) -> None:
     seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
-    how = {"tool": str(build / "torpor"), "seconds": SECONDS / 3, "seed": seed, "timeout": 300}
+    how = {"tool": str(build / "torpor"), "seconds": SECONDS / 3, "seed": seed, "timeout": 900}
     boxed(restore_damaged, net=name in CONNECTED, name=name, **how)
 
 
