@@ -403,9 +403,9 @@ static void speed(const char *what, struct subject *s, struct task *t, uint64_t 
 	end_husk(&h);
 }
 
-static void test_speed(void)
+static void test_speed(int rounds, uint64_t mib)
 {
-	uint64_t mib = 256, at = 0x100000000, n_areas = 60000, n_runs = 10000, from, us;
+	uint64_t at = 0x100000000, n_areas = 60000, n_runs = 10000, from, us;
 	struct saved_run *runs = calloc(n_runs + 1, sizeof(*runs));
 	struct subject s;
 	struct task *t;
@@ -427,7 +427,7 @@ static void test_speed(void)
 	save_pages(&s, IMG_PAGEMAP, 102, runs);
 	subject_seal(&s);
 	fd = openat(s.dirfd, "pages-1.img", O_RDONLY);
-	for (int i = 0; i < 2; i++) {
+	for (int i = 0; i < rounds; i++) {
 		from = clock_us();
 		p = mmap(NULL, mib << 20, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 		ok(io_pread_all(fd, p, mib << 20, 0) == 0, "plain read", NULL);
@@ -435,7 +435,7 @@ static void test_speed(void)
 		munmap(p, mib << 20);
 		printf("# plain read of %lu MiB into fresh memory: %.3f ms\n", mib,
 			(double)us / 1e3);
-		speed("256 MiB", &s, world_task(s.w, 100), mib, "MiB");
+		speed("anonymous memory", &s, world_task(s.w, 100), mib, "MiB");
 	}
 	speed("60,000 areas", &s, world_task(s.w, 101), n_areas, "area");
 	speed("10,000 single pages", &s, world_task(s.w, 102), n_runs, "page");
@@ -444,7 +444,8 @@ static void test_speed(void)
 	subject_done(&s);
 }
 
-int main(void)
+/* mm_build [ROUNDS MIB]: small by default, 2 256 to measure. */
+int main(int argc, char **argv)
 {
 	test_hole();
 	test_all_kinds();
@@ -452,6 +453,6 @@ int main(void)
 	test_wrong();
 	test_parent_images();
 	test_shmem();
-	test_speed();
+	test_speed(argc > 2 ? atoi(argv[1]) : 1, argc > 2 ? strtoul(argv[2], NULL, 10) : 32);
 	return tap_done(&tap);
 }

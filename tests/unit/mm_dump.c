@@ -31,6 +31,7 @@ enum { RW = PROT_READ | PROT_WRITE, ANON = MAP_PRIVATE | MAP_ANONYMOUS };
 struct told {
 	char *at[32];
 	size_t n;
+	size_t much; /* bytes of make_much() */
 };
 
 struct rig {
@@ -583,12 +584,12 @@ static void make_areas(struct told *t)
 	}
 }
 
-static void make_gib(struct told *t)
+static void make_much(struct told *t)
 {
-	uint64_t *p = map_anon(GIB, RW, 0), x = 88172645463325252ull;
+	uint64_t *p = map_anon(t->much, RW, 0), x = 88172645463325252ull;
 
-	madvise(p, GIB, MADV_NOHUGEPAGE);
-	for (size_t i = 0; i < GIB / 8; i++) {
+	madvise(p, t->much, MADV_NOHUGEPAGE);
+	for (size_t i = 0; i < t->much / 8; i++) {
 		x ^= x << 13;
 		x ^= x >> 7;
 		x ^= x << 17;
@@ -597,7 +598,7 @@ static void make_gib(struct told *t)
 }
 
 /* What the same amount costs by plain write(2). */
-static uint64_t time_plain_write(const char *dir)
+static uint64_t time_plain_write(const char *dir, size_t len)
 {
 	char path[64], *p = map_anon(MIB, RW, 0);
 	uint64_t start;
@@ -607,7 +608,7 @@ static uint64_t time_plain_write(const char *dir)
 	snprintf(path, sizeof(path), "%s/torpor-mm-plain", dir);
 	start = clock_us();
 	fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	for (int i = 0; i < 1024; i++)
+	for (size_t done = 0; done < len; done += MIB)
 		if (write(fd, p, MIB) != (ssize_t)MIB)
 			break;
 	close(fd);
@@ -618,17 +619,19 @@ static uint64_t time_plain_write(const char *dir)
 }
 
 /*
- * 1 GiB to tmpfs against write(2) of as much. The first round warms the machine's memory, the best
- * of the others counts; figures only, machines differ.
+ * Much memory to tmpfs against write(2) of as much. The first round warms the machine's memory, the
+ * best of the others counts; figures only, machines differ.
  */
-static void test_gib(struct rig *r, int rounds)
+static void test_much(struct rig *r, int rounds, size_t mib)
 {
+	char what[32];
 	uint64_t best_plain = UINT64_MAX, best_dump = UINT64_MAX;
 	int rc = 0;
 
-	spawn(r, make_gib);
+	r->told->much = mib * MIB;
+	spawn(r, make_much);
 	for (int i = 0; i < rounds && rc == 0; i++) {
-		uint64_t plain = time_plain_write("/dev/shm"), start;
+		uint64_t plain = time_plain_write("/dev/shm", mib * MIB), start;
 
 		rig_open(r, "/dev/shm");
 		rc = look(r);
@@ -642,8 +645,9 @@ static void test_gib(struct rig *r, int rounds)
 		best_dump = start < best_dump ? start : best_dump;
 		rig_close(r, i + 1 == rounds);
 	}
-	tap_ok(&r->tap, rc == 0, "1 GiB to tmpfs", &r->err);
-	printf("# 1 GiB: dump %.2f times a plain write\n", (double)best_dump / (double)best_plain);
+	snprintf(what, sizeof(what), "%zu MiB to tmpfs", mib);
+	tap_ok(&r->tap, rc == 0, what, &r->err);
+	printf("# %s: dump %.2f times a plain write\n", what, (double)best_dump / (double)best_plain);
 }
 
 static void timed(struct rig *r, void (*make)(struct told *t), const char *where, const char *what)
@@ -717,6 +721,7 @@ static void test_refused(struct rig *r, void (*make)(struct told *t), const char
 	rig_close(r, true);
 }
 
+/* mm_dump [ROUNDS MIB]: small by default, 3 1024 to measure. */
 int main(int argc, char **argv)
 {
 	static struct rig r;
@@ -725,7 +730,7 @@ int main(int argc, char **argv)
 	test_zoo(&r);
 	test_cow(&r);
 	timed(&r, make_areas, "/tmp", "60,000 areas");
-	test_gib(&r, argc > 1 ? atoi(argv[1]) : 3);
+	test_much(&r, argc > 2 ? atoi(argv[1]) : 1, argc > 2 ? strtoul(argv[2], NULL, 10) : 128);
 	test_refused(&r, make_sysv, "System V shared memory");
 	test_refused(&r, make_uffd, "userfaultfd");
 	test_refused(&r, make_perf, "anon_inode:[perf_event]");
