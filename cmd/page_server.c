@@ -31,7 +31,7 @@ static int begin_tls(const struct options *o, struct conn *c, struct err *err)
 {
 	const struct tls_files files = { o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key };
 
-	return o->tls ? tls_begin(c->fd, true, &files, NULL, &c->tls, err) : 0;
+	return o->tls ? conn_secure(c, &files, NULL, err) : 0;
 }
 
 static int receive(const struct call *call, struct conn *c, int listening, struct err *err)
@@ -73,7 +73,7 @@ static int give_away(const struct call *call, struct conn *c, int listening, str
 		if (r == 0 && listening < 0)
 			break;
 		if (r == 0)
-			r = conn_accept(listening, c, err);
+			r = conn_accept(CONN_ASKER, listening, c, err);
 	}
 	log_info("%lu pages were given away", (unsigned long)g.given);
 	image_giver_done(&g);
@@ -93,6 +93,7 @@ static int link_parent(const struct call *call, struct err *err)
 int cmd_page_server(const struct call *call, struct err *err)
 {
 	const struct options *o = call->o;
+	const enum conn_role role = o->lazy_pages ? CONN_ASKER : CONN_SENDER;
 	auto_close int listening = -1;
 	struct conn c = { .fd = -1 };
 	uint16_t port = 0;
@@ -103,7 +104,7 @@ int cmd_page_server(const struct call *call, struct err *err)
 		return r;
 	if (o->ps_socket >= 0) {
 		r = daemon_ready(call, &parent, err);
-		conn_of_fd((int)o->ps_socket, &c);
+		conn_of_fd(role, (int)o->ps_socket, &c);
 	} else {
 		r = conn_listen(o->address, (uint16_t)o->port, &listening, &port, err);
 		if (r == 0) {
@@ -111,7 +112,7 @@ int cmd_page_server(const struct call *call, struct err *err)
 			r = daemon_ready(call, &parent, err);
 		}
 		if (r == 0 && !parent)
-			r = conn_accept(listening, &c, err);
+			r = conn_accept(role, listening, &c, err);
 	}
 	if (r < 0 || parent)
 		return r;

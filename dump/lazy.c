@@ -77,12 +77,12 @@ static int answer_all(struct dump *d, struct giver *g, struct err *err)
 		struct err broken = ERR_INIT;
 		char text[sizeof(broken.text) + sizeof(broken.trail)];
 
-		r = conn_accept(d->lasting->listening, &c, err);
+		r = conn_accept(CONN_ASKER, d->lasting->listening, &c, err);
 		if (r < 0)
 			return r;
 		if (d->o->tls)
-			r = tls_begin(c.fd, true, &(struct tls_files){ d->o->tls_cacert, d->o->tls_cacrl,
-				d->o->tls_cert, d->o->tls_key }, NULL, &c.tls, &broken);
+			r = conn_secure(&c, &(struct tls_files){ d->o->tls_cacert, d->o->tls_cacrl,
+				d->o->tls_cert, d->o->tls_key }, NULL, &broken);
 		if (r == 0)
 			r = page_giver_serve(&c, &g->base, &broken);
 		if (r < 0) {

@@ -23,11 +23,11 @@ static int open_conn(const struct page_client_setup *setup, struct conn *ret, st
 	int r = 0;
 
 	if (setup->fd >= 0)
-		conn_of_fd(setup->fd, ret);
+		conn_of_fd(CONN_SERVER, setup->fd, ret);
 	else
-		r = conn_open(setup->address, setup->port, ret, err);
+		r = conn_open(CONN_SERVER, setup->address, setup->port, ret, err);
 	if (r == 0 && setup->tls)
-		r = tls_begin(ret->fd, false, &setup->tls_files, setup->tls_name, &ret->tls, err);
+		r = conn_secure(ret, &setup->tls_files, setup->tls_name, err);
 	if (r == 0 && setup->files)
 		r = conn_write(ret, &(uint32_t){ htole32(WIRE_FILES) }, 4, err);
 	return r;
@@ -73,7 +73,7 @@ int page_client_open(const struct page_client_setup *setup, struct page_client *
 		r = open_more(c, setup, err);
 	if (r < 0) {
 		page_client_drop(c);
-		return err_while(err, "connecting to the page server");
+		return r;
 	}
 	*ret = c;
 	return 0;
@@ -96,23 +96,24 @@ void page_client_drop(struct page_client *c)
 static int send_head(struct page_client *c, const struct wire_head *h, const void *body, size_t len,
 	struct err *err)
 {
+	enum image_id type = IMG_PAGEMAP;
+	unsigned long id = 0;
 	uint8_t buf[WIRE_HEAD];
-	int r;
 
 	c->used = true;
-	r = conn_write2(&c->conn, buf, wire_pack(h, c->head_size, buf), body, len, err);
-
-	return r < 0 ? err_while(err, "sending pages to the page server") : 0;
+	if (conn_write2(&c->conn, buf, wire_pack(h, c->head_size, buf), body, len, err) == 0)
+		return 0;
+	if (h->cmd == WIRE_CLOSE || wire_object_parse(h->object, &type, &id) < 0)
+		return err_while(err, "asking whether it has all pages");
+	return err_while(err, "sending the pages of %s %lu",
+		type == IMG_PAGEMAP_SHMEM ? "shared memory" : "task", id);
 }
 
 static int get_answer(struct conn *c, void *buf, size_t len, struct err *err)
 {
 	int r = conn_read(c, buf, len, err);
 
-	if (r == 0)
-		r = err_set(err, ERR_RESOURCE, ECONNRESET,
-			"the page server at %s has closed the connection; its log tells why", c->peer);
-	return r < 0 ? r : 0;
+	return r > 0 ? 0 : r < 0 ? r : conn_ended(c, "instead of answering", err);
 }
 
 int client_close_files(struct conn *c, struct err *err)
@@ -132,8 +133,7 @@ int client_close_files(struct conn *c, struct err *err)
 	len = le32toh(answer[1]) < FRAME_TEXT_MAX ? le32toh(answer[1]) : FRAME_TEXT_MAX;
 	r = get_answer(c, text, len, err);
 	text[len] = 0;
-	return r < 0 ? r : err_set(err, ERR_RESOURCE, EIO, "the page server at %s says: %s", c->peer,
-		text);
+	return r < 0 ? r : err_set(err, ERR_RESOURCE, EIO, "%s says: %s", c->peer, text);
 }
 
 static int commands_answer(struct page_client *c, struct err *err)
@@ -146,8 +146,8 @@ static int commands_answer(struct page_client *c, struct err *err)
 		r = get_answer(&c->conn, &answer, sizeof(answer), err);
 	answer = le32toh(answer);
 	if (r == 0 && answer)
-		r = err_set(err, ERR_RESOURCE, EIO, "the page server at %s could not keep the pages: "
-			"%s; its log tells more", c->conn.peer,
+		r = err_set(err, ERR_RESOURCE, EIO, "%s could not keep the pages: %s; its log tells "
+			"more", c->conn.peer,
 			strerror((int32_t)answer < 0 ? -(int32_t)answer : (int32_t)answer));
 	return r;
 }
@@ -179,7 +179,7 @@ static int send_frame(struct page_client *c, enum frame_kind kind, uint64_t numb
 	c->used = true;
 	frame_pack(kind, number, frame);
 	r = conn_write2(&c->conn, frame, sizeof(frame), body, len, err);
-	return r < 0 ? err_while(err, "sending pages to the page server") : 0;
+	return r < 0 ? err_while(err, "sending pages-%u.img", c->file) : 0;
 }
 
 int page_client_file_begin(struct page_client *c, uint32_t pages_id, struct err *err)
@@ -231,8 +231,8 @@ static int put_run(struct client_sink *s, const struct run *run, const uint8_t *
 
 	if (!len && run->flags & RUN_PARENT && !s->server_has_parent)
 		return err_set(err, ERR_IMAGE, ENOENT, "page 0x%lx is as in the previous images, but "
-			"the page server at %s has none; give it their directory as "
-			"--prev-images-dir", run->vaddr, s->client->conn.peer);
+			"%s has none; give it their directory as --prev-images-dir", run->vaddr,
+			s->client->conn.peer);
 	r = send_head(s->client, &h, *bytes, len, err);
 	*bytes += len;
 	return r;

@@ -14,10 +14,28 @@
 
 enum { CONNECT_MS = 20000, BACKLOG = 16 };
 
+static const struct role {
+	const char *name;
+	const char *way; /* the options that lead there */
+	const char *advice; /* when the connection is lost */
+	bool asks_first; /* it has connected to us */
+} roles[] = {
+	[CONN_SERVER] = { "the page server", "--address, --port",
+		"its log tells why; start it again before the next dump" },
+	[CONN_SENDER] = { "the dump", "--port",
+		"its log tells why; nothing of it is kept here, start this page server again for the "
+		"next dump", .asks_first = true },
+	[CONN_OWNER] = { "the dump or page server that has the pages", "--address, --port",
+		"its log tells why" },
+	[CONN_ASKER] = { "lazy-pages", "--port", "the log of lazy-pages tells why",
+		.asks_first = true },
+};
+
 /* ---- opening ---- */
 
 static void name_peer(struct conn *c)
 {
+	const char *role = roles[c->role].name;
 	struct sockaddr_storage a;
 	socklen_t len = sizeof(a);
 	char host[48] = "?", port[8] = "?";
@@ -25,16 +43,16 @@ static void name_peer(struct conn *c)
 	if (getpeername(c->fd, (struct sockaddr *)&a, &len) == 0 &&
 		getnameinfo((struct sockaddr *)&a, len, host, sizeof(host), port, sizeof(port),
 			NI_NUMERICHOST | NI_NUMERICSERV) == 0)
-		snprintf(c->peer, sizeof(c->peer), "%s port %s", host, port);
+		snprintf(c->peer, sizeof(c->peer), "%s at %s port %s", role, host, port);
 	else
-		snprintf(c->peer, sizeof(c->peer), "the given socket");
+		snprintf(c->peer, sizeof(c->peer), "%s at the given socket", role);
 }
 
-void conn_of_fd(int take_fd, struct conn *ret)
+void conn_of_fd(enum conn_role role, int take_fd, struct conn *ret)
 {
 	int one = 1;
 
-	*ret = (struct conn){ .fd = take_fd };
+	*ret = (struct conn){ .fd = take_fd, .role = role };
 	/* not TCP: no harm */
 	setsockopt(take_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 	name_peer(ret);
@@ -74,7 +92,8 @@ static int look_up(const char *address, uint16_t port, bool listens, struct addr
 	return 0;
 }
 
-int conn_open(const char *address, uint16_t port, struct conn *ret, struct err *err)
+int conn_open(enum conn_role role, const char *address, uint16_t port, struct conn *ret,
+	struct err *err)
 {
 	struct addrinfo *list;
 	int failure = -EADDRNOTAVAIL, r = look_up(address, port, false, &list, err);
@@ -87,14 +106,14 @@ int conn_open(const char *address, uint16_t port, struct conn *ret, struct err *
 
 		failure = fd < 0 ? -errno : connect_in_time(fd, a);
 		if (failure == 0)
-			conn_of_fd(fd, ret);
+			conn_of_fd(role, fd, ret);
 		else if (fd >= 0)
 			close(fd);
 	}
 	freeaddrinfo(list);
 	if (failure < 0)
-		return err_sysn(err, -failure, "cannot connect to %s port %u",
-			address ? address : "this computer", port);
+		return err_sysn(err, -failure, "cannot connect to %s at %s port %u (%s)",
+			roles[role].name, address ? address : "this computer", port, roles[role].way);
 	return 0;
 }
 
@@ -131,7 +150,7 @@ int conn_listen(const char *address, uint16_t port, int *ret_fd, uint16_t *ret_p
 		fd = listen_at(a);
 	freeaddrinfo(list);
 	if (fd < 0)
-		return err_sysn(err, -fd, "cannot listen at %s port %u",
+		return err_sysn(err, -fd, "cannot listen at %s port %u (--address, --port)",
 			address ? address : "all addresses", port);
 	if (getsockname(fd, &bound.any, &len) == 0)
 		*ret_port = ntohs(bound.any.sa_family == AF_INET6 ? bound.v6.sin6_port :
@@ -140,7 +159,7 @@ int conn_listen(const char *address, uint16_t port, int *ret_fd, uint16_t *ret_p
 	return 0;
 }
 
-int conn_accept(int listening, struct conn *ret, struct err *err)
+int conn_accept(enum conn_role role, int listening, struct conn *ret, struct err *err)
 {
 	int fd;
 
@@ -148,9 +167,14 @@ int conn_accept(int listening, struct conn *ret, struct err *err)
 		fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
 	while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
 	if (fd < 0)
-		return err_sys(err, "cannot accept a connection");
-	conn_of_fd(fd, ret);
+		return err_sys(err, "cannot accept a connection of %s", roles[role].name);
+	conn_of_fd(role, fd, ret);
 	return 0;
+}
+
+int conn_secure(struct conn *c, const struct tls_files *files, const char *name, struct err *err)
+{
+	return tls_begin(c->fd, roles[c->role].asks_first, c->peer, files, name, &c->tls, err);
 }
 
 void conn_close(struct conn *c)
@@ -164,16 +188,28 @@ void conn_close(struct conn *c)
 
 /* ---- bytes ---- */
 
+static int broken(const struct conn *c, int number, struct err *err)
+{
+	return err_sysn(err, number, "the connection to %s is broken (%s)", c->peer,
+		roles[c->role].advice);
+}
+
+int conn_ended(const struct conn *c, const char *when, struct err *err)
+{
+	return err_set(err, ERR_RESOURCE, ECONNRESET, "%s has closed the connection %s (%s)", c->peer,
+		when, roles[c->role].advice);
+}
+
 static ssize_t read_some(struct conn *c, void *buf, size_t len, struct err *err)
 {
 	ssize_t n;
 
 	if (c->tls)
-		return tls_read(c->tls, buf, len, err);
+		return tls_read(c->tls, c->peer, buf, len, err);
 	do
 		n = recv(c->fd, buf, len, MSG_WAITALL);
 	while (n < 0 && errno == EINTR);
-	return n < 0 ? err_sys(err, "the connection to %s is broken", c->peer) : n;
+	return n < 0 ? broken(c, errno, err) : n;
 }
 
 int conn_read(struct conn *c, void *buf, size_t len, struct err *err)
@@ -186,8 +222,7 @@ int conn_read(struct conn *c, void *buf, size_t len, struct err *err)
 		if (n < 0)
 			return (int)n;
 		if (n == 0)
-			return done == 0 ? 0 : err_set(err, ERR_RESOURCE, ECONNRESET,
-				"the connection to %s ended in the middle of something", c->peer);
+			return done == 0 ? 0 : conn_ended(c, "in the middle of something", err);
 		done += (size_t)n;
 	}
 	return 1;
@@ -201,7 +236,7 @@ int conn_write(struct conn *c, const void *buf, size_t len, struct err *err)
 static int write_tls(struct conn *c, const uint8_t *buf, size_t len, struct err *err)
 {
 	while (len) {
-		ssize_t n = tls_write(c->tls, buf, len, err);
+		ssize_t n = tls_write(c->tls, c->peer, buf, len, err);
 
 		if (n < 0)
 			return (int)n;
@@ -229,7 +264,7 @@ int conn_write2(struct conn *c, const void *head, size_t head_len, const void *b
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return err_sys(err, "the connection to %s is broken", c->peer);
+			return broken(c, errno, err);
 		for (int i = 0; i < 2; i++) {
 			size_t part = (size_t)n < iov[i].iov_len ? (size_t)n : iov[i].iov_len;
 

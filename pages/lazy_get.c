@@ -23,10 +23,10 @@ struct page_getter {
 static int connect_again(struct page_getter *g, struct err *err)
 {
 	const struct page_client_setup *s = &g->setup;
-	int r = conn_open(s->address, s->port, &g->conn, err);
+	int r = conn_open(CONN_OWNER, s->address, s->port, &g->conn, err);
 
 	if (r == 0 && s->tls)
-		r = tls_begin(g->conn.fd, false, &s->tls_files, s->tls_name, &g->conn.tls, err);
+		r = conn_secure(&g->conn, &s->tls_files, s->tls_name, err);
 	if (r < 0)
 		conn_close(&g->conn);
 	return r;
@@ -43,17 +43,16 @@ int page_getter_open(const struct page_client_setup *setup, struct page_getter *
 	g->setup = *setup;
 	pthread_mutex_init(&g->lock, NULL);
 	if (setup->fd >= 0) {
-		conn_of_fd(setup->fd, &g->conn);
+		conn_of_fd(CONN_OWNER, setup->fd, &g->conn);
 		if (setup->tls)
-			r = tls_begin(g->conn.fd, false, &setup->tls_files, setup->tls_name,
-				&g->conn.tls, err);
+			r = conn_secure(&g->conn, &setup->tls_files, setup->tls_name, err);
 	} else {
 		r = connect_again(g, err);
 	}
 	if (r < 0) {
 		conn_close(&g->conn);
 		free(g);
-		return err_while(err, "connecting to the page server");
+		return r;
 	}
 	*ret = g;
 	return 0;
@@ -71,18 +70,16 @@ static int ask(struct page_getter *g, const struct wire_head *h, void *buf, uint
 	if (r == 0)
 		r = wire_read(&g->conn, size, &answer, err);
 	if (r == 0)
-		return err_set(err, ERR_RESOURCE, ECONNRESET, "the page server at %s does not answer; "
-			"its log tells why", g->conn.peer);
+		return conn_ended(&g->conn, "instead of answering", err);
 	if (r < 0)
 		return r;
 	if (answer.cmd != WIRE_ADD || answer.vaddr != h->vaddr || !answer.pages ||
 		answer.pages > h->pages || !(answer.flags & RUN_PRESENT))
-		return err_set(err, ERR_RESOURCE, EPROTO, "the page server at %s answers something else "
-			"than what it was asked for", g->conn.peer);
+		return err_set(err, ERR_RESOURCE, EPROTO, "%s answers something else than what it was "
+			"asked for", g->conn.peer);
 	*ret_pages = answer.pages;
 	r = conn_read(&g->conn, buf, answer.pages * PAGE, err);
-	return r > 0 ? 0 : r < 0 ? r : err_set(err, ERR_RESOURCE, ECONNRESET,
-		"the page server at %s has closed the connection", g->conn.peer);
+	return r > 0 ? 0 : r < 0 ? r : conn_ended(&g->conn, "instead of answering", err);
 }
 
 /* Repeats the question with a new connection if the old one breaks. */

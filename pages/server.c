@@ -137,8 +137,7 @@ static int take_bytes(struct server *s, const struct wire_head *h, struct err *e
 		b.len = run.pages * PAGE;
 		r = conn_read(s->conn, s->bytes, b.len, err);
 		if (r == 0)
-			r = err_set(err, ERR_RESOURCE, ECONNRESET,
-				"the connection to %s ended in the middle of pages", s->conn->peer);
+			r = conn_ended(s->conn, "in the middle of pages", err);
 		if (r < 0)
 			return r;
 		if (!err_is_set(&s->why) && s->sink.base.put(&s->sink.base, &b, &s->why) == 0)
@@ -252,8 +251,7 @@ static int serve(struct server *s, struct err *err)
 		r = wire_read(s->conn, size, &h, err);
 	}
 	if (r == 0 && s->figures->objects)
-		return err_set(err, ERR_RESOURCE, ECONNRESET,
-			"%s went away before it said that this was all", s->conn->peer);
+		return conn_ended(s->conn, "before it said that this was all", err);
 	return r;
 }
 

@@ -151,8 +151,7 @@ static int take_data(struct member *m, uint64_t left, uint8_t *bytes, struct err
 		int r = conn_read(&m->conn, bytes, len, err);
 
 		if (r <= 0)
-			return r < 0 ? r : err_set(err, ERR_RESOURCE, ECONNRESET,
-				"%s went away in the middle of data", m->conn.peer);
+			return r < 0 ? r : conn_ended(&m->conn, "in the middle of data", err);
 		left -= len;
 		if (!err_is_set(&bad) && !has_failed(m->crowd))
 			(void)!put_data(m, bytes, len, &bad);
@@ -197,8 +196,7 @@ static int read_member(struct member *m, struct err *err)
 	while (r > 0) {
 		r = frame_read(&m->conn, &kind, &number, err);
 		if (r == 0)
-			r = err_set(err, ERR_RESOURCE, ECONNRESET,
-				"%s went away before it said that this was all", m->conn.peer);
+			r = conn_ended(&m->conn, "before it said that this was all", err);
 		if (r > 0)
 			r = take_frame(m, kind, number, bytes, err);
 	}
@@ -232,12 +230,9 @@ static int next_conn(const struct page_server_setup *setup, struct conn *first, 
 	while (poll(p, 2, -1) < 0 && errno == EINTR)
 		;
 	if (!(p[0].revents & POLLIN))
-		return err_set(err, ERR_RESOURCE, ECONNRESET,
-			"%s went away before all its connections were made", first->peer);
-	r = conn_accept(setup->listening, ret, err);
-	if (r == 0 && setup->tls)
-		r = tls_begin(ret->fd, true, &setup->tls_files, NULL, &ret->tls, err);
-	return r;
+		return conn_ended(first, "before all its other ones were made", err);
+	r = conn_accept(CONN_SENDER, setup->listening, ret, err);
+	return r == 0 && setup->tls ? conn_secure(ret, &setup->tls_files, NULL, err) : r;
 }
 
 static int join(struct crowd *c, struct member *m, const struct page_server_setup *setup,
@@ -257,8 +252,8 @@ static int join(struct crowd *c, struct member *m, const struct page_server_setu
 	if (r < 0)
 		return r;
 	if (kind != FRAME_JOIN || number != join)
-		return err_set(err, ERR_USAGE, EPROTO, "%s does not belong to the dump of %s",
-			m->conn.peer, first->peer);
+		return err_set(err, ERR_USAGE, EPROTO, "%s does not belong to %s, whose pages this "
+			"page server takes; give it another page server", m->conn.peer, first->peer);
 	m->crowd = c;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -301,8 +296,7 @@ static int read_first(struct crowd *c, struct conn *first, struct err *err)
 	while (r > 0) {
 		r = frame_read(first, &kind, &number, err);
 		if (r == 0)
-			r = err_set(err, ERR_RESOURCE, ECONNRESET,
-				"%s went away before it said that this was all", first->peer);
+			r = conn_ended(first, "before it said that this was all", err);
 		if (r > 0)
 			r = take_word(c, first, kind, number, &file, err);
 	}

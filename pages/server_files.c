@@ -23,8 +23,7 @@ struct taking {
 
 static int broken(const struct taking *t, struct err *err)
 {
-	return err_set(err, ERR_RESOURCE, ECONNRESET,
-		"%s went away before it said that this was all", t->conn->peer);
+	return conn_ended(t->conn, "before it said that this was all", err);
 }
 
 static int nonsense(const struct taking *t, uint32_t kind, uint64_t number, struct err *err)

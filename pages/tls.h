@@ -17,13 +17,15 @@ struct tls_files {
 };
 
 /*
- * The handshake on a connected socket, which stays the caller's. Each side shows its certificate and
+ * The handshake on a connected socket, which stays the caller's. `peer` names who is at its other end,
+ * in messages. Each side shows its certificate and
  * verifies that of the other one against the authority; a client also that it is `name`'s (NULL: not).
  */
-int tls_begin(int fd, bool server, const struct tls_files *files, const char *name,
+int tls_begin(int fd, bool server, const char *peer, const struct tls_files *files, const char *name,
 	struct tls **ret, struct err *err) must_use;
 /* Like read(2) and write(2), but errors are told. */
-ssize_t tls_read(struct tls *t, void *buf, size_t len, struct err *err) must_use;
-ssize_t tls_write(struct tls *t, const void *buf, size_t len, struct err *err) must_use;
+ssize_t tls_read(struct tls *t, const char *peer, void *buf, size_t len, struct err *err) must_use;
+ssize_t tls_write(struct tls *t, const char *peer, const void *buf, size_t len, struct err *err)
+	must_use;
 /* Tells the peer that this was all. */
 void tls_end(struct tls *t);

@@ -81,7 +81,7 @@ static int expect_name(struct tls *t, const char *name, struct err *err)
 
 /* ---- the connection ---- */
 
-static int shake_hands(struct tls *t, bool server, struct err *err)
+static int shake_hands(struct tls *t, bool server, const char *peer, struct err *err)
 {
 	long verified;
 
@@ -89,14 +89,13 @@ static int shake_hands(struct tls *t, bool server, struct err *err)
 		return 0;
 	verified = SSL_get_verify_result(t->ssl);
 	if (verified != X509_V_OK)
-		return err_set(err, ERR_RESOURCE, EACCES, "the %s cannot be trusted: %s",
-			server ? "client's certificate" : "page server's certificate",
-			X509_verify_cert_error_string(verified));
-	return err_set(err, ERR_RESOURCE, EPROTO, "TLS is refused by the other side or not spoken "
-		"there: %s", reason());
+		return err_set(err, ERR_RESOURCE, EACCES, "the certificate of %s cannot be trusted: %s",
+			peer, X509_verify_cert_error_string(verified));
+	return err_set(err, ERR_RESOURCE, EPROTO, "%s refuses TLS or does not speak it, as it would "
+		"with --tls: %s", peer, reason());
 }
 
-static int begin(struct tls *t, int fd, bool server, const struct tls_files *files,
+static int begin(struct tls *t, int fd, bool server, const char *peer, const struct tls_files *files,
 	const char *name, struct err *err)
 {
 	int r;
@@ -113,10 +112,10 @@ static int begin(struct tls *t, int fd, bool server, const struct tls_files *fil
 	if (!t->ssl || SSL_set_fd(t->ssl, fd) != 1)
 		return err_nomem(err);
 	r = name ? expect_name(t, name, err) : 0;
-	return r < 0 ? r : shake_hands(t, server, err);
+	return r < 0 ? r : shake_hands(t, server, peer, err);
 }
 
-int tls_begin(int fd, bool server, const struct tls_files *files, const char *name,
+int tls_begin(int fd, bool server, const char *peer, const struct tls_files *files, const char *name,
 	struct tls **ret, struct err *err)
 {
 	struct tls *t = calloc(1, sizeof(*t));
@@ -127,7 +126,7 @@ int tls_begin(int fd, bool server, const struct tls_files *files, const char *na
 	/* the library writes with write(2): a peer that is gone shall be an error, not our end */
 	signal(SIGPIPE, SIG_IGN);
 	ERR_clear_error();
-	r = begin(t, fd, server, files, name, err);
+	r = begin(t, fd, server, peer, files, name, err);
 	if (r < 0) {
 		SSL_free(t->ssl);
 		SSL_CTX_free(t->ctx);
@@ -138,16 +137,18 @@ int tls_begin(int fd, bool server, const struct tls_files *files, const char *na
 	return 0;
 }
 
-static int stream_failed(struct tls *t, int result, struct err *err)
+static int stream_failed(struct tls *t, const char *peer, int result, struct err *err)
 {
 	int why = SSL_get_error(t->ssl, result), number = errno;
 
 	if (why == SSL_ERROR_SYSCALL && number)
-		return err_sysn(err, number, "the TLS connection is broken");
-	return err_set(err, ERR_RESOURCE, EPROTO, "the TLS connection is broken: %s", reason());
+		return err_sysn(err, number, "the TLS connection to %s is broken (its log tells why)",
+			peer);
+	return err_set(err, ERR_RESOURCE, EPROTO, "the TLS connection to %s is broken (its log tells "
+		"why): %s", peer, reason());
 }
 
-ssize_t tls_read(struct tls *t, void *buf, size_t len, struct err *err)
+ssize_t tls_read(struct tls *t, const char *peer, void *buf, size_t len, struct err *err)
 {
 	int n;
 
@@ -157,10 +158,11 @@ ssize_t tls_read(struct tls *t, void *buf, size_t len, struct err *err)
 	if (n > 0)
 		return n;
 	/* an end without good-bye may be an attacker's */
-	return SSL_get_error(t->ssl, n) == SSL_ERROR_ZERO_RETURN ? 0 : stream_failed(t, n, err);
+	return SSL_get_error(t->ssl, n) == SSL_ERROR_ZERO_RETURN ? 0 :
+								   stream_failed(t, peer, n, err);
 }
 
-ssize_t tls_write(struct tls *t, const void *buf, size_t len, struct err *err)
+ssize_t tls_write(struct tls *t, const char *peer, const void *buf, size_t len, struct err *err)
 {
 	int n;
 
@@ -169,7 +171,7 @@ ssize_t tls_write(struct tls *t, const void *buf, size_t len, struct err *err)
 	ERR_clear_error();
 	errno = 0;
 	n = SSL_write(t->ssl, buf, len > INT32_MAX ? INT32_MAX : (int)len);
-	return n > 0 ? n : stream_failed(t, n, err);
+	return n > 0 ? n : stream_failed(t, peer, n, err);
 }
 
 void tls_end(struct tls *t)

@@ -7,6 +7,9 @@
 
 enum { TYPE_TASK = 1, TYPE_SHARED = 2 };
 
+/* How a client of TLS begins (RFC 8446, 5.1); the first byte is that of no command. */
+enum { TLS_HANDSHAKE = 0x16, TLS_MAJOR = 3 };
+
 uint64_t wire_object(enum image_id type, unsigned long id)
 {
 	return (uint64_t)id << 8 | (type == IMG_PAGEMAP_SHMEM ? TYPE_SHARED : TYPE_TASK);
@@ -108,8 +111,7 @@ static int read_rest(struct conn *c, uint8_t *buf, size_t len, struct err *err)
 {
 	int r = len ? conn_read(c, buf, len, err) : 1;
 
-	return r ? r : err_set(err, ERR_RESOURCE, ECONNRESET,
-		"the connection to %s ended in the middle of a command", c->peer);
+	return r ? r : conn_ended(c, "in the middle of a command", err);
 }
 
 int wire_read_first(struct conn *c, size_t *ret_size, struct wire_head *ret, struct err *err)
@@ -122,6 +124,9 @@ int wire_read_first(struct conn *c, size_t *ret_size, struct wire_head *ret, str
 	*ret_size = 0;
 	if (get32(buf) == WIRE_FILES)
 		return 1;
+	if (buf[0] == TLS_HANDSHAKE && buf[1] == TLS_MAJOR)
+		return err_set(err, ERR_USAGE, EPROTO, "%s speaks TLS; give this side --tls as well, or "
+			"neither", c->peer);
 	r = read_rest(c, buf + 4, WIRE_HEAD_OLD - 4, err);
 	if (r < 0)
 		return r;

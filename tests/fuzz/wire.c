@@ -45,7 +45,7 @@ static void serve(int take_fd)
 	struct err err = ERR_INIT;
 	struct conn conn;
 
-	conn_of_fd(take_fd, &conn);
+	conn_of_fd(CONN_SENDER, take_fd, &conn);
 	if (page_server_receive(&conn, &setup, &figures, &err) < 0 && !err_is_set(&err))
 		abort();
 	conn_close(&conn);
@@ -65,7 +65,7 @@ static void give(int take_fd)
 	struct err err = ERR_INIT;
 	struct conn conn;
 
-	conn_of_fd(take_fd, &conn);
+	conn_of_fd(CONN_ASKER, take_fd, &conn);
 	if (page_giver_serve(&conn, &giver, &err) < 0 && !err_is_set(&err))
 		abort();
 	conn_close(&conn);

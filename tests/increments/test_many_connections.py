@@ -109,7 +109,7 @@ def server_dies(box: Box) -> None:
         os.kill(server.pid, signal.SIGKILL)
         status = box.wait(pid, 30)
         text = (images / "dump.log").read_text()
-        if status != 1 or "server" not in text:
+        if status != 1 or "the page server at 127.0.0.1" not in text:
             raise Failed(f"after {delay} s the dump ended with {status}: {text}")
         left = [p.name for p in images.iterdir() if p.name != "dump.log"]
         if left:

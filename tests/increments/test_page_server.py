@@ -322,7 +322,7 @@ def server_dies(box: Box, *filters: str) -> None:
             os.kill(server.pid, signal.SIGKILL)
         status = box.wait(dump, 30)
         text = (images / "dump.log").read_text()
-        if status != 1 or "server" not in text:
+        if status != 1 or "the page server at 127.0.0.1" not in text:
             raise Failed(f"after {delay} s the dump ended with {status}: {text}")
         left = [p.name for p in images.iterdir() if p.name != "dump.log"]
         if left:
@@ -461,9 +461,12 @@ def with_tls(box: Box) -> None:
         done = box.torpor(*command)
         if (done.status == 0) != works:
             raise Failed(f"{name}: the dump ended with {done.status}: {done.output}")
-        if not works and len(done.output.strip()) < 20:
-            raise Failed(f"{name}: '{done.output}'")
-        server.end(good=works)
+        text = server.end(good=works)
+        # each end names the other
+        if not works and ("the page server at 1" not in done.output or "the dump at 1" not in text):
+            raise Failed(f"{name}: '{done.output}', the server: '{text}'")
+        if name == "server does not speak TLS" and "--tls" not in text:
+            raise Failed(f"{name}: '{text}' does not say what to do")
         if works:
             merge(server.images, s.images)
         s.expect_tasks()
