@@ -14,6 +14,8 @@ int fault_point(const char *name, struct err *err)
 		return 0;
 	if (!strcmp(armed + n, "=kill"))
 		raise(SIGKILL);
+	if (!strcmp(armed + n, "=stop"))
+		raise(SIGSTOP);
 	if (armed[n])
 		return 0;
 	return err_set(err, ERR_KERNEL, EIO, "injected fault at '%s'", name);

@@ -2,7 +2,8 @@
 /*
  * Named fault points. The environment variable TORPOR_FAULT names one ("dump:memory",
  * "restore:files"); when it is reached the operation fails as if the kernel had refused.
- * "NAME=kill" ends torpor with SIGKILL there. Used by tests/faults only.
+ * "NAME=kill" ends torpor with SIGKILL there, "NAME=stop" stops it until somebody sends SIGCONT. Used
+ * by tests only.
  */
 #pragma once
 #include "base/err.h"
