@@ -154,7 +154,7 @@ static int answer_get(struct conn *c, size_t head_size, const struct wire_head *
 	int r;
 
 	if (!h->pages || h->vaddr % PAGE || h->vaddr > UINT64_MAX - answer.pages * PAGE)
-		return err_set(err, ERR_USAGE, EPROTO, "%s asks for impossible pages", c->peer);
+		return err_set(err, ERR_RESOURCE, EPROTO, "%s asks for impossible pages", c->peer);
 	r = g->give(g, h->object, h->vaddr, answer.pages, buf, err);
 	if (r < 0)
 		return err_while(err, "answering %s", c->peer);
@@ -175,12 +175,12 @@ int page_giver_serve(struct conn *c, struct page_giver *g, struct err *err)
 	for (r = wire_read_first(c, &head_size, &h, err); r > 0;
 		r = wire_read(c, head_size, &h, err)) {
 		if (!head_size)
-			return err_set(err, ERR_USAGE, EPROTO, "%s sends pages instead of asking for "
+			return err_set(err, ERR_RESOURCE, EPROTO, "%s sends pages instead of asking for "
 				"them", c->peer);
 		if (h.cmd == WIRE_CLOSE || h.cmd == WIRE_FORCE_CLOSE)
 			return conn_write(c, &fine, sizeof(fine), err) < 0 ? -err->number : 1;
 		if (h.cmd != WIRE_GET)
-			return err_set(err, ERR_USAGE, EPROTO, "%s sends the command %u instead of "
+			return err_set(err, ERR_RESOURCE, EPROTO, "%s sends the command %u instead of "
 				"asking for pages", c->peer, h.cmd);
 		r = answer_get(c, head_size, &h, g, buf, err);
 		if (r < 0)

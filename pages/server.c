@@ -58,7 +58,7 @@ static int begin_object(struct server *s, uint64_t object, struct err *err)
 	if (r < 0)
 		return r;
 	if (wire_object_parse(object, &type, &id) < 0)
-		return err_set(err, ERR_USAGE, EPROTO, "%s begins something unknown (0x%lx)",
+		return err_set(err, ERR_RESOURCE, EPROTO, "%s begins something unknown (0x%lx)",
 			s->conn->peer, object);
 	r = look_before(s, type, id, err);
 	if (r == 0)
@@ -99,15 +99,15 @@ static int check_add(const struct server *s, const struct wire_head *h, struct e
 	uint64_t end;
 
 	if (!s->object || h->object != s->object)
-		return err_set(err, ERR_USAGE, EPROTO,
+		return err_set(err, ERR_RESOURCE, EPROTO,
 			"%s sends pages of something that it did not begin", s->conn->peer);
 	if (h->vaddr % PAGE || !h->pages || h->vaddr < s->next_vaddr ||
 		__builtin_mul_overflow(h->pages, (uint64_t)PAGE, &end) ||
 		__builtin_add_overflow(end, h->vaddr, &end))
-		return err_set(err, ERR_USAGE, EPROTO, "%s sends impossible pages (%lu from 0x%lx on)",
+		return err_set(err, ERR_RESOURCE, EPROTO, "%s sends impossible pages (%lu from 0x%lx on)",
 			s->conn->peer, h->pages, h->vaddr);
 	if (h->flags & ~(uint32_t)(RUN_PARENT | RUN_LAZY | RUN_PRESENT) || !h->flags)
-		return err_set(err, ERR_USAGE, EPROTO, "%s sends pages with unknown flags 0x%x",
+		return err_set(err, ERR_RESOURCE, EPROTO, "%s sends pages with unknown flags 0x%x",
 			s->conn->peer, h->flags);
 	return 0;
 }
@@ -220,7 +220,7 @@ static int command(struct server *s, const struct wire_head *h, struct err *err)
 		r = close_command(s, err);
 		return r < 0 ? r : 0;
 	default:
-		return err_set(err, ERR_USAGE, EPROTO, "%s sends the unknown command %u",
+		return err_set(err, ERR_RESOURCE, EPROTO, "%s sends the unknown command %u",
 			s->conn->peer, h->cmd);
 	}
 	return r < 0 ? r : 1;

@@ -112,7 +112,7 @@ static int choose_file(struct member *m, uint64_t id, struct err *err)
 	int r;
 
 	if (!id || id > UINT32_MAX)
-		return err_set(err, ERR_USAGE, EPROTO, "%s names an impossible file", m->conn.peer);
+		return err_set(err, ERR_RESOURCE, EPROTO, "%s names an impossible file", m->conn.peer);
 	pthread_mutex_lock(&c->lock);
 	r = find_file(c, id, &m->file, err);
 	pthread_mutex_unlock(&c->lock);
@@ -143,9 +143,9 @@ static int take_data(struct member *m, uint64_t left, uint8_t *bytes, struct err
 	struct err bad = ERR_INIT;
 
 	if (left > FRAME_DATA_MAX)
-		return err_set(err, ERR_USAGE, EPROTO, "%s sends too much at once", m->conn.peer);
+		return err_set(err, ERR_RESOURCE, EPROTO, "%s sends too much at once", m->conn.peer);
 	if (m->fd < 0 || m->at > INT64_MAX - left)
-		err_set(&bad, ERR_USAGE, EPROTO, "%s sends data of no file", m->conn.peer);
+		err_set(&bad, ERR_RESOURCE, EPROTO, "%s sends data of no file", m->conn.peer);
 	while (left) {
 		size_t len = left < BATCH_BYTES ? left : BATCH_BYTES;
 		int r = conn_read(&m->conn, bytes, len, err);
@@ -180,7 +180,7 @@ static int take_frame(struct member *m, uint32_t kind, uint64_t number, uint8_t 
 	case FRAME_CLOSE:
 		return 0;
 	default:
-		return err_set(err, ERR_USAGE, EPROTO, "%s sends the impossible frame %u",
+		return err_set(err, ERR_RESOURCE, EPROTO, "%s sends the impossible frame %u",
 			m->conn.peer, kind);
 	}
 }
@@ -252,7 +252,7 @@ static int join(struct crowd *c, struct member *m, const struct page_server_setu
 	if (r < 0)
 		return r;
 	if (kind != FRAME_JOIN || number != join)
-		return err_set(err, ERR_USAGE, EPROTO, "%s does not belong to %s, whose pages this "
+		return err_set(err, ERR_RESOURCE, EPROTO, "%s does not belong to %s, whose pages this "
 			"page server takes; give it another page server", m->conn.peer, first->peer);
 	m->crowd = c;
 	sigfillset(&all);
@@ -277,7 +277,7 @@ static int take_word(struct crowd *c, struct conn *first, uint32_t kind, uint64_
 		(*file)->size = number;
 		*file = NULL;
 	} else if (kind != FRAME_CLOSE) {
-		err_set(err, ERR_USAGE, EPROTO, "%s sends the impossible frame %u (%lu)", first->peer,
+		err_set(err, ERR_RESOURCE, EPROTO, "%s sends the impossible frame %u (%lu)", first->peer,
 			kind, number);
 	}
 	pthread_mutex_unlock(&c->lock);
@@ -311,7 +311,7 @@ static int finish_files(struct crowd *c, struct err *err)
 		auto_close int fd = -1;
 
 		if (!f->ended || f->reach > f->size)
-			return err_set(err, ERR_USAGE, EPROTO, "pages-%u.img is not complete", f->id);
+			return err_set(err, ERR_RESOURCE, EPROTO, "pages-%u.img is not complete", f->id);
 		fd = open_file(c, f, err);
 		if (fd < 0)
 			return fd;
@@ -349,7 +349,7 @@ int server_take_crowd(struct conn *first, const struct page_server_setup *setup,
 	int r = 0;
 
 	if (n < 2 || n > FRAME_CONNECTIONS_MAX || setup->listening < 0)
-		return err_set(err, ERR_USAGE, EPROTO, "%s wants %zu connections; this server takes "
+		return err_set(err, ERR_RESOURCE, EPROTO, "%s wants %zu connections; this server takes "
 			"%s", first->peer, n, setup->listening < 0 ? "the one it was given" : "2 to 17");
 	c.members = calloc(n - 1, sizeof(*c.members));
 	if (!c.members)

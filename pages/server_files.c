@@ -28,7 +28,7 @@ static int broken(const struct taking *t, struct err *err)
 
 static int nonsense(const struct taking *t, uint32_t kind, uint64_t number, struct err *err)
 {
-	return err_set(err, ERR_USAGE, EPROTO, "%s sends the impossible frame %u (%lu)",
+	return err_set(err, ERR_RESOURCE, EPROTO, "%s sends the impossible frame %u (%lu)",
 		t->conn->peer, kind, number);
 }
 

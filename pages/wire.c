@@ -125,7 +125,7 @@ int wire_read_first(struct conn *c, size_t *ret_size, struct wire_head *ret, str
 	if (get32(buf) == WIRE_FILES)
 		return 1;
 	if (buf[0] == TLS_HANDSHAKE && buf[1] == TLS_MAJOR)
-		return err_set(err, ERR_USAGE, EPROTO, "%s speaks TLS; give this side --tls as well, or "
+		return err_set(err, ERR_RESOURCE, EPROTO, "%s speaks TLS; give this side --tls as well, or "
 			"neither", c->peer);
 	r = read_rest(c, buf + 4, WIRE_HEAD_OLD - 4, err);
 	if (r < 0)

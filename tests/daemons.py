@@ -10,6 +10,9 @@ from pathlib import Path
 
 from box import TORPOR, Box, Failed
 
+# how long a test waits for what comes in a moment where nothing else runs
+PATIENCE = 60.0
+
 
 class Server:
     """A page server into a directory."""
@@ -22,7 +25,7 @@ class Server:
         words: list[str | Path] = ["page-server", "-D", images, "-o", "server.log", "-v4"]
         words += ["--address", "127.0.0.1", *options]
         self.pid = box.start([TORPOR, *words], out=self.out)
-        self.port = box.until(f"no server: {self.out}", 10, self.listening)
+        self.port = box.until(f"no server: {self.out}", PATIENCE, self.listening)
 
     def listening(self) -> int:
         if self.pid in self.box.statuses:
@@ -32,7 +35,7 @@ class Server:
 
     def end(self, good: bool = True) -> str:
         """Its exit and output."""
-        status = self.box.wait(self.pid, 20)
+        status = self.box.wait(self.pid, PATIENCE)
         text = self.out.read_text()
         if (status == 0) != good:
             raise Failed(f"the server ended with {status}: {text}")
@@ -53,18 +56,25 @@ def merge(server: Path, images: Path) -> None:
 class Daemon:
     """lazy-pages for the images of a subject."""
 
-    def __init__(self, box: Box, images: Path, *options: str) -> None:
+    def __init__(
+        self, box: Box, images: Path, *options: str, env: dict[str, str] | None = None
+    ) -> None:
         self.box = box
         self.images = images
         self.out = box.dir / f"daemon-{box.runs}.out"
         words: list[str | Path] = ["lazy-pages", "-D", images, "-o", "lazy.log", "-v4", "--json"]
         words += options
-        self.pid = box.start([TORPOR, *words], out=self.out)
+        self.pid = box.start([TORPOR, *words], out=self.out, env=env)
         box.aside.add(self.pid)
-        box.until("no socket", 10, (images / "lazy-pages.socket").exists)
+        box.until("no socket", PATIENCE, self.listening)
+
+    def listening(self) -> bool:
+        if self.pid in self.box.statuses:
+            raise Failed(f"lazy-pages ended: {self.out.read_text()}")
+        return (self.images / "lazy-pages.socket").exists()
 
     def end(self, good: bool = True) -> dict[str, int]:
-        status = self.box.wait(self.pid, 60)
+        status = self.box.wait(self.pid, 2 * PATIENCE)
         if (status == 0) != good:
             raise Failed(f"lazy-pages ended with {status}: {self.out.read_text()}")
         if (self.images / "lazy-pages.socket").exists():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pagemaps
 from box import TORPOR, Box, Failed, link_up
+from daemons import PATIENCE
 from subjects import Subject
 
 HERE, THERE = "10.249.77.1", "10.249.77.2"
@@ -47,7 +48,7 @@ class Network:
         box.aside.add(self.holder)
         path = Path(f"/proc/{self.holder}/ns/net")
         ours = Path("/proc/self/ns/net").readlink()
-        box.until("no network", 10, lambda: path.readlink() != ours)
+        box.until("no network", PATIENCE, lambda: path.readlink() != ours)
         ip(box, "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns",
            str(self.holder))  # fmt: skip
         ip(box, "address", "add", f"{HERE}/24", "dev", "cable")
@@ -99,8 +100,8 @@ def go_elsewhere(
 
 
 def start_high(box: Box, s: Subject, **how: bool) -> None:
-    """With pids that the helpers in another namespace do not take."""
-    Path("/proc/sys/kernel/ns_last_pid").write_text("500")
+    """With pids that the helpers in another namespace do not take, however long they wait."""
+    Path("/proc/sys/kernel/ns_last_pid").write_text("20000")
     s.start(**how)
 
 
@@ -127,8 +128,8 @@ def move(
             for n in ("lazy.log", "restore.log", "lazy.out", "restore.out")
         ]
         raise Failed(f"ended with {status}, '{s.answer()}': {logs}")
-    if box.wait(dump, 10) != 0:
+    if box.wait(dump, PATIENCE) != 0:
         raise Failed(f"the dump ended with {box.statuses.get(dump)}")
-    box.until("the tasks are still here", 5, lambda: not box.tasks())
+    box.until("the tasks are still here", PATIENCE, lambda: not box.tasks())
     found: dict[str, int] = json.loads((s.images / "lazy.out").read_text().splitlines()[0])
     return found

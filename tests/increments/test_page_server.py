@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import struct
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,8 @@ import pagemaps
 import pytest
 from box import TORPOR, Box, Failed, mount
 from pagemaps import PAGE, PARENT, PRESENT, Entry
-from daemons import Server, make_certificates, merge, tls_options
+from daemons import PATIENCE, Server, make_certificates, merge, tls_options
+from dying_servers import dies_at_each_moment
 from subjects import Subject
 
 ADD_OLD, HOLE_OLD, OPEN, PARENT_ASKED, ADD, CLOSE = 1, 2, 4, 5, 6, 0x1023
@@ -82,7 +81,7 @@ def increments(box: Box, tracker: str, filters: tuple[str, ...] = ()) -> None:
             raise Failed(f"the last step sent {own} pages, {parents} were known")
     for near, far in sets:
         merge(far, near)
-    s.box.until("still there", 5, lambda: not box.tasks())
+    s.box.until("still there", PATIENCE, lambda: not box.tasks())
     s.forget()
     words = ["restore", "-d", "-D", str(sets[-1][0]), "-o", "restore.log"]
     if box.torpor(*words, *(["--identity", key] if key in filters else [])).status != 0:
@@ -142,7 +141,7 @@ def speak(box: Box, size: int) -> None:
     (base / "pages-1.img").write_bytes(b"p" * 4 * PAGE)
     server = Server(box, box.dir / "pages", "--prev-images-dir", "../base")
     c = socket.create_connection(("127.0.0.1", server.port))
-    c.settimeout(10)
+    c.settimeout(PATIENCE)
     task, other, shared = 7 << 8 | 1, 8 << 8 | 1, 99 << 8 | 2
 
     def send(*args: int, body: bytes = b"", **kw: int) -> None:
@@ -217,7 +216,7 @@ def hostile(box: Box) -> None:
     for name, data in BAD.items():
         server = Server(box, box.dir / name.replace(" ", "-"))
         c = socket.create_connection(("127.0.0.1", server.port))
-        c.settimeout(10)
+        c.settimeout(PATIENCE)
         c.sendall(data)
         answer = b""
         if not name.startswith(("half", "no close", "unknown command")):
@@ -262,7 +261,7 @@ BAD_FILES = {
 def files(box: Box) -> None:
     """torpor's own form, good and bad."""
     server = Server(box, box.dir / "good")
-    c = socket.create_connection(("127.0.0.1", server.port))
+    c = socket.create_connection(("127.0.0.1", server.port), PATIENCE)
     big = os.urandom(3 << 20)
     c.sendall(FILES + frame(FILE, 3) + frame(DATA, len(big)) + big + frame(HOLE, 8192))
     c.sendall(frame(DATA, 2) + b"ab" + frame(HOLE, 100) + frame(END) + frame(FILE, 5))
@@ -279,7 +278,7 @@ def files(box: Box) -> None:
     for name, data in BAD_FILES.items():
         server = Server(box, box.dir / name.replace(" ", "-"))
         c = socket.create_connection(("127.0.0.1", server.port))
-        c.settimeout(10)
+        c.settimeout(PATIENCE)
         c.sendall(FILES + data)
         if data.endswith(frame(ALL)):
             number, length = struct.unpack("<II", c.recv(8, socket.MSG_WAITALL))
@@ -304,40 +303,9 @@ def test_hostile(boxed: Callable[..., Any]) -> None:
 # ----------------------------------------------------------------------------------------- failure
 
 
-def server_dies(box: Box, *filters: str) -> None:
-    """At any moment: the dump fails with a sentence, nothing is left, the tasks run on."""
-    s = Subject(box, "mem_private")
-    s.start()
-    for delay in (0, 0.002, 0.005, 0.01, 0.02, 0.03):
-        server = Server(box, box.dir / f"pages-{delay}")
-        images = box.dir / f"images-{delay}"
-        images.mkdir()
-        words = ["dump", "-t", str(s.pid), "-D", images, "-o", "dump.log", *server.options, *filters]
-        if delay == 0:
-            os.kill(server.pid, signal.SIGKILL)
-            box.wait(server.pid, 5)
-        dump = box.start([TORPOR, *words], out=box.dir / "dump.out")
-        if delay:
-            time.sleep(delay)
-            os.kill(server.pid, signal.SIGKILL)
-        status = box.wait(dump, 30)
-        text = (images / "dump.log").read_text()
-        if status != 1 or "the page server at 127.0.0.1" not in text:
-            raise Failed(f"after {delay} s the dump ended with {status}: {text}")
-        left = [p.name for p in images.iterdir() if p.name != "dump.log"]
-        if left:
-            raise Failed(f"left behind: {left}")
-        s.expect_tasks()
-    s.finish()
-
-
-def filtered_server_dies(box: Box) -> None:
-    server_dies(box, "--compress")
-
-
-@pytest.mark.parametrize("play", [server_dies, filtered_server_dies], ids=["plain", "filtered"])
-def test_server_dies(boxed: Callable[..., Any], play: Callable[[Box], None]) -> None:
-    boxed(play)
+@pytest.mark.parametrize("options", [(), ("--compress",)], ids=["plain", "filtered"])
+def test_server_dies(boxed: Callable[..., Any], options: tuple[str, ...]) -> None:
+    boxed(dies_at_each_moment, options=options)
 
 
 def server_is_full(box: Box, filters: tuple[str, ...] = ()) -> None:
@@ -395,7 +363,7 @@ def background(box: Box) -> None:
     if done.status != 0 or box.wait(pid, 0.05) is not None:
         raise Failed(f"the server {pid} does not run in the background")
     s.dump("--page-server", "--address", "127.0.0.1", "--port", port)
-    box.until("the server does not end", 10, lambda: box.wait(pid, 0) == 0)
+    box.until("the server does not end", PATIENCE, lambda: box.wait(pid, 0) == 0)
     merge(images, s.images)
     s.restore()
     ours, theirs = socket.socketpair()
@@ -416,7 +384,7 @@ def background(box: Box) -> None:
     if box.torpor(*words).status != 0:
         raise Failed("dump failed")
     ours.close()
-    if box.wait(server, 10) != 0:
+    if box.wait(server, PATIENCE) != 0:
         raise Failed("the server with a given socket failed")
     merge(images, s.images)
     s.restore()
