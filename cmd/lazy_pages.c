@@ -5,6 +5,7 @@
  * lacking.
  */
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "cmd/command.h"
 #include "cmd/daemon.h"
@@ -150,6 +151,8 @@ static int bring(const struct call *call, struct image_set *set, struct page_get
 	if (r < 0)
 		return r;
 	r = take_tasks(sock, l, err);
+	if (r == 0)
+		r = fault_point("lazy-pages:run", err);
 	/* after a failure the tasks are gone, and so is the work */
 	lazy_all_run(l);
 	lazy_finish(l, &f);
