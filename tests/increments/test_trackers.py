@@ -6,7 +6,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pagemaps
 import pytest
 from box import Box, Done, Failed, Skipped
+from daemons import PATIENCE
 from subjects import Subject
 
 NAME = "mem_stack_brk"
@@ -61,13 +61,20 @@ class Rig:
         s.dump("--prev-images-dir", f"../{prev}", "--tracker", self.tracker)
         s.restore()
         s.finish()
-        self.box.until("trackers are left", 5, lambda: not self.box.trackers())
+        self.box.until("trackers are left", PATIENCE, lambda: not self.box.trackers())
+
+
+def uptime_us() -> float:
+    """Full hundredths of seconds."""
+    return float(Path("/proc/uptime").read_text().split()[0]) * 1e6
 
 
 def semantics(box: Box, tracker: str) -> dict[str, int]:
     rig = Rig(box, tracker)
     s = rig.subject
+    begin = uptime_us()
     first = rig.pre_dump("a", "--pre-dump-mode", "read")
+    end = uptime_us() + 1e4
     fields = dict(pagemaps.fields(next(pagemaps.messages(first / "inventory.img"))))
     names = sorted(p.name for p in first.iterdir())
     for name in ("pstree.img", "files.img", f"core-{s.pid}.img", f"mm-{s.pid}.img"):
@@ -75,9 +82,8 @@ def semantics(box: Box, tracker: str) -> dict[str, int]:
             raise Failed(f"a pre-dump holds {name}")
     if not {"stats-dump", f"pagemap-{s.pid}.img", "pages-1.img"} <= set(names):
         raise Failed(f"a pre-dump holds {names}")
-    uptime = float(Path("/proc/uptime").read_text().split()[0]) * 1e6
-    if fields[1] != 0 or fields[9] != 2 or not uptime - 20e6 < fields[8] <= uptime:
-        raise Failed(f"the inventory says {fields}, uptime is {uptime}")
+    if fields[1] != 0 or fields[9] != 2 or not begin <= fields[8] <= end:
+        raise Failed(f"the inventory says {fields}, uptime was {begin} to {end}")
     done = box.torpor("restore", "-d", "-D", first, "-o", "restore.log")
     if done.status == 0 or "pre-dump" not in done.output:
         raise Failed("a pre-dump was restored")
@@ -111,7 +117,7 @@ def one_keeper(box: Box) -> None:
     ):
         raise Failed(f"leftovers does not list process {second}: {done.output}")
     os.kill(rig.subject.pid, signal.SIGKILL)
-    box.until("the tracker process does not end", 5, lambda: not box.trackers())
+    box.until("the tracker process does not end", PATIENCE, lambda: not box.trackers())
 
 
 def test_one_keeper(boxed: Callable[..., Any]) -> None:
@@ -142,7 +148,7 @@ def keeper_lost(box: Box) -> None:
     rig.pre_dump("a")
     (keeper,) = box.trackers()
     os.kill(keeper, signal.SIGKILL)
-    box.until("the tracker process does not end", 5, lambda: not box.trackers())
+    box.until("the tracker process does not end", PATIENCE, lambda: not box.trackers())
     rig.pre_dump("b", prev="a")
     rig.expect("b", whole=True)
     rig.finish("b")
@@ -173,7 +179,7 @@ def failed_dump(box: Box) -> None:
         left = [p.name for p in (box.dir / stage).iterdir()]
         if left != ["dump.log"]:
             raise Failed(f"a failed pre-dump has left {left}")
-    box.until("a tracker process is left", 5, lambda: not box.trackers())
+    box.until("a tracker process is left", PATIENCE, lambda: not box.trackers())
     rig.pre_dump("b", prev="a")
     rig.expect("b", whole=True)
     rig.finish("b")
@@ -183,18 +189,24 @@ def test_failed_dump(boxed: Callable[..., Any]) -> None:
     boxed(failed_dump)
 
 
+def is_asleep(pid: int) -> bool:
+    """In the kernel's sleep: a program that sleep(1) has begun touches nothing any more."""
+    return "nanosleep" in Path(f"/proc/{pid}/wchan").read_text()
+
+
 def new_program(box: Box) -> None:
     """execve(2) between two dumps: nothing of the old program is believed."""
     rig = Rig(box)
     pid = box.start(["/bin/sh", "-c", "kill -STOP $$; exec sleep 1000"])
-    box.until("not stopped", 5, lambda: any(t.pid == pid and t.state == "T" for t in box.tasks()))
+    box.until(
+        "not stopped", PATIENCE, lambda: any(t.pid == pid and t.state == "T" for t in box.tasks())
+    )
     rig.subject.pid, old = pid, rig.subject.pid
     rig.subject.before = [t for t in box.tasks()]
     if rig.run("pre-dump", "a").status != 0:
         raise Failed("pre-dump failed")
     os.kill(pid, signal.SIGCONT)
-    box.until("no new program", 5, lambda: any(t.comm == "sleep" for t in box.tasks()))
-    time.sleep(0.05)
+    box.until("no new program", PATIENCE, lambda: is_asleep(pid))
     for command, name, prev in (("pre-dump", "b", "a"), ("pre-dump", "c", "b"), ("dump", "d", "c")):
         if rig.run(command, name, prev=prev).status != 0:
             raise Failed(f"{command} failed")
@@ -202,7 +214,7 @@ def new_program(box: Box) -> None:
     own, parents = pagemaps.counts(box.dir / "c")
     if parents < own:
         raise Failed(f"after the new program was seen once, {own} pages are saved, {parents} not")
-    box.until("still there", 5, lambda: not any(t.pid == pid for t in box.tasks()))
+    box.until("still there", PATIENCE, lambda: not any(t.pid == pid for t in box.tasks()))
     done = box.torpor("restore", "-d", "-D", box.dir / "d", "-o", "restore.log")
     if done.status != 0:
         raise Failed("restore failed")
