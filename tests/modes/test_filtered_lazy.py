@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from box import TORPOR, Box, Failed
+from box import Box, Failed
+from daemons import PATIENCE, Daemon
 from subjects import Subject
 
 SECRET = ("--compress", "--encrypt", "--recipient", "KEY")
@@ -28,21 +29,12 @@ def prepare(box: Box, name: str, options: tuple[str, ...]) -> Subject:
     return s
 
 
-def start_daemon(box: Box, s: Subject) -> int:
-    words = ["lazy-pages", "-D", s.images, "-o", "lazy.log", "-v4", *s.restore_options]
-    pid = box.start([TORPOR, *words], out=box.dir / "daemon.out")
-    box.aside.add(pid)
-    box.until("no socket", 20, (s.images / "lazy-pages.socket").exists)
-    return pid
-
-
 def lazily(box: Box, name: str, kind: str) -> None:
     s = prepare(box, name, KINDS[kind])
-    daemon = start_daemon(box, s)
+    daemon = Daemon(box, s.images, *s.restore_options)
     s.restore("--lazy-pages")
     s.finish()
-    if box.wait(daemon, 60) != 0:
-        raise Failed(f"lazy-pages: {(box.dir / 'daemon.out').read_text()}")
+    daemon.end()
 
 
 @pytest.mark.parametrize(("name", "kind"), [("mem_private", "zstd"), ("tree", "secret"),
@@ -58,12 +50,12 @@ def changed(box: Box) -> None:
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
-    daemon = start_daemon(box, s)
+    daemon = Daemon(box, s.images, *s.restore_options)
     s.forget()
     box.torpor(*s.restore_command("--lazy-pages"))
-    status = box.wait(daemon, 60)
+    status = box.wait(daemon.pid, 2 * PATIENCE)
     said = (s.images / "lazy.log").read_text()
-    if status != 1 or "changed or moved" not in said:
+    if status != 1 or "are lost" not in said or "changed or moved" not in said:
         raise Failed(f"lazy-pages ended with {status}: {said}")
     box.kill_all()
     if "PASS" in s.lines():

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from box import SOURCE, TORPOR, Box, Failed, Skipped, read_task
+from box import SOURCE, TORPOR, Box, Failed, Skipped
+from daemons import PATIENCE
 from sealed_sets import AESGCM, Reader, hkdf, secret_key
 from subjects import Subject
 
@@ -40,7 +41,15 @@ class Terminal:
                 pass
             return text in self.shown
 
-        self.box.until(f"the terminal does not show '{text}': {self.shown!r}", 20, is_shown)
+        try:
+            self.box.until("", PATIENCE, is_shown)
+        except Failed:
+            raise Failed(f"the terminal does not show '{text}': {self.shown!r}") from None
+
+    def take_all(self) -> None:
+        """Everything that was written so far: what is written after it comes after it."""
+        os.write(self.slave, b"<end>")
+        self.until("<end>")
 
     def converse(self, words: list[str], answers: list[tuple[str, str]]) -> int:
         """Runs the tool, answering its questions; returns its exit code."""
@@ -54,8 +63,8 @@ class Terminal:
                 raise Failed("a passphrase is read into memory that is not locked")
             os.write(self.master, answer.encode() + b"\n")
             self.shown = ""
-        status = self.box.wait(pid, 60)
-        self.until("")
+        status = self.box.wait(pid, PATIENCE)
+        self.take_all()
         for _, answer in answers:
             if answer in self.shown:
                 raise Failed(f"what is typed is shown: {self.shown!r}")
@@ -172,14 +181,14 @@ def wiped(box: Box) -> None:
     words = [w for w in s.restore_command("--identity", str(key)) if w != "-d"]
     tool = box.start([TORPOR, *words, "--key-fd", str(pipe_with(raw))], out=box.dir / "out")
     box.aside.add(tool)
-    box.until("not restored", 20, lambda: read_task(s.pid) and (box.dir / "pidfile").exists())
-    box.until("torpor does not wait", 20, lambda: "S" in Path(f"/proc/{tool}/stat").read_text().split()[2])
+    log = s.images / "restore.log"
+    box.until("not restored", PATIENCE, lambda: log.exists() and "restore complete" in log.read_text())
     memory = memory_of(tool)
     left = [what for what, secret in secrets.items() if secret in memory]
     if len(memory) < 1 << 20 or left:
         raise Failed(f"in {len(memory)} bytes of memory: {left}")
     os.kill(s.pid, signal.SIGTERM)
-    if box.wait(tool, 20) != 0 or s.answer() != "PASS":
+    if box.wait(tool, PATIENCE) != 0 or s.answer() != "PASS":
         raise Failed(f"torpor ended with {box.statuses.get(tool)}, result {s.lines()}")
 
 

@@ -199,5 +199,5 @@ def run_mode(box: Box, mode: str, name: str) -> None:
 
 @pytest.mark.parametrize(("mode", "name"), cases())
 def test_mode(boxed: Callable[..., Any], huge_pages: None, mode: str, name: str) -> None:
-    how = {"net": name in NET or MODES[mode].moves, "timeout": 400 if name in BIG else 120}
-    boxed(run_mode, mode=mode, name=name, **how)
+    limit = {"timeout": 400} if name in BIG else {}
+    boxed(run_mode, mode=mode, name=name, net=name in NET or MODES[mode].moves, **limit)

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from box import TORPOR, Box, Done, Failed
+from daemons import PATIENCE
 from subjects import BIG, NAMES, NET, OPTIONS, STOPPED, Subject
 
 HERE = Path(__file__).parent
@@ -57,11 +58,11 @@ class Travel:
         words = ["/usr/bin/python3", HERE / "streamer.py", what, self.subject.images, self.where]
         pid = self.box.start(words, out=out)
         sock = self.subject.images / f"streamer-{what}.sock"
-        self.box.until(f"no streamer: {out.read_text()}", 20, sock.exists)
+        self.box.until(f"no streamer: {out.read_text()}", PATIENCE, sock.exists)
         return pid
 
     def end_streamer(self, pid: int) -> None:
-        if self.box.wait(pid, 20) != 0:
+        if self.box.wait(pid, PATIENCE) != 0:
             raise Failed(f"the streamer: {(self.box.dir / 'streamer.out').read_text()}")
 
     def dump(self, *more: str) -> Done:
@@ -120,7 +121,8 @@ def cases() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("how", "name"), cases())
 def test_travel(boxed: Callable[..., Any], huge_pages: None, how: str, name: str) -> None:
-    boxed(travel, net=name in NET, name=name, how=how, timeout=400 if name in BIG else 120)
+    limit = {"timeout": 400} if name in BIG else {}
+    boxed(travel, net=name in NET, name=name, how=how, **limit)
 
 
 def piped(box: Box) -> None:
