@@ -220,7 +220,7 @@ static int review_process(struct interview *iv, size_t who, struct err *err)
 
 static int ask_together(struct interview *iv, struct err *err)
 {
-	int r = hold_begin(iv->holds, iv->voices, iv->n, err);
+	int r = hold_begin(iv->holds, iv->voices, iv->n, (unsigned)iv->d->o->timeout, err);
 
 	if (r < 0)
 		return r;
@@ -275,10 +275,11 @@ int dump_interview(void *ctx, struct err *err)
 	interview_free(iv);
 	vec_each(s, &d->subjects)
 		if (!s->zombie && r == 0) {
-			r = sysv_ask_undo(d->world, s->task, subject_voice(s), err);
+			r = sysv_ask_undo(d->world, s->task, subject_voice(s),
+				(unsigned)d->o->timeout, err);
 			if (r == 0)
 				r = uring_wait(s->task, s->tracees, s->n_tracees, dump_deadline(d),
-					err);
+					(unsigned)d->o->timeout, err);
 		}
 	return r;
 }

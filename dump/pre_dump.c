@@ -45,6 +45,8 @@ static int pre_dump_areas(void *ctx, struct err *err)
 	int r = dump_tree(d, err);
 
 	if (r == 0)
+		r = dump_await_file_systems(d, err);
+	if (r == 0)
 		r = pre_dump_inventory(d, err);
 	vec_each(s, &d->subjects) {
 		if (r < 0)

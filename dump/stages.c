@@ -8,6 +8,7 @@
  *   server     the connection for pages, where they do not go into the set
  *   seize      every thread of the tree is stopped by ptrace
  *   identity   who is who: sessions, sharing, namespaces
+ *   answers    file systems that may hang do not, nor is a control group frozen
  *   survey     address spaces, before anything is mapped into them
  *   track      what is known of each task's memory since the previous images
  *   look       what /proc and ptrace tell of each thread
@@ -103,6 +104,7 @@ static const struct stage dump_stages[] = {
 	{ .name = "listen", .run = lazy_listen, .wanted = lazy_is_wanted },
 	{ .name = "seize", .run = dump_seize, .undo = dump_unseize },
 	{ .name = "identity", .run = dump_identity },
+	{ .name = "answers", .run = dump_await_answers },
 	{ .name = "survey", .run = dump_survey },
 	{ .name = "track", .run = track_tasks },
 	{ .name = "look", .run = dump_look },

@@ -174,8 +174,11 @@ static bool is_stale(const struct subject *s)
 	return s->before.uffd >= 0 && !userfault_lives(s->before.uffd);
 }
 
-/* A task that cannot be tracked is no failure: it is saved whole, and so it is the next time. */
-static void begin_write_protect(struct subject *s)
+/*
+ * A task that cannot be tracked is no failure: it is saved whole, and so it is the next time. One
+ * that does not even answer is.
+ */
+static int begin_write_protect(struct subject *s, unsigned patience_s, struct err *err)
 {
 	struct err why = ERR_INIT;
 	char text[sizeof(why.text) + sizeof(why.trail)];
@@ -187,18 +190,23 @@ static void begin_write_protect(struct subject *s)
 		s->before.known = false;
 	}
 	if (s->before.uffd >= 0)
-		return;
-	r = userfault_from_task(subject_voice(s), &s->before.uffd, &why);
+		return 0;
+	r = userfault_from_task(subject_voice(s), patience_s, &s->before.uffd, &why);
 	if (r == 0)
 		r = userfault_begin_tracking(s->before.uffd, &why);
 	if (r == 0)
-		return;
+		return 0;
+	if (r == -ETIMEDOUT) {
+		*err = why;
+		return r;
+	}
 	log_warn("task %d is not tracked, the next dump saves it whole: %s", s->pid,
 		err_text(&why, text, sizeof(text)));
 	s->before.again = false;
 	if (s->before.uffd >= 0)
 		close(s->before.uffd);
 	s->before.uffd = -1;
+	return 0;
 }
 
 static int end_keeper(struct kept *k, struct err *err)
@@ -225,14 +233,15 @@ static int end_other_keepers(struct dump *d, struct err *err)
 	return r;
 }
 
-static void begin_tracking(struct dump *d, struct subject *s)
+static int begin_tracking(struct dump *d, struct subject *s, struct err *err)
 {
 	s->before.again = !s->task->written_unseen && d->track.tracker->ask;
 	if (s->task->written_unseen)
 		log_info("task %d uses asynchronous I/O, whose writes nobody sees: it is saved whole",
 			s->pid);
 	else if (d->track.tracker->id == TRACK_WRITE_PROTECT)
-		begin_write_protect(s);
+		return begin_write_protect(s, (unsigned)d->o->timeout, err);
+	return 0;
 }
 
 /* Areas that a userfaultfd write-protects are fine if that is our keeper's; others are lost. */
@@ -290,7 +299,7 @@ int track_tasks(void *ctx, struct err *err)
 		r = end_other_keepers(d, err);
 	vec_each(s, &d->subjects)
 		if (r == 0 && d->track.again && !s->zombie)
-			begin_tracking(d, s);
+			r = begin_tracking(d, s, err);
 	say_known(d);
 	return r;
 }

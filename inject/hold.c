@@ -121,12 +121,14 @@ static int prepare(struct hold *h, struct tracee *t, struct err *err)
 	return r < 0 ? r : cave_find(t->tid, h->mem, &h->cave, err);
 }
 
-int hold_begin(struct hold *h, struct tracee *const *t, size_t n, struct err *err)
+int hold_begin(struct hold *h, struct tracee *const *t, size_t n, unsigned patience_s,
+	struct err *err)
 {
 	int r = 0;
 
 	for (size_t i = 0; i < n; i++)
-		h[i] = (struct hold){ .by = t[i], .mem = -1 };
+		h[i] = (struct hold){ .by = t[i], .mem = -1, .patience_s = patience_s };
+	h[0].tick = hold_tick_begin(patience_s);
 	for (size_t i = 0; i < n && r == 0; i++)
 		r = prepare(&h[i], t[i], err);
 	if (r == 0)
@@ -154,7 +156,7 @@ static int wait_marker(struct hold *h, struct tracee *t, struct err *err)
 	int status, r;
 
 	for (;;) {
-		r = tracee_wait(t->tid, &status, err);
+		r = hold_wait(h, t->tid, &status, err);
 		if (r == 0 && is_marker(h, t, status)) {
 			/* a tkill from elsewhere comes with the player still at work */
 			if (ptrace(PTRACE_GETREGS, t->tid, NULL, &regs) < 0)
@@ -261,7 +263,7 @@ static void unmap_areas(struct hold *h, size_t n)
 
 	for (size_t i = 0; c && i < n; i++) {
 		h[i].failed = false; /* it is tried all the same */
-		if (h[i].area)
+		if (h[i].area && !h[i].adrift)
 			c[m++] = (struct cave_call){ &h[i], h[i].by, SYS_munmap,
 				{ h[i].area, h[i].area_len }, 0 };
 	}
@@ -279,8 +281,9 @@ void hold_end(struct hold *h, size_t n)
 	static const uint8_t zeros[CAVE_LEN];
 
 	unmap_areas(h, n);
+	hold_tick_end(h[0].tick);
 	for (size_t i = 0; i < n; i++) {
-		if (h[i].dirty && io_pwrite_all(h[i].mem, zeros, sizeof(zeros), (off_t)h[i].cave) < 0)
+		if (h[i].dirty && !h[i].adrift && io_pwrite_all(h[i].mem, zeros, sizeof(zeros), (off_t)h[i].cave) < 0)
 			log_warn("unused code stays in task %d at 0x%lx", h[i].by->tgid,
 				(unsigned long)h[i].cave);
 		if (h[i].mem >= 0)

@@ -33,6 +33,9 @@ struct hold {
 	int marker; /* the ignored signal */
 	bool dirty; /* the cave is written */
 	bool failed; /* a step of it failed; only hold_end() may follow */
+	bool adrift; /* a thread did not stop again: it finds home by itself, through the cave */
+	unsigned patience_s; /* how long a stop is waited for, 0: for ever */
+	struct hold_tick *tick; /* of the first of those that were begun together */
 };
 
 /* A tape for one thread of a held process. */
@@ -52,9 +55,12 @@ struct hold_turn {
 
 /*
  * Maps the scratch areas, h[i] by thread t[i] (seized with PTRACE_O_TRACESYSGOOD). On failure
- * nothing remains.
+ * nothing remains. A thread that is kept from running (by a frozen control group, say) is waited
+ * for patience_s seconds at a time (0: for ever), here and below: -ETIMEDOUT; when it runs again it
+ * goes on as if nothing had happened. SIGALRM and ITIMER_REAL are in use until hold_end().
  */
-int hold_begin(struct hold *h, struct tracee *const *t, size_t n, struct err *err) must_use;
+int hold_begin(struct hold *h, struct tracee *const *t, size_t n, unsigned patience_s,
+	struct err *err) must_use;
 /*
  * Plays the tapes, one for each hold at most; their results are in them then. Calls that failed are
  * the rooms' business (tape_check() is not called). A tape grows by its own last calls.

@@ -5,6 +5,7 @@
 #include "inject/hold_priv.h"
 #include <signal.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 static int set_regs(pid_t tid, const struct user_regs_struct *regs, struct err *err)
@@ -68,11 +69,11 @@ int hold_start_at(struct hold *h, struct tracee *t, const struct user_regs_struc
 }
 
 /* Waits for the next stop of a system call; ignored signals met on the way stay ignored. */
-static int wait_syscall_stop(pid_t tid, struct err *err)
+static int wait_syscall_stop(struct hold *h, pid_t tid, struct err *err)
 {
 	int status, r;
 
-	while ((r = tracee_wait(tid, &status, err)) == 0 && WSTOPSIG(status) != (SIGTRAP | 0x80))
+	while ((r = hold_wait(h, tid, &status, err)) == 0 && WSTOPSIG(status) != (SIGTRAP | 0x80))
 		if ((r = hold_resume(tid, PTRACE_SYSCALL, err)) < 0)
 			break;
 	return r;
@@ -90,11 +91,12 @@ static int go_through(pid_t tid, struct err *err)
 	return hold_resume(tid, PTRACE_CONT, err);
 }
 
-static int wait_event_stop(pid_t tid, struct err *err)
+static int wait_event_stop(struct hold *h, pid_t tid, struct err *err)
 {
 	int status, r;
 
-	while ((r = tracee_wait(tid, &status, err)) == 0 && tracee_event(status) != PTRACE_EVENT_STOP) {
+	while ((r = hold_wait(h, tid, &status, err)) == 0 &&
+		tracee_event(status) != PTRACE_EVENT_STOP) {
 		/* another stop may have taken the request away: see tracee_wait_stop() */
 		(void)ptrace(PTRACE_INTERRUPT, tid, NULL, NULL);
 		if ((r = hold_resume(tid, PTRACE_CONT, err)) < 0)
@@ -124,7 +126,7 @@ static int call_start(struct cave_call *c, struct err *err)
 
 static int call_enter(struct cave_call *c, struct err *err)
 {
-	int r = wait_syscall_stop(c->t->tid, err);
+	int r = wait_syscall_stop(c->h, c->t->tid, err);
 
 	return r < 0 ? r : go_through(c->t->tid, err);
 }
@@ -132,7 +134,7 @@ static int call_enter(struct cave_call *c, struct err *err)
 static int call_finish(struct cave_call *c, struct err *err)
 {
 	struct user_regs_struct regs;
-	int r = wait_event_stop(c->t->tid, err);
+	int r = wait_event_stop(c->h, c->t->tid, err);
 
 	if (r == 0 && ptrace(PTRACE_GETREGS, c->t->tid, NULL, &regs) < 0)
 		r = err_sys(err, "cannot read registers of task %d", c->t->tid);
@@ -140,6 +142,32 @@ static int call_finish(struct cave_call *c, struct err *err)
 		return r;
 	c->ret = (int64_t)regs.rax;
 	return hold_put_back(c->t, err);
+}
+
+/*
+ * A thread that did not come to make its call in time is taken home, which works where it is kept
+ * from running only: so nothing is left of the attempt. One that is to unmap the area is left
+ * adrift, as is one that plays a tape: they do what is still to be done.
+ */
+static void pull_back(struct cave_call *c)
+{
+	struct err ignored = ERR_INIT;
+	struct user_regs_struct regs;
+	struct hold *h = c->h;
+
+	if (!h->adrift || c->nr == SYS_munmap || ptrace(PTRACE_INTERRUPT, c->t->tid, NULL, NULL) < 0)
+		return;
+	h->patience_s = 1;
+	if (wait_event_stop(h, c->t->tid, &ignored) < 0 ||
+		ptrace(PTRACE_GETREGS, c->t->tid, NULL, &regs) < 0 ||
+		hold_put_back(c->t, &ignored) < 0)
+		return;
+	h->adrift = false;
+	/* it was late, but it was made */
+	if (c->nr == SYS_mmap && regs.rip != h->cave && (int64_t)regs.rax > 0) {
+		h->area = regs.rax;
+		h->area_len = c->args[1];
+	}
 }
 
 /* Takes a step of one of many: the first error is kept, a hold that failed is left alone. */
@@ -163,6 +191,8 @@ int hold_call(struct cave_call *c, size_t n, struct err *err)
 		for (size_t i = 0; i < n; i++)
 			if (!c[i].h->failed)
 				hold_note(c[i].h, steps[k](&c[i], r < 0 ? &ignored : err), &r);
+	for (size_t i = 0; i < n; i++)
+		pull_back(&c[i]);
 	return r;
 }
 

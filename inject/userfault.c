@@ -64,11 +64,11 @@ static int make_and_take(struct hold *h, struct tracee *t, struct tape *tape, in
 	return 0;
 }
 
-int userfault_from_task(struct tracee *t, int *ret_fd, struct err *err)
+int userfault_from_task(struct tracee *t, unsigned patience_s, int *ret_fd, struct err *err)
 {
 	struct tape *tape = tape_new();
 	struct hold h;
-	int r = hold_begin(&h, &t, 1, err);
+	int r = hold_begin(&h, &t, 1, patience_s, err);
 
 	if (r == 0) {
 		r = make_and_take(&h, t, tape, ret_fd, err);

@@ -8,4 +8,4 @@
  * closes the original. Three short stops; between the first and the last the task has one
  * descriptor more.
  */
-int userfault_from_task(struct tracee *t, int *ret_fd, struct err *err) must_use;
+int userfault_from_task(struct tracee *t, unsigned patience_s, int *ret_fd, struct err *err) must_use;

@@ -52,6 +52,22 @@ bool cgroup2_of_task(pid_t pid, struct cgroup2 *ret)
 	return true;
 }
 
+/*
+ * cgroup.events says so when all tasks stand still, which those in the hand of a tracer may not;
+ * cgroup.freeze is what was asked of the group itself.
+ */
+bool cgroup2_is_frozen(const struct cgroup2 *g)
+{
+	auto_free char *asked = NULL;
+	auto_free char *events = NULL;
+	uint64_t frozen = 0;
+
+	if (io_slurpf(&asked, NULL, "%s/cgroup.freeze", g->folder) == 0 && asked[0] == '1')
+		return true;
+	return io_slurpf(&events, NULL, "%s/cgroup.events", g->folder) == 0 &&
+		parse_field_u64(events, "frozen", 10, &frozen) && frozen;
+}
+
 static bool folder_holds_only(const char *folder, unsigned depth,
 	bool (*is_ours)(pid_t pid, const void *ctx), const void *ctx)
 {

@@ -14,6 +14,8 @@ struct cgroup2 {
 
 /* False for tasks in the root group, and where version 2 is not mounted. */
 bool cgroup2_of_task(pid_t pid, struct cgroup2 *ret);
+/* Whether it or a group above it is frozen; then its tasks do not run, even if they are traced. */
+bool cgroup2_is_frozen(const struct cgroup2 *g);
 /* Whether all processes in the group and below are ones for which is_ours() is true. */
 bool cgroup2_holds_only(const struct cgroup2 *g, bool (*is_ours)(pid_t pid, const void *ctx),
 	const void *ctx);

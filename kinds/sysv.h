@@ -22,7 +22,8 @@ bool sysv_is_area(const struct smaps_area *a);
 int sysv_look_area(struct file_collector *c, struct world *w, const struct task *t, pid_t tid,
 	const struct smaps_area *a, VmaEntry *v, struct err *err) must_use;
 /* What the process gives back to semaphores at its end, found out by trying (undo.c). */
-int sysv_ask_undo(struct world *w, struct task *t, struct tracee *voice, struct err *err) must_use;
+int sysv_ask_undo(struct world *w, struct task *t, struct tracee *voice, unsigned patience_s,
+	struct err *err) must_use;
 /* After all tasks: segments that are not attached, sets and queues. */
 int sysv_collect(struct file_collector *c, struct world *w, struct err *err) must_use;
 

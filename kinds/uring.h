@@ -17,4 +17,4 @@ enum {
  * is `end`. Completions need its threads to run: these play nothing, again and again.
  */
 int uring_wait(const struct task *t, struct tracee *threads, size_t n, uint64_t end,
-	struct err *err) must_use;
+	unsigned patience_s, struct err *err) must_use;

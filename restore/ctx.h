@@ -47,6 +47,9 @@ static inline struct husk *husk_of(struct restore *r, const struct task *t)
 
 /* The husk of a task, if it is there; ctx is a struct restore. */
 struct husk *restore_find_husk(void *ctx, const struct task *t);
+/* ---- answers.c: file systems with files of the images answer within --timeout ---- */
+int restore_await_answers(void *ctx, struct err *err);
+
 int restore_pids(void *ctx, struct err *err);
 int restore_forest(void *ctx, struct err *err);
 void restore_kill(void *ctx);

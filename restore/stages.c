@@ -8,6 +8,7 @@
  *   check     the same rules as before saving
  *   pages     every page can be found, in these images or their parents
  *   daemon    with --lazy-pages: who brings memory later
+ *   answers   file systems which may hang do not
  *   plan      who creates whom; a hole that is free in every address space
  *   pids      all of them must be free, before anything is created
  *   netlock   no packet of a connection passes while its socket is not there
@@ -163,6 +164,7 @@ static const struct stage restore_stages[] = {
 	{ .name = "pages", .run = restore_pages },
 	{ .name = "daemon", .run = restore_find_daemon, .undo = restore_forget_daemon,
 		.wanted = restore_is_lazy },
+	{ .name = "answers", .run = restore_await_answers },
 	{ .name = "plan", .run = restore_plan },
 	{ .name = "pids", .run = restore_pids },
 	{ .name = "netlock", .run = restore_lock_network, .undo = restore_unlock_network },

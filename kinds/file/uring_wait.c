@@ -61,7 +61,7 @@ static int play_nothing(struct hold *h, struct tracee *threads, size_t n, struct
 }
 
 int uring_wait(const struct task *t, struct tracee *threads, size_t n, uint64_t end,
-	struct err *err)
+	unsigned patience_s, struct err *err)
 {
 	auto_close int mem = -1;
 	struct hold h;
@@ -76,7 +76,7 @@ int uring_wait(const struct task *t, struct tracee *threads, size_t n, uint64_t 
 		return err_sys(err, "cannot open the memory of task %d", t->pid);
 	if (are_idle(t, mem))
 		return 0;
-	r = hold_begin(&h, (struct tracee *[]){ &threads[0] }, 1, err);
+	r = hold_begin(&h, (struct tracee *[]){ &threads[0] }, 1, patience_s, err);
 	if (r < 0)
 		return r;
 	while (r == 0 && !are_idle(t, mem) && clock_us() < end) {

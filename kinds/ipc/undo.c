@@ -181,7 +181,8 @@ static int ask_all(struct asking *a, struct err *err)
 	return r;
 }
 
-int sysv_ask_undo(struct world *w, struct task *t, struct tracee *voice, struct err *err)
+int sysv_ask_undo(struct world *w, struct task *t, struct tracee *voice, unsigned patience_s,
+	struct err *err)
 {
 	struct asking a = { .world = w, .task = t, .voice = voice, .tape = NULL };
 	int r;
@@ -190,7 +191,7 @@ int sysv_ask_undo(struct world *w, struct task *t, struct tracee *voice, struct 
 	if (kcmp_objects(voice->tid, getpid(), KCMP_SYSVSEM, 0, 0) <= 0)
 		return 0;
 	a.tape = tape_new();
-	r = hold_begin(&a.hold, &a.voice, 1, err);
+	r = hold_begin(&a.hold, &a.voice, 1, patience_s, err);
 	if (r == 0) {
 		r = ask_all(&a, err);
 		hold_end(&a.hold, 1);

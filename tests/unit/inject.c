@@ -135,7 +135,7 @@ static void test_hold(pid_t pid)
 	int r = stop(&t, pid, &err);
 
 	ok(r == 0, "stop", &err);
-	r = r < 0 ? r : hold_begin(&h, &(struct tracee *){ &t }, 1, &err);
+	r = r < 0 ? r : hold_begin(&h, &(struct tracee *){ &t }, 1, 60, &err);
 	ok(r == 0, "hold_begin", &err);
 	if (r < 0)
 		return;
@@ -379,11 +379,11 @@ static void test_full(pid_t pid)
 	ok(r == 0, "stop a task that is at its limit of address space", &err);
 	if (r < 0)
 		return;
-	r = hold_begin(&h, &(struct tracee *){ &t }, 1, &err);
+	r = hold_begin(&h, &(struct tracee *){ &t }, 1, 60, &err);
 	ok(r < 0 && strstr(err.text, "prlimit --as"), "it cannot be asked, and what helps", NULL);
 	err_clear(&err);
 	prlimit(pid, RLIMIT_AS, &all, NULL);
-	r = hold_begin(&h, &(struct tracee *){ &t }, 1, &err);
+	r = hold_begin(&h, &(struct tracee *){ &t }, 1, 60, &err);
 	ok(r == 0, "then it can", &err);
 	if (r == 0)
 		hold_end(&h, 1);

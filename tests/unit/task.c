@@ -324,7 +324,7 @@ static int ask_all(struct view *v, struct look *l, struct err *err)
 	struct tape *t = tape_new();
 	struct cue cues[MAX_FACETS];
 	struct hold h;
-	int r = hold_begin(&h, &(struct tracee *){ &v->tracee }, 1, err);
+	int r = hold_begin(&h, &(struct tracee *){ &v->tracee }, 1, 0, err);
 
 	if (r == 0) {
 		for (size_t f = 0; facets[f] && r == 0; f++)

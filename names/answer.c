@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/* See names/answer.h. */
+#include "names/answer.h"
+#include "base/cleanup.h"
+#include "base/table.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+
+/* How often in the time that somebody has is looked whether there was an answer meanwhile. */
+enum { LOOKS = 8, KILL_MS = 100 };
+
+/* In memory that both have. */
+struct asking {
+	atomic_ulong answered; /* counts */
+	struct unanswered now;
+	struct table done; /* the child's own: 1 + device */
+};
+
+bool answer_is_doubtful(const struct mount_lines *mounts)
+{
+	static const char *const kinds[] = { "fuse", "nfs", "cifs", "smb", "9p", "ceph", "afs", "coda",
+		"lustre", "orangefs", "gfs2", "ocfs2", "virtiofs", "beegfs", "gpfs" };
+
+	for (size_t i = 0; i < mounts->n; i++)
+		for (size_t k = 0; k < sizeof(kinds) / sizeof(*kinds); k++)
+			if (!strncmp(mounts->at[i].type, kinds[k], strlen(kinds[k])))
+				return true;
+	return false;
+}
+
+/* ---- the child ---- */
+
+bool answer_was_asked(const struct asking *a, uint32_t dev)
+{
+	return table_get(&a->done, 1 + (uint64_t)dev);
+}
+
+/*
+ * The file itself is looked at without asking (AT_STATX_DONT_SYNC), as far as its name needs no
+ * question; statfs(2) is answered from no cache.
+ */
+void answer_ask(struct asking *a, const char *path, int64_t who)
+{
+	struct statx x;
+	struct statfs ignored;
+
+	a->now.who = who;
+	a->now.dev = 0;
+	snprintf(a->now.path, sizeof(a->now.path), "%s", path);
+	if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT, STATX_TYPE, &x) == 0) {
+		a->now.dev = x.stx_dev_major << 20 | x.stx_dev_minor;
+		if (!answer_was_asked(a, a->now.dev)) {
+			table_put(&a->done, 1 + (uint64_t)a->now.dev, a);
+			(void)!statfs(path, &ignored);
+		}
+	}
+	atomic_fetch_add(&a->answered, 1);
+}
+
+/* No descriptors: as long as it hangs it would keep pipes and sockets of others open. */
+static void child_main(struct asking *a, void (*ask)(struct asking *a, const void *ctx),
+	const void *ctx)
+{
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	setsid();
+	if (syscall(SYS_close_range, 0U, ~0U, 0U) == 0)
+		ask(a, ctx);
+	_exit(0);
+}
+
+/* ---- torpor ---- */
+
+static void end_child(pid_t pid, int pidfd)
+{
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+
+	kill(pid, SIGKILL);
+	(void)!poll(&p, 1, KILL_MS);
+	(void)!waitpid(pid, NULL, WNOHANG);
+}
+
+/* 1: nothing was answered for that long. */
+static int await_child(const struct asking *a, pid_t pid, unsigned timeout_s)
+{
+	auto_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+	int step = timeout_s && timeout_s < INT_MAX / 1000 ? (int)timeout_s * 1000 / LOOKS : -1;
+	unsigned long seen = atomic_load(&a->answered), now;
+	unsigned still = 0;
+
+	while (still < LOOKS) {
+		int n = poll(&p, 1, step);
+
+		if (n > 0) {
+			while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+				;
+			return 0;
+		}
+		if (n < 0 && errno != EINTR)
+			break;
+		now = atomic_load(&a->answered);
+		still = now != seen || n < 0 ? 0 : still + 1;
+		seen = now;
+	}
+	end_child(pid, pidfd);
+	return 1;
+}
+
+int answer_await(void (*ask)(struct asking *a, const void *ctx), const void *ctx, unsigned timeout_s,
+	struct unanswered *ret, struct err *err)
+{
+	struct asking *a = mmap(NULL, sizeof(*a), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		0);
+	pid_t pid;
+	int r;
+
+	if (a == MAP_FAILED)
+		return err_nomem(err);
+	pid = fork();
+	if (pid == 0)
+		child_main(a, ask, ctx);
+	if (pid < 0) {
+		munmap(a, sizeof(*a));
+		return err_sys(err, "cannot make a process that asks file systems");
+	}
+	r = await_child(a, pid, timeout_s);
+	if (r > 0)
+		*ret = a->now;
+	munmap(a, sizeof(*a));
+	return r;
+}
+
+static bool lies_below(const char *path, const char *point)
+{
+	size_t n = strlen(point);
+
+	return n == 1 || (!strncmp(path, point, n) && (path[n] == '/' || !path[n]));
+}
+
+/* By its device, or by name: then the mount which is nearest to the file. */
+static const struct mount_line *mount_of(const struct unanswered *u, const char *name,
+	const struct mount_lines *mounts)
+{
+	const struct mount_line *found = NULL;
+
+	for (size_t i = 0; i < mounts->n; i++) {
+		const struct mount_line *m = &mounts->at[i];
+
+		if (u->dev ? m->dev == u->dev :
+			     lies_below(name, m->point) &&
+				(!found || strlen(m->point) >= strlen(found->point)))
+			found = m;
+	}
+	return found;
+}
+
+int answer_refuse(const struct unanswered *u, const struct mount_lines *mounts, const char *whose,
+	const char *name, struct err *err)
+{
+	const struct mount_line *m = mount_of(u, name, mounts);
+
+	return err_target(err, ETIMEDOUT, "%s cannot be looked at: the file system of '%.200s'%s%.40s%s"
+		"%.200s%s does not answer (--timeout waits longer)", whose, name, m ? " (" : "",
+		m ? m->type : "", m ? " on '" : "", m ? m->point : "", m ? "')" : "");
+}
