@@ -339,6 +339,8 @@ def _make_namespaces(folder: Path, net: bool) -> None:
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
     if os.path.isdir("/var/lib/torpor"):  # torpor's index of journals
         mount("torpor", "/var/lib/torpor", "tmpfs")
+    # the numbers of its terminals are its own, too: whoever else opens one cannot take them
+    mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620")
     if net:
         link_up("lo")
     _make_private(("/tmp", "/var/tmp", "/dev/shm"), (SOURCE, BUILD, TORPOR.parent, folder))

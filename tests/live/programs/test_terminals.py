@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""A session of terminals, saved, killed and restored many times (terminals.py).
+"""Sessions of terminals, saved, killed and restored many times (terminals.py).
 
-ROUNDS (10) says how often, SEED when.
+ROUNDS (10) says how often, SEED when, PROGRAMS=all that more than one of them runs.
 """
 
 from __future__ import annotations
@@ -12,12 +12,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from terminals import run_tmux
+from terminals import SESSIONS, run_session
 
 ROUNDS = int(os.environ.get("ROUNDS", "10"))
+WANTED = list(SESSIONS) if os.environ.get("PROGRAMS") == "all" else ["tmux"]
 
 
 @pytest.mark.slow
-def test_tmux(boxed: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("name", WANTED)
+def test_session(boxed: Callable[..., Any], name: str) -> None:
     seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
-    print(boxed(run_tmux, rounds=ROUNDS, seed=seed, timeout=90 + 20 * ROUNDS))
+    print(boxed(run_session, name=name, rounds=ROUNDS, seed=seed, timeout=90 + 20 * ROUNDS))
