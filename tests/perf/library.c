@@ -7,7 +7,8 @@
  * The file is read into memory and cut into extents, which as many threads as there are processors
  * encode and decode. Prints a line for each filter: its name, MiB/s of encoding, MiB of it for each
  * second of processor time, the same two of decoding. The filter "copy" is process_vm_readv(2) of the
- * same bytes in another process, and process_vm_writev(2) of them.
+ * same bytes in another process, and process_vm_writev(2) of them; "store" is writing them to a new
+ * file beside FILE, and reading them from there.
  */
 #include "base/cleanup.h"
 #include "base/crew.h"
@@ -15,6 +16,7 @@
 #include "pages/builtin.h"
 #include "pages/filter.h"
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +36,9 @@ struct work {
 	int64_t *lengths;
 	size_t n, room;
 	bool back;
-	pid_t other; /* "copy": 0 for a filter */
+	pid_t other; /* of "copy" */
+	int file; /* of "store" */
+	void (*run)(struct job *job, unsigned worker);
 };
 
 struct part {
@@ -62,6 +66,21 @@ static void part_copy(struct job *job, unsigned worker)
 		ssize_t n = p->work->back ?
 			process_vm_writev(p->work->other, &local, 1, &remote, 1, 0) :
 			process_vm_readv(p->work->other, &local, 1, &remote, 1, 0);
+
+		if (n != (ssize_t)sizeof(here))
+			abort();
+	}
+}
+
+static void part_store(struct job *job, unsigned worker)
+{
+	static _Thread_local uint8_t here[EXTENT_BYTES];
+	struct part *p = (struct part *)job;
+
+	for (size_t i = p->first; i < p->end; i++) {
+		off_t at = (off_t)(i * EXTENT_BYTES);
+		ssize_t n = p->work->back ? pread(p->work->file, here, sizeof(here), at) :
+			pwrite(p->work->file, p->work->plain + at, sizeof(here), at);
 
 		if (n != (ssize_t)sizeof(here))
 			abort();
@@ -107,7 +126,7 @@ static void measure(struct work *w, struct crew *crew)
 	uint64_t start = clock_us();
 
 	for (size_t i = 0; i < n; i++) {
-		parts[i] = (struct part){ { .run = w->other ? part_copy : part_run }, w, i * AT_ONCE,
+		parts[i] = (struct part){ { .run = w->run }, w, i * AT_ONCE,
 			(i + 1) * AT_ONCE < w->n ? (i + 1) * AT_ONCE : w->n };
 		crew_give(crew, &parts[i].job);
 	}
@@ -156,11 +175,25 @@ static void copy(struct work *w, uint8_t *plain)
 		pause();
 		_exit(0);
 	}
+	w->run = part_copy;
 	if (read(ready[0], &byte, 1) == 1)
 		both_ways(w, "copy");
 	kill(w->other, SIGKILL);
 	waitpid(w->other, NULL, 0);
-	w->other = 0;
+}
+
+/* A file that nobody else sees, on the file system of the images. */
+static void store(struct work *w, const char *beside)
+{
+	char name[PATH_MAX];
+
+	snprintf(name, sizeof(name), "%s.XXXXXX", beside);
+	w->file = mkostemp(name, O_CLOEXEC);
+	if (w->file < 0 || unlink(name) < 0)
+		exit(1);
+	w->run = part_store;
+	both_ways(w, "store");
+	close(w->file);
 }
 
 static void one(struct work *w, const char *text)
@@ -169,6 +202,7 @@ static void one(struct work *w, const char *text)
 	const char *colon = strchr(text, ':');
 	struct torpor_filter_setup setup = { .options = colon ? colon + 1 : NULL, .key = key };
 
+	w->run = part_run;
 	w->filter = find(text, strcspn(text, ":"));
 	if (w->filter->open(&setup, &w->state) < 0)
 		exit(1);
@@ -204,6 +238,8 @@ int main(int argc, char **argv)
 	for (int i = 2; i < argc; i++) {
 		if (!strcmp(argv[i], "copy"))
 			copy(&w, plain);
+		else if (!strcmp(argv[i], "store"))
+			store(&w, argv[1]);
 		else
 			one(&w, argv[i]);
 	}
