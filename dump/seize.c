@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/parse.h"
 #include "dump/ctx.h"
+#include "inject/seize_guard.h"
 #include "kernel/proc_stat.h"
 #include <ctype.h>
 #include <dirent.h>
@@ -110,10 +111,10 @@ static int seize_thread(struct dump *d, struct subject *s, pid_t tid, struct err
 	int r;
 
 	/* filters must not see our calls; needs CAP_SYS_ADMIN, without it filtered tasks fail later */
-	r = tracee_seize(t, tid, s->pid, options | PTRACE_O_SUSPEND_SECCOMP, d->guard, &kin, last,
+	r = seize_guarded(d->guard, &kin, last, t, tid, s->pid, options | PTRACE_O_SUSPEND_SECCOMP,
 		&first);
 	if (r == -EPERM)
-		r = tracee_seize(t, tid, s->pid, options, d->guard, &kin, last, err);
+		r = seize_guarded(d->guard, &kin, last, t, tid, s->pid, options, err);
 	else if (r < 0)
 		*err = first;
 	if (r < 0)

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "inject/seize_guard.h"
 #include "base/io.h"
-#include "inject/tracee.h"
 #include <errno.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -71,7 +70,7 @@ static void set_timer(struct seize_guard *g, long every_ns)
 }
 
 /* Nothing but the system call is between the two marks, so a jump leaves nothing half done. */
-int seize_guarded(struct seize_guard *g, const struct tracee_kin *kin, uint64_t deadline_us, pid_t tid,
+static int seize(struct seize_guard *g, const struct tracee_kin *kin, uint64_t deadline_us, pid_t tid,
 	unsigned options)
 {
 	volatile int r = -ETIMEDOUT;
@@ -84,5 +83,19 @@ int seize_guarded(struct seize_guard *g, const struct tracee_kin *kin, uint64_t 
 	}
 	g->kin = NULL;
 	set_timer(g, 0);
+	return r;
+}
+
+int seize_guarded(struct seize_guard *g, const struct tracee_kin *kin, uint64_t deadline_us,
+	struct tracee *t, pid_t tid, pid_t tgid, unsigned options, struct err *err)
+{
+	enum { TRIES = 3 };
+	int r = -EPERM;
+
+	/* a leader that execve(2) of another thread has just replaced had ended: once more */
+	for (int i = 0; i < TRIES && r == -EPERM; i++) {
+		err_clear(err);
+		r = tracee_seized(t, tid, tgid, seize(g, kin, deadline_us, tid, options), err);
+	}
 	return r;
 }

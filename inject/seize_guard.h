@@ -8,19 +8,16 @@
  * every few milliseconds, by the handler of a timer's signal.
  */
 #pragma once
-#include "base/err.h"
-#include <stdint.h>
-#include <sys/types.h>
+#include "inject/tracee.h"
 
 struct seize_guard;
-struct tracee_kin;
 
 /* One for any number of calls, of this thread only. Uses SIGRTMAX meanwhile. */
 int seize_guard_new(struct seize_guard **ret, struct err *err) must_use;
 void seize_guard_free(struct seize_guard *g);
 /*
- * PTRACE_SEIZE with these options: 0 or the kernel's negative errno, or -ETIMEDOUT when clock_us()
- * says deadline_us. Of the kin, tracee_take_ends().
+ * tracee_seize() of a thread whose process has others, of which kin are ours already: of them
+ * tracee_take_ends(). -ETIMEDOUT (class target) when clock_us() says deadline_us.
  */
-int seize_guarded(struct seize_guard *g, const struct tracee_kin *kin, uint64_t deadline_us, pid_t tid,
-	unsigned options) must_use;
+int seize_guarded(struct seize_guard *g, const struct tracee_kin *kin, uint64_t deadline_us,
+	struct tracee *t, pid_t tid, pid_t tgid, unsigned options, struct err *err) must_use;

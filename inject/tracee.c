@@ -53,51 +53,39 @@ void tracee_take_ends(const struct tracee_kin *kin)
 	}
 }
 
-/* Why PTRACE_SEIZE failed; 0 if the thread is ours in spite of it. */
-static int judge_seize(struct tracee *t, int failure, struct err *err)
+int tracee_seize(struct tracee *t, pid_t tid, pid_t tgid, unsigned options, struct err *err)
+{
+	long r = ptrace(PTRACE_SEIZE, tid, NULL, (void *)(uintptr_t)options);
+
+	return tracee_seized(t, tid, tgid, r < 0 ? -errno : 0, err);
+}
+
+int tracee_seized(struct tracee *t, pid_t tid, pid_t tgid, int result, struct err *err)
 {
 	pid_t tracer = 0;
 	char state;
 
-	if (failure == -ESRCH)
-		return err_gone(err, t->tid);
-	if (failure == -ETIMEDOUT)
+	*t = (struct tracee){ .tid = tid, .tgid = tgid, .seized = result == 0 };
+	if (t->seized)
+		return 0;
+	if (result == -ESRCH)
+		return err_gone(err, tid);
+	if (result == -ETIMEDOUT)
 		return err_target(err, ETIMEDOUT,
 			"task %d does not stop within --timeout: a thread of it does not come out of "
-			"execve(2)", t->tgid);
+			"execve(2)", tgid);
 	/* what has ended but is still there cannot be traced (ptrace_attach(): exit_state) */
-	state = state_of(t->tid, &tracer);
+	state = state_of(tid, &tracer);
 	if (state == 'Z' || state == 'X')
-		return err_gone(err, t->tid);
+		return err_gone(err, tid);
 	/* of a stop that came to nothing: who did not stop could not be let go either */
-	if (tracer == getpid())
+	t->seized = tracer == getpid();
+	if (t->seized)
 		return 0;
 	if (tracer)
-		return err_target(err, -failure, "task %d is being traced by process %d already",
-			t->tid, tracer);
-	return err_sysn(err, -failure, "cannot trace task %d", t->tid);
-}
-
-int tracee_seize(struct tracee *t, pid_t tid, pid_t tgid, unsigned options, struct seize_guard *g,
-	const struct tracee_kin *kin, uint64_t deadline_us, struct err *err)
-{
-	enum { TRIES = 3 };
-	int r = -EPERM;
-
-	*t = (struct tracee){ .tid = tid, .tgid = tgid };
-	/* a leader that execve(2) of another thread has just replaced had ended: once more */
-	for (int i = 0; i < TRIES && r == -EPERM; i++) {
-		err_clear(err);
-		r = 0;
-		if (g)
-			r = seize_guarded(g, kin, deadline_us, tid, options);
-		else if (ptrace(PTRACE_SEIZE, tid, NULL, (void *)(uintptr_t)options) < 0)
-			r = -errno;
-		if (r < 0)
-			r = judge_seize(t, r, err);
-	}
-	t->seized = r == 0;
-	return r;
+		return err_target(err, -result, "task %d is being traced by process %d already", tid,
+			tracer);
+	return err_sysn(err, -result, "cannot trace task %d", tid);
 }
 
 int tracee_interrupt(struct tracee *t, struct err *err)

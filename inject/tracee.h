@@ -7,7 +7,6 @@
  */
 #pragma once
 #include "base/err.h"
-#include "inject/seize_guard.h"
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -36,13 +35,14 @@ struct tracee_kin {
 void tracee_take_ends(const struct tracee_kin *kin);
 
 /*
- * PTRACE_SEIZE with these PTRACE_O_* options; does not stop. What is ours already stays so. -ESRCH
- * (class target) if there is no such thread (any more) or it has ended, -EPERM with the tracer's
- * pid if somebody else traces it; -ETIMEDOUT at deadline_us if another thread of the process does
- * not come out of execve(2). Only a process of one thread can do without a guard (NULL).
+ * PTRACE_SEIZE with these PTRACE_O_* options, of the only thread of a process (else seize_guarded());
+ * does not stop. What is ours already stays so. -ESRCH (class target) if there is no such thread (any
+ * more) or it has ended, -EPERM with the tracer's pid if somebody else traces it.
  */
-int tracee_seize(struct tracee *t, pid_t tid, pid_t tgid, unsigned options, struct seize_guard *g,
-	const struct tracee_kin *kin, uint64_t deadline_us, struct err *err) must_use;
+int tracee_seize(struct tracee *t, pid_t tid, pid_t tgid, unsigned options, struct err *err)
+	must_use;
+/* What has become of such a call, which returned 0 or a negative errno; results as above. */
+int tracee_seized(struct tracee *t, pid_t tid, pid_t tgid, int result, struct err *err) must_use;
 /*
  * Asks for a stop; many threads may be asked before the first wait. -ESRCH: it has ended, or became
  * the leader by execve(2); then this one has been asked, if it is ours.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Threads that are seized while another one of their process is in execve(2). */
 #include "base/io.h"
-#include "inject/tracee.h"
+#include "inject/seize_guard.h"
+#include "patience.h"
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -10,8 +11,6 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-enum { MOST_MS = 20000 };
 
 static int n_tests, n_failed;
 
@@ -87,16 +86,11 @@ static void end(struct target *t)
 
 static bool has_state(pid_t pid, pid_t tid, char state)
 {
-	char path[64], text[512] = "";
-	FILE *f;
+	auto_free char *text = NULL;
 	const char *paren;
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", pid, tid);
-	f = fopen(path, "re");
-	if (f) {
-		(void)!fread(text, 1, sizeof(text) - 1, f);
-		fclose(f);
-	}
+	if (io_slurpf(&text, NULL, "/proc/%d/task/%d/stat", pid, tid) < 0)
+		return false;
 	paren = strrchr(text, ')');
 	return paren && paren[1] && paren[2] == state;
 }
@@ -106,11 +100,9 @@ static bool call(struct target *t)
 {
 	if (write(t->begin[1], "", 1) != 1)
 		return false;
-	for (int i = 0; i < MOST_MS; i++) {
+	for (uint64_t end = patience_ends(); clock_us() < end; usleep(1000))
 		if (has_state(t->pid, t->sleeper, 'Z') && has_state(t->pid, t->caller, 'D'))
 			return true;
-		usleep(1000);
-	}
 	return false;
 }
 
@@ -121,13 +113,13 @@ static void test_ours(struct seize_guard *g)
 	struct target t;
 	struct tracee all[3];
 	struct tracee_kin kin = { all, 1 };
-	const uint64_t last = clock_us() + 1000ull * MOST_MS;
+	const uint64_t last = patience_ends();
 	int r = start(&t) ? 0 : -ECHILD;
 
 	if (r == 0)
-		r = tracee_seize(&all[0], t.sleeper, t.pid, 0, NULL, NULL, 0, &err);
+		r = tracee_seize(&all[0], t.sleeper, t.pid, 0, &err);
 	ok(r == 0 && call(&t), "a thread in execve(2) waits for a tracee of ours", &err);
-	r = tracee_seize(&all[1], t.caller, t.pid, 0, g, &kin, last, &err);
+	r = seize_guarded(g, &kin, last, &all[1], t.caller, t.pid, 0, &err);
 	ok(r == 0, "it goes on, as another program, and is ours", &err);
 	r = tracee_interrupt(&all[1], &err);
 	ok(r == -ESRCH, "its own number is gone", &err);
@@ -155,7 +147,7 @@ static void test_others(struct seize_guard *g)
 
 	if (tracer == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		r = tracee_seize(&one, t.sleeper, t.pid, 0, NULL, NULL, 0, &err);
+		r = tracee_seize(&one, t.sleeper, t.pid, 0, &err);
 		(void)!write(said[1], &r, sizeof(r));
 		for (;;)
 			pause();
@@ -163,17 +155,17 @@ static void test_others(struct seize_guard *g)
 	ok(tracer > 0 && read(said[0], &r, sizeof(r)) == sizeof(r) && r == 0 && call(&t),
 		"a thread in execve(2) waits for a tracee of somebody else", &err);
 	last = clock_us() + 100000;
-	r = tracee_seize(&one, t.caller, t.pid, 0, g, &kin, last, &err);
+	r = seize_guarded(g, &kin, last, &one, t.caller, t.pid, 0, &err);
 	ok(r == -ETIMEDOUT && strstr(err.text, "--timeout") && strstr(err.text, "execve"),
 		"it is given up in time", &err);
 	err_clear(&err);
 	kill(tracer, SIGKILL);
 	waitpid(tracer, NULL, 0);
-	last = clock_us() + 1000ull * MOST_MS;
+	last = patience_ends();
 	/* whom it finds may be the old leader, at its end */
 	do {
 		err_clear(&err);
-		r = tracee_seize(&one, t.pid, t.pid, 0, g, &kin, last, &err);
+		r = seize_guarded(g, &kin, last, &one, t.pid, t.pid, 0, &err);
 	} while (r == -ESRCH && clock_us() < last);
 	ok(r == 0, "after the other tracer's end it can be had", &err);
 	tracee_release(&one);

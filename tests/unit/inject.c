@@ -117,7 +117,7 @@ static int exit_code(pid_t pid)
 
 static int stop(struct tracee *t, pid_t pid, struct err *err)
 {
-	int r = tracee_seize(t, pid, pid, PTRACE_O_TRACESYSGOOD, NULL, NULL, 0, err);
+	int r = tracee_seize(t, pid, pid, PTRACE_O_TRACESYSGOOD, err);
 
 	if (r == 0)
 		r = tracee_interrupt(t, err);

@@ -302,7 +302,7 @@ static bool is_ours(const struct facet *f)
 
 static int stop(struct view *v, struct err *err)
 {
-	int r = tracee_seize(&v->tracee, v->pid, v->pid, TRACE_OPTIONS, NULL, NULL, 0, err);
+	int r = tracee_seize(&v->tracee, v->pid, v->pid, TRACE_OPTIONS, err);
 
 	if (r == 0)
 		r = tracee_interrupt(&v->tracee, err);
@@ -588,7 +588,7 @@ static int tell_all(struct tap *t, struct stage_b *b, struct view *v, struct err
 	for (enum phase p = PHASE_EARLY; p <= PHASE_LAST && r == 0; p++) {
 		/* filters must not see the calls after them */
 		if (p == PHASE_LAST) {
-			r = tracee_seize(&v->tracee, v->pid, v->pid, TRACE_OPTIONS, NULL, NULL, 0, err);
+			r = tracee_seize(&v->tracee, v->pid, v->pid, TRACE_OPTIONS, err);
 			if (r < 0)
 				break;
 		}
