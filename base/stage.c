@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "base/stage.h"
 #include "base/fault.h"
+#include "base/interrupt.h"
 #include "base/io.h"
 #include "base/log.h"
 #include <stdio.h>
@@ -12,9 +13,9 @@ static int stage_run(const char *prefix, const struct stage *s, void *ctx, struc
 
 	snprintf(point, sizeof(point), "%s:%s", prefix, s->name);
 	r = s->run(ctx, err);
-	if (r < 0)
-		return r;
-	return fault_point(point, err);
+	if (r == 0)
+		r = interrupt_check(err);
+	return r < 0 ? r : fault_point(point, err);
 }
 
 static bool stage_wanted(const struct stage *s, const void *ctx)
@@ -29,6 +30,7 @@ int stages_run(const char *prefix, const struct stage *stages, void *ctx, stage_
 	uint64_t start;
 	int r = 0;
 
+	interrupt_watch();
 	for (s = stages; s->name; s++) {
 		if (!stage_wanted(s, ctx))
 			continue;
@@ -50,8 +52,10 @@ int stages_run(const char *prefix, const struct stage *stages, void *ctx, stage_
 			if (s == stages)
 				break;
 		}
+		interrupt_unwatch();
 		return r;
 	}
+	interrupt_unwatch();
 	while (s-- != stages)
 		if (s->end && stage_wanted(s, ctx))
 			s->end(ctx);

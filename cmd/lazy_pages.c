@@ -21,7 +21,7 @@
 
 static const char socket_name[] = "lazy-pages.socket";
 
-enum { ALL_RUN = 0x52535446, WORKERS_MAX = 4 };
+enum { ALL_RUN = 0x52535446, WORKERS_MAX = 4, SERVER_PATIENCE_S = 60 };
 
 /* ---- the socket ---- */
 
@@ -114,7 +114,7 @@ static int open_getter(const struct options *o, struct page_getter **ret, struct
 	const struct page_client_setup setup = {
 		.address = o->address, .port = (uint16_t)o->port, .fd = (int)o->ps_socket,
 		.head_size = o->page_header == WIRE_HEAD_OLD ? WIRE_HEAD_OLD : WIRE_HEAD,
-		.tls = o->tls,
+		.patience_s = SERVER_PATIENCE_S, .tls = o->tls,
 		.tls_files = { o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key },
 		.tls_name = o->tls_no_cn_verify ? NULL : o->address ? o->address : "localhost",
 	};

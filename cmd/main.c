@@ -7,6 +7,7 @@
  * command line was refused; it then holds the refusal.
  */
 #include "base/cleanup.h"
+#include "base/interrupt.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "cmd/command.h"
@@ -239,6 +240,9 @@ int main(int argc, char **argv)
 		r = run(&o, parsed, &err);
 		if (r < 0) {
 			report(&o, &err);
+			fflush(stdout);
+			if (err.number == EINTR)
+				interrupt_pass_on();
 			r = EXIT_FAILURE;
 		}
 	}

@@ -128,7 +128,7 @@ int hold_begin(struct hold *h, struct tracee *const *t, size_t n, unsigned patie
 
 	for (size_t i = 0; i < n; i++)
 		h[i] = (struct hold){ .by = t[i], .mem = -1, .patience_s = patience_s };
-	h[0].tick = hold_tick_begin(patience_s);
+	tick_begin(&h[0].tick);
 	for (size_t i = 0; i < n && r == 0; i++)
 		r = prepare(&h[i], t[i], err);
 	if (r == 0)
@@ -281,7 +281,7 @@ void hold_end(struct hold *h, size_t n)
 	static const uint8_t zeros[CAVE_LEN];
 
 	unmap_areas(h, n);
-	hold_tick_end(h[0].tick);
+	tick_end(&h[0].tick);
 	for (size_t i = 0; i < n; i++) {
 		if (h[i].dirty && !h[i].adrift && io_pwrite_all(h[i].mem, zeros, sizeof(zeros), (off_t)h[i].cave) < 0)
 			log_warn("unused code stays in task %d at 0x%lx", h[i].by->tgid,

@@ -19,6 +19,7 @@
  */
 #pragma once
 #include "inject/tape.h"
+#include "inject/tick.h"
 #include "inject/tracee.h"
 
 enum { HOLD_TAPE_MAX = 192 * 1024 };
@@ -35,7 +36,7 @@ struct hold {
 	bool failed; /* a step of it failed; only hold_end() may follow */
 	bool adrift; /* a thread did not stop again: it finds home by itself, through the cave */
 	unsigned patience_s; /* how long a stop is waited for, 0: for ever */
-	struct hold_tick *tick; /* of the first of those that were begun together */
+	struct tick tick; /* of the first of those that were begun together */
 };
 
 /* A tape for one thread of a held process. */

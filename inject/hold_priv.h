@@ -4,11 +4,8 @@
 #include "inject/hold.h"
 
 int hold_resume(pid_t tid, int request, struct err *err) must_use;
-/* tracee_wait() with patience: -ETIMEDOUT, and the hold is adrift. */
+/* tracee_wait() with patience: -ETIMEDOUT or -EINTR, and the hold is adrift. */
 int hold_wait(struct hold *h, pid_t tid, int *ret_status, struct err *err) must_use;
-/* From here on system calls that wait are interrupted now and then; NULL where nothing is to be. */
-struct hold_tick *hold_tick_begin(unsigned patience_s);
-void hold_tick_end(struct hold_tick *take);
 /* Makes the cave the way home of thread t, unless it is that already. */
 int hold_load_cave(struct hold *h, struct tracee *t, struct err *err) must_use;
 /* Registers first, then the mask for playing; the thread still has to be resumed. */

@@ -1,48 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/*
- * Waiting for a held thread with an end. Most stops come within microseconds, so the wait itself
- * must cost nothing: it blocks, and a timer interrupts it now and then to look at the clock.
- */
+/* Waiting for a held thread with an end: see inject/tick.h. */
+#include "base/interrupt.h"
 #include "base/io.h"
 #include "inject/hold_priv.h"
 #include "kernel/cgroup2.h"
 #include <errno.h>
 #include <signal.h>
-#include <stdlib.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 
-struct hold_tick {
-	struct sigaction action;
-	struct itimerval timer;
-};
-
-/* What it does is to interrupt. */
-static void tick(int signal)
-{
-}
-
-struct hold_tick *hold_tick_begin(unsigned patience_s)
-{
-	const struct sigaction action = { .sa_handler = tick }; /* no SA_RESTART */
-	const struct itimerval often = { { 0, 250000 }, { 0, 250000 } };
-	struct hold_tick *t = patience_s ? calloc(1, sizeof(*t)) : NULL;
-
-	if (!t)
-		return NULL;
-	sigaction(SIGALRM, &action, &t->action);
-	setitimer(ITIMER_REAL, &often, &t->timer);
-	return t;
-}
-
-void hold_tick_end(struct hold_tick *take)
-{
-	if (!take)
-		return;
-	setitimer(ITIMER_REAL, &take->timer, NULL);
-	sigaction(SIGALRM, &take->action, NULL);
-	free(take);
-}
+enum { INTERRUPTED_US = 1000000 };
 
 static int err_late(struct err *err, pid_t tid)
 {
@@ -57,15 +23,18 @@ static int err_late(struct err *err, pid_t tid)
 
 int hold_wait(struct hold *h, pid_t tid, int *ret_status, struct err *err)
 {
-	uint64_t end = h->patience_s ? clock_us() + 1000000ull * h->patience_s : UINT64_MAX;
+	uint64_t begin = clock_us(), patience = 1000000ull * h->patience_s;
 	siginfo_t news;
 
 	while (waitid(P_PID, (id_t)tid, &news, WSTOPPED | WEXITED | WNOWAIT | __WALL) < 0 &&
 		errno == EINTR) {
-		if (clock_us() < end)
+		/* who is interrupted has less, but enough for one who can run */
+		if (interrupt_came())
+			patience = INTERRUPTED_US;
+		if (!patience || clock_us() - begin < patience)
 			continue;
 		h->adrift = true;
-		return err_late(err, tid);
+		return interrupt_check(err) < 0 ? -EINTR : err_late(err, tid);
 	}
 	return tracee_wait(tid, ret_status, err);
 }

@@ -2,8 +2,10 @@
 /* Playing tapes in husks, descriptors into them, ends of them. husk_birth.c: forks and threads. */
 #include "inject/husk.h"
 #include "base/cleanup.h"
+#include "base/interrupt.h"
 #include "base/io.h"
 #include "inject/husk_priv.h"
+#include "inject/tick.h"
 #include "inject/tracee.h"
 #include "player/layout.h"
 #include "player/player.h"
@@ -67,13 +69,44 @@ static int go_on(pid_t tid, struct err *err)
 	return 0;
 }
 
+static bool waits_for_memory(pid_t tid)
+{
+	auto_free char *text = NULL;
+
+	return io_slurpf(&text, NULL, "/proc/%d/wchan", tid) == 0 && !strcmp(text, "handle_userfault");
+}
+
+/* tracee_wait() for one whose memory somebody else brings, or does not. */
+static int wait_lazily(const struct husk *h, pid_t tid, int *ret_status, struct err *err)
+{
+	uint64_t since = clock_us();
+	struct tick tick;
+	siginfo_t news;
+	int r = 0;
+
+	tick_begin(&tick);
+	while (r == 0 && waitid(P_PID, (id_t)tid, &news, WSTOPPED | WEXITED | WNOWAIT | __WALL) < 0 &&
+		errno == EINTR) {
+		r = interrupt_check(err);
+		if (!waits_for_memory(tid))
+			since = clock_us();
+		if (r == 0 && clock_us() - since > 1000000ull * h->layout->lazy_s)
+			r = err_target(err, ETIMEDOUT, "task %d waits for memory that the lazy-pages "
+				"daemon does not bring for %u s: is that stopped, or its page server? "
+				"(--timeout waits longer)", tid, h->layout->lazy_s);
+	}
+	tick_end(&tick);
+	return r < 0 ? r : tracee_wait(tid, ret_status, err);
+}
+
 /* Until the marker. Other signals are dropped: what a task shall have comes later. */
 static int wait_marker(const struct husk *h, pid_t tid, struct err *err)
 {
 	int status, signal, r;
 
 	for (;;) {
-		r = tracee_wait(tid, &status, err);
+		r = h->layout->lazy_s ? wait_lazily(h, tid, &status, err) :
+					tracee_wait(tid, &status, err);
 		if (r < 0)
 			return r;
 		signal = tracee_event(status) ? 0 : WSTOPSIG(status);
@@ -164,7 +197,10 @@ int husk_play_all(struct husk_turn *turns, size_t n, struct err *err)
 		for (; done < end; done++) {
 			struct husk_turn *turn = &turns[done];
 
-			if (turn->result == 0)
+			/* where one hangs the others do, too: they are not waited for in turn */
+			if (turn->result == 0 && (r == -ETIMEDOUT || r == -EINTR))
+				turn->result = -ECANCELED;
+			else if (turn->result == 0)
 				turn->result = turn_finish(turn, r < 0 ? &ignored : err);
 			r = r < 0 ? r : turn->result;
 		}

@@ -41,6 +41,7 @@ struct husk_layout {
 	uint8_t *tapes; /* the husks' tapes as we see them; NULL before husk_start() */
 	int tapes_fd; /* that memory */
 	struct user_regs_struct regs; /* of a husk: what no tape changes */
+	unsigned lazy_s; /* how long one waits for memory that somebody brings; 0: nobody does, or for ever */
 };
 /* Lets go of what husk_start() made for all husks; fine before it, too. */
 void husk_layout_done(struct husk_layout *layout);

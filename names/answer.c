@@ -2,6 +2,7 @@
 /* See names/answer.h. */
 #include "names/answer.h"
 #include "base/cleanup.h"
+#include "base/interrupt.h"
 #include "base/table.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -108,7 +109,7 @@ static int await_child(const struct asking *a, pid_t pid, unsigned timeout_s)
 				;
 			return 0;
 		}
-		if (n < 0 && errno != EINTR)
+		if ((n < 0 && errno != EINTR) || interrupt_came())
 			break;
 		now = atomic_load(&a->answered);
 		still = now != seen || n < 0 ? 0 : still + 1;
@@ -136,6 +137,8 @@ int answer_await(void (*ask)(struct asking *a, const void *ctx), const void *ctx
 		return err_sys(err, "cannot make a process that asks file systems");
 	}
 	r = await_child(a, pid, timeout_s);
+	if (r > 0 && interrupt_check(err) < 0)
+		r = -EINTR;
 	if (r > 0)
 		*ret = a->now;
 	munmap(a, sizeof(*a));

@@ -211,6 +211,13 @@ static void apply_initial(struct options *o, const struct option_spec *spec)
 		abort();
 }
 
+unsigned options_peer_patience(const struct options *o)
+{
+	const int64_t times = 6, most = 1000000;
+
+	return (unsigned)(times * (o->timeout < most ? o->timeout : most));
+}
+
 void options_init(struct options *o)
 {
 	*o = (struct options){ .command = CMD_NONE, .arena = arena_new() };

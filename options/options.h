@@ -53,6 +53,11 @@ struct options {
 	struct arena *arena; /* every string and list item */
 };
 
+/*
+ * How many seconds somebody else who works for us may be silent: a page server, who reads or brings
+ * pages. They have disks and networks that are slow at times. 0: for ever.
+ */
+unsigned options_peer_patience(const struct options *o);
 /* All defaults; nothing is said. */
 void options_init(struct options *o);
 void options_done(struct options *o);

@@ -8,11 +8,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Bytes in a second. */
+enum { SLOWEST_DISK = 4 << 20 };
+
 struct page_client {
 	struct conn conn;
 	size_t head_size;
 	bool files;
 	bool used;
+	uint64_t sent; /* bytes */
 	struct client_crew *crew; /* connections for the content of files; NULL: there is only one */
 	uint32_t file; /* the one at hand */
 	uint64_t at; /* its length so far */
@@ -26,6 +30,7 @@ static int open_conn(const struct page_client_setup *setup, struct conn *ret, st
 		conn_of_fd(CONN_SERVER, setup->fd, ret);
 	else
 		r = conn_open(CONN_SERVER, setup->address, setup->port, ret, err);
+	ret->patience_s = setup->patience_s;
 	if (r == 0 && setup->tls)
 		r = conn_secure(ret, &setup->tls_files, setup->tls_name, err);
 	if (r == 0 && setup->files)
@@ -101,6 +106,7 @@ static int send_head(struct page_client *c, const struct wire_head *h, const voi
 	uint8_t buf[WIRE_HEAD];
 
 	c->used = true;
+	c->sent += len;
 	if (conn_write2(&c->conn, buf, wire_pack(h, c->head_size, buf), body, len, err) == 0)
 		return 0;
 	if (h->cmd == WIRE_CLOSE || wire_object_parse(h->object, &type, &id) < 0)
@@ -156,6 +162,9 @@ int page_client_close(struct page_client *c, struct err *err)
 {
 	int r = c->crew ? client_crew_finish(c->crew, err) : 0;
 
+	/* before the last answer the server writes everything to its disk */
+	if (c->conn.patience_s)
+		c->conn.patience_s += (unsigned)(c->sent / SLOWEST_DISK);
 	if (r == 0)
 		r = c->files ? client_close_files(&c->conn, err) : commands_answer(c, err);
 
@@ -177,6 +186,7 @@ static int send_frame(struct page_client *c, enum frame_kind kind, uint64_t numb
 	int r;
 
 	c->used = true;
+	c->sent += len;
 	frame_pack(kind, number, frame);
 	r = conn_write2(&c->conn, frame, sizeof(frame), body, len, err);
 	return r < 0 ? err_while(err, "sending pages-%u.img", c->file) : 0;
@@ -196,6 +206,7 @@ int page_client_file_write(struct page_client *c, const void *bytes, size_t len,
 	if (c->crew) {
 		c->used = true;
 		c->at += len;
+		c->sent += len;
 		return client_crew_write(c->crew, c->file, c->at - len, bytes, len, err);
 	}
 	while (len && r == 0) {

@@ -18,6 +18,7 @@ struct page_client_setup {
 	uint16_t port;
 	int fd; /* a connection that is there already, or -1 */
 	unsigned head_size; /* WIRE_HEAD or WIRE_HEAD_OLD */
+	unsigned patience_s; /* see struct conn */
 	bool files; /* torpor's own form: pages files as they are */
 	unsigned connections; /* for their content, side by side; more than 1 needs `files`; 0 is 1 */
 	bool tls;

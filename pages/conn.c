@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "pages/conn.h"
+#include "base/interrupt.h"
+#include "base/io.h"
 #include "pages/tls.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -48,6 +50,20 @@ static void name_peer(struct conn *c)
 		snprintf(c->peer, sizeof(c->peer), "%s at the given socket", role);
 }
 
+/* Who waits looks up once a second; a peer whose computer is gone is found out by the kernel. */
+static void set_times(int fd)
+{
+	static const struct timeval slice = { .tv_sec = 1 };
+	static const int on = 1, idle_s = 30, pause_s = 10, times = 6;
+
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &slice, sizeof(slice));
+	setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &slice, sizeof(slice));
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &pause_s, sizeof(pause_s));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &times, sizeof(times));
+}
+
 void conn_of_fd(enum conn_role role, int take_fd, struct conn *ret)
 {
 	int one = 1;
@@ -55,6 +71,7 @@ void conn_of_fd(enum conn_role role, int take_fd, struct conn *ret)
 	*ret = (struct conn){ .fd = take_fd, .role = role };
 	/* not TCP: no harm */
 	setsockopt(take_fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+	set_times(take_fd);
 	name_peer(ret);
 }
 
@@ -200,16 +217,36 @@ int conn_ended(const struct conn *c, const char *when, struct err *err)
 		when, roles[c->role].advice);
 }
 
+/* Nothing moved for a moment; since is clock_us() of the last time something did. */
+static int go_on(const struct conn *c, uint64_t since, const char *what, struct err *err)
+{
+	int r = interrupt_check(err);
+
+	if (r < 0 || !c->patience_s || clock_us() - since < 1000000ull * c->patience_s)
+		return r;
+	return err_set(err, ERR_RESOURCE, ETIMEDOUT, "%s %s for %u s: given up", c->peer, what,
+		c->patience_s);
+}
+
 static ssize_t read_some(struct conn *c, void *buf, size_t len, struct err *err)
 {
-	ssize_t n;
+	uint64_t since = clock_us();
 
-	if (c->tls)
-		return tls_read(c->tls, c->peer, buf, len, err);
-	do
-		n = recv(c->fd, buf, len, MSG_WAITALL);
-	while (n < 0 && errno == EINTR);
-	return n < 0 ? broken(c, errno, err) : n;
+	for (;;) {
+		ssize_t n = c->tls ? tls_read(c->tls, c->peer, buf, len, err) :
+				     recv(c->fd, buf, len, MSG_WAITALL);
+		int r;
+
+		if (c->tls && n != -EAGAIN)
+			return n;
+		if (n >= 0)
+			return n;
+		if (!c->tls && errno != EINTR && errno != EAGAIN)
+			return broken(c, errno, err);
+		r = go_on(c, since, "does not answer", err);
+		if (r < 0)
+			return r;
+	}
 }
 
 int conn_read(struct conn *c, void *buf, size_t len, struct err *err)
@@ -233,11 +270,19 @@ int conn_write(struct conn *c, const void *buf, size_t len, struct err *err)
 	return conn_write2(c, buf, len, NULL, 0, err);
 }
 
+static const char takes_nothing[] = "takes nothing";
+
 static int write_tls(struct conn *c, const uint8_t *buf, size_t len, struct err *err)
 {
+	uint64_t since = clock_us();
+
 	while (len) {
 		ssize_t n = tls_write(c->tls, c->peer, buf, len, err);
 
+		if (n == -EAGAIN)
+			n = go_on(c, since, takes_nothing, err);
+		else
+			since = clock_us();
 		if (n < 0)
 			return (int)n;
 		buf += n;
@@ -252,19 +297,26 @@ int conn_write2(struct conn *c, const void *head, size_t head_len, const void *b
 	struct iovec iov[2] = { { (void *)(uintptr_t)head, head_len },
 		{ (void *)(uintptr_t)body, body_len } };
 	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
+	uint64_t since;
 	int r;
 
 	if (c->tls) {
 		r = write_tls(c, head, head_len, err);
 		return r < 0 ? r : write_tls(c, body, body_len, err);
 	}
+	since = clock_us();
 	while (iov[0].iov_len + iov[1].iov_len) {
 		ssize_t n = sendmsg(c->fd, &msg, MSG_NOSIGNAL);
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
+		if (n < 0 && errno != EINTR && errno != EAGAIN)
 			return broken(c, errno, err);
+		if (n < 0) {
+			r = go_on(c, since, takes_nothing, err);
+			if (r < 0)
+				return r;
+			continue;
+		}
+		since = clock_us();
 		for (int i = 0; i < 2; i++) {
 			size_t part = (size_t)n < iov[i].iov_len ? (size_t)n : iov[i].iov_len;
 

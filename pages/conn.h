@@ -24,6 +24,7 @@ struct conn {
 	int fd;
 	struct tls *tls; /* NULL: plain */
 	enum conn_role role;
+	unsigned patience_s; /* a peer that does not move for so long is given up; 0: never */
 	char peer[144]; /* "the page server at 192.0.2.1 port 7000", for messages */
 };
 
@@ -47,7 +48,12 @@ int conn_secure(struct conn *c, const struct tls_files *files, const char *name,
 /* Says good-bye (TLS) and closes. Harmless for one that was never opened, with fd -1. */
 void conn_close(struct conn *c);
 
-/* Exactly len bytes: 1, or 0 if the peer ended the stream before the first one. */
+/*
+ * Both end early with -ETIMEDOUT where the peer does not move (patience_s), and with -EINTR when
+ * torpor was interrupted (base/interrupt.h), in whatever thread.
+ *
+ * Exactly len bytes: 1, or 0 if the peer ended the stream before the first one.
+ */
 int conn_read(struct conn *c, void *buf, size_t len, struct err *err) must_use;
 int conn_write(struct conn *c, const void *buf, size_t len, struct err *err) must_use;
 /* Two pieces in one go. */

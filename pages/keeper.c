@@ -6,6 +6,7 @@
  */
 #include "pages/keeper.h"
 #include "base/cleanup.h"
+#include "base/interrupt.h"
 #include "base/io.h"
 #include "base/parse.h"
 #include "kernel/proc_stat.h"
@@ -106,6 +107,7 @@ static _Noreturn void keeper_main(int sock)
 	struct rlimit files;
 	size_t n_tasks = 0, n;
 
+	interrupt_unwatch();
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_SET_NAME, keeper_comm);
 	setsid();

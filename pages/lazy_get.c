@@ -29,6 +29,7 @@ static int connect_again(struct page_getter *g, struct err *err)
 		r = conn_secure(&g->conn, &s->tls_files, s->tls_name, err);
 	if (r < 0)
 		conn_close(&g->conn);
+	g->conn.patience_s = s->patience_s;
 	return r;
 }
 
@@ -44,6 +45,7 @@ int page_getter_open(const struct page_client_setup *setup, struct page_getter *
 	pthread_mutex_init(&g->lock, NULL);
 	if (setup->fd >= 0) {
 		conn_of_fd(CONN_OWNER, setup->fd, &g->conn);
+		g->conn.patience_s = setup->patience_s;
 		if (setup->tls)
 			r = conn_secure(&g->conn, &setup->tls_files, setup->tls_name, err);
 	} else {

@@ -15,6 +15,7 @@
  */
 #include "base/cleanup.h"
 #include "base/crew.h"
+#include "base/interrupt.h"
 #include "base/io.h"
 #include "pages/batch.h"
 #include "pages/filter.h"
@@ -245,6 +246,8 @@ static int pump_overlapped(struct pump *p, struct page_feed *feed, struct page_s
 
 		rc = feed->next(feed, &p->ring[p->filled % RING].batch, err);
 		stats->memdump_us += clock_us() - start;
+		if (rc > 0)
+			rc = interrupt_check(err) < 0 ? -EINTR : rc;
 		go_on = rc <= 0 || pump_hand_over(p);
 	}
 	pthread_mutex_lock(&p->lock);

@@ -23,7 +23,10 @@ struct tls_files {
  */
 int tls_begin(int fd, bool server, const char *peer, const struct tls_files *files, const char *name,
 	struct tls **ret, struct err *err) must_use;
-/* Like read(2) and write(2), but errors are told. */
+/*
+ * Like read(2) and write(2), but errors are told. -EAGAIN, not told: nothing moved within the time
+ * the socket is given; the same call is to be made again.
+ */
 ssize_t tls_read(struct tls *t, const char *peer, void *buf, size_t len, struct err *err) must_use;
 ssize_t tls_write(struct tls *t, const char *peer, const void *buf, size_t len, struct err *err)
 	must_use;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "pages/tls.h"
+#include "base/interrupt.h"
+#include "base/io.h"
 #include <arpa/inet.h>
 #include <errno.h>
 #include <openssl/err.h>
@@ -9,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+enum { HANDSHAKE_S = 20 };
 
 struct tls {
 	SSL_CTX *ctx;
@@ -81,11 +85,29 @@ static int expect_name(struct tls *t, const char *name, struct err *err)
 
 /* ---- the connection ---- */
 
+/* Nothing came within the time that the socket is given (SO_RCVTIMEO), or a signal did. */
+static bool has_to_wait(const struct tls *t, int result)
+{
+	int why = SSL_get_error(t->ssl, result);
+
+	return why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE;
+}
+
 static int shake_hands(struct tls *t, bool server, const char *peer, struct err *err)
 {
+	uint64_t end = clock_us() + 1000000ull * HANDSHAKE_S;
 	long verified;
+	int n, r;
 
-	if ((server ? SSL_accept(t->ssl) : SSL_connect(t->ssl)) == 1)
+	while ((n = server ? SSL_accept(t->ssl) : SSL_connect(t->ssl)) != 1 && has_to_wait(t, n)) {
+		r = interrupt_check(err);
+		if (r < 0)
+			return r;
+		if (clock_us() > end)
+			return err_set(err, ERR_RESOURCE, ETIMEDOUT, "%s does not answer to "
+				"TLS for %d s", peer, HANDSHAKE_S);
+	}
+	if (n == 1)
 		return 0;
 	verified = SSL_get_verify_result(t->ssl);
 	if (verified != X509_V_OK)
@@ -157,6 +179,8 @@ ssize_t tls_read(struct tls *t, const char *peer, void *buf, size_t len, struct 
 	n = SSL_read(t->ssl, buf, len > INT32_MAX ? INT32_MAX : (int)len);
 	if (n > 0)
 		return n;
+	if (has_to_wait(t, n))
+		return -EAGAIN;
 	/* an end without good-bye may be an attacker's */
 	return SSL_get_error(t->ssl, n) == SSL_ERROR_ZERO_RETURN ? 0 :
 								   stream_failed(t, peer, n, err);
@@ -171,6 +195,8 @@ ssize_t tls_write(struct tls *t, const char *peer, const void *buf, size_t len, 
 	ERR_clear_error();
 	errno = 0;
 	n = SSL_write(t->ssl, buf, len > INT32_MAX ? INT32_MAX : (int)len);
+	if (n <= 0 && has_to_wait(t, n))
+		return -EAGAIN;
 	return n > 0 ? n : stream_failed(t, peer, n, err);
 }
 

@@ -7,6 +7,8 @@ Whatever happens the target runs on, and nothing is left.
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +16,8 @@ from typing import Any
 
 import pytest
 import slowfs
-from box import TORPOR, Box, Done, Failed, Skipped, read_task
+from box import TORPOR, Box, Done, Failed, Skipped
+from subjects import Subject
 
 LIMIT = "1"  # --timeout
 USER = """
@@ -32,14 +35,15 @@ while True:
         out.write("x")
     time.sleep(0.01)
 """
+BEATS = 'while :; do printf x >> "$1"; sleep 0.01; done'
 
 
 class Target:
     """A program that writes a byte into a file now and then."""
 
-    def __init__(self, box: Box, argv: list[str | Path]) -> None:
+    def __init__(self, box: Box, argv: list[str | Path], name: str = "beats") -> None:
         self.box = box
-        self.beats = box.dir / "beats"
+        self.beats = box.dir / f"{name}.beats"
         self.pid = box.start([*argv, self.beats])
         self.runs_on("before anything")
         self.tasks = box.tasks()
@@ -51,12 +55,10 @@ class Target:
         before = self.size()
         self.box.until(f"{when}: the target stands still", 30, lambda: self.size() > before)
 
-    def expect_untouched(self, images: Path, but: tuple[str, ...] = ("dump.log",)) -> None:
-        """It runs on with all its tasks, and nothing is left (of tasks nobody can end, later)."""
+    def expect_untouched(self, images: Path) -> None:
+        """It runs on, and nothing is left."""
         self.runs_on("afterwards")
-        left = sorted(p.name for p in images.iterdir() if p.name not in but)
-        if left:
-            raise Failed(f"left in the images directory: {left}")
+        expect_nothing(images)
 
     def expect_tasks(self) -> None:
         self.box.until(
@@ -67,6 +69,12 @@ class Target:
 def command(images: Path, pid: int, what: str = "dump", *options: str) -> list[str]:
     images.mkdir(exist_ok=True)
     return [what, "-t", str(pid), "-D", str(images), "-o", "dump.log", "-v4", *options]
+
+
+def expect_nothing(images: Path) -> None:
+    left = sorted(p.name for p in images.iterdir() if p.name != "dump.log")
+    if left:
+        raise Failed(f"left in the images directory: {left}")
 
 
 def expect_refusal(done: Done, *words: str) -> None:
@@ -121,6 +129,54 @@ def test_restore(boxed: Callable[..., Any]) -> None:
     boxed(hanging_restore)
 
 
+# ------------------------------------------------------------------------------------ page servers
+
+
+def silent_server(box: Box) -> None:
+    """Two dumps at a time to a server whose connections come about but which never says a word."""
+    forms = {"pages": (), "files": ("--connections", "2")}
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        target = {f: Target(box, ["sh", "-c", BEATS, "x"], f) for f in forms}
+        tools = {}
+        for form, options in forms.items():
+            where = ("--page-server", "--address", "127.0.0.1", "--port", port)
+            argv = command(box.dir / form, target[form].pid, "dump", "--timeout", LIMIT)
+            out = box.dir / f"said-{form}"
+            tools[form] = box.start([TORPOR, *argv, *where, *options], out=out)
+        for form, tool in tools.items():
+            status = box.wait(tool, 60)
+            said = (box.dir / f"said-{form}").read_text()
+            if status != 1 or f"127.0.0.1 port {port} does not answer for 6 s" not in said:
+                raise Failed(f"{form}: status {status}: {said}")
+            target[form].expect_untouched(box.dir / form)
+
+
+def test_silent_server(boxed: Callable[..., Any]) -> None:
+    boxed(silent_server, net=True)
+
+
+def stopped_daemon(box: Box) -> None:
+    """All tasks of a tree wait at once for who brings memory; that is said once."""
+    s = Subject(box, "tree")
+    s.start()
+    s.dump()
+    s.forget()
+    daemon = box.start([TORPOR, "lazy-pages", "-D", s.images, "-o", "lazy.log"])
+    box.aside.add(daemon)
+    box.until("no daemon", 30, lambda: (s.images / "lazy-pages.socket").exists())
+    os.kill(daemon, signal.SIGSTOP)
+    done = box.torpor(*s.restore_command("--lazy-pages", "--timeout", LIMIT))
+    expect_refusal(done, "lazy-pages daemon does not bring for 6 s", f"({s.name})")
+    if done.seconds > 30:
+        raise Failed(f"it took {done.seconds} s")
+    box.until(f"tasks are left: {box.tasks()}", 30, lambda: not box.tasks())
+
+
+def test_stopped_daemon(boxed: Callable[..., Any]) -> None:
+    boxed(stopped_daemon)
+
+
 # ---------------------------------------------------------------------------------- control groups
 
 
@@ -155,7 +211,6 @@ class Group:
         self.path.rmdir()
 
 
-BEATS = 'while :; do printf x >> "$1"; sleep 0.01; done'
 PARENT = f"sh -c '{BEATS}' child \"$1\"; exit"
 
 
@@ -187,3 +242,92 @@ def frozen(box: Box, child: bool) -> None:
 def test_frozen(boxed: Callable[..., Any], child: bool) -> None:
     """Frozen tasks can be stopped but do not run what they are asked."""
     boxed(frozen, child=child)
+
+
+# --------------------------------------------------------------------------------------- interrupts
+
+
+def expect_interrupted(box: Box, tool: int, images: Path, signo: int, said: Path) -> None:
+    """The tool ends by the signal, soon, says so, and leaves nothing."""
+    os.kill(tool, signo)
+    status = box.wait(tool, 30)
+    text = said.read_text()
+    if status != -signo or f"interrupted by {signal.Signals(signo).name}" not in text:
+        raise Failed(f"status {status}: {text}")
+    expect_nothing(images)
+
+
+def interrupted_at_file(box: Box) -> None:
+    fs = slowfs.start(box, box.dir / "slow")
+    target = Target(box, ["python3", "-c", USER, "fd", fs.path])
+    images, said = box.dir / "images", box.dir / "said"
+    fs.stop()
+    argv = command(images, target.pid, "dump", "--timeout", "0")
+    tool = box.start([TORPOR, *argv], out=said)
+    box.until("nobody asks", 30, lambda: any(t.ppid == tool for t in box.tasks()))
+    expect_interrupted(box, tool, images, signal.SIGINT, said)
+    target.runs_on("afterwards")
+    fs.end()
+    target.expect_tasks()
+
+
+def test_interrupted_at_file(boxed: Callable[..., Any]) -> None:
+    boxed(interrupted_at_file)
+
+
+def interrupted_at_server(box: Box) -> None:
+    """A connection of the target is locked by then; it must not stay so."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.create_server(("127.0.0.1", 0)) as other,
+        socket.create_connection(other.getsockname()) as ours,
+        other.accept()[0] as theirs,
+        open(os.devnull, "wb") as null,
+    ):
+        pid = box.start(["cat"], fds=(theirs.fileno(), theirs.fileno(), null.fileno()))
+        theirs.close()
+        ours.settimeout(30)
+        ours.send(b"before")
+        ours.recv(6, socket.MSG_WAITALL)
+        images, said = box.dir / "images", box.dir / "said"
+        argv = command(images, pid, "dump", "--timeout", "0", "--tcp-established")
+        argv += ["--page-server", "--address", "127.0.0.1", "--port", str(server.getsockname()[1])]
+        tool = box.start([TORPOR, *argv], out=said)
+        with server.accept()[0] as connection:
+            if not connection.recv(1):
+                raise Failed(f"no question came: {said.read_text()}")
+            expect_interrupted(box, tool, images, signal.SIGTERM, said)
+        ours.send(b"after")
+        if ours.recv(5, socket.MSG_WAITALL) != b"after":
+            raise Failed("the target has lost its connection")
+
+
+def test_interrupted_at_server(boxed: Callable[..., Any]) -> None:
+    boxed(interrupted_at_server, net=True)
+
+
+def interrupted_at_tape(box: Box) -> None:
+    """A task is asked about itself but does not run."""
+    group = Group()
+    try:
+        target = Target(box, ["sh", "-c", PARENT, "parent"])
+        (loop,) = [t.pid for t in box.tasks() if t.ppid == target.pid]
+        maps = Path(f"/proc/{loop}/maps")
+        before = maps.read_text()
+        images, said = box.dir / "images", box.dir / "said"
+        group.take(loop)
+        group.freeze(box, True)
+        argv = command(images, target.pid, "dump", "--timeout", "0")
+        tool = box.start([TORPOR, *argv], out=said)
+        log = images / "dump.log"
+        box.until("no stage 'look'", 30, lambda: log.exists() and "'look' took" in log.read_text())
+        expect_interrupted(box, tool, images, signal.SIGTERM, said)
+        group.freeze(box, False)
+        target.expect_untouched(images)
+        box.until("memory stays mapped", 30, lambda: maps.read_text() == before)
+    finally:
+        group.end(box)
+
+
+def test_interrupted_at_tape(boxed: Callable[..., Any]) -> None:
+    boxed(interrupted_at_tape)

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+#include "base/interrupt.h"
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+static const int watched[] = { SIGINT, SIGTERM, SIGHUP };
+enum { N_WATCHED = sizeof(watched) / sizeof(*watched) };
+
+static struct {
+	volatile sig_atomic_t came; /* the signal, or 0 */
+	bool has_timer;
+	timer_t grace;
+} interrupt;
+
+static void come(int signo)
+{
+	const struct itimerspec grace = { .it_value.tv_sec = INTERRUPT_GRACE_S };
+
+	interrupt.came = signo;
+	for (size_t i = 0; i < N_WATCHED; i++)
+		signal(watched[i], SIG_DFL);
+	if (interrupt.has_timer)
+		timer_settime(interrupt.grace, 0, &grace, NULL);
+}
+
+void interrupt_watch(void)
+{
+	struct sigevent end = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGTERM };
+	struct sigaction old, action = { .sa_handler = come };
+
+	/* they wait for each other, or the second one would find the first one's work half done */
+	for (size_t i = 0; i < N_WATCHED; i++)
+		sigaddset(&action.sa_mask, watched[i]);
+	interrupt.has_timer = timer_create(CLOCK_MONOTONIC, &end, &interrupt.grace) == 0;
+	for (size_t i = 0; i < N_WATCHED; i++)
+		if (sigaction(watched[i], NULL, &old) == 0 && old.sa_handler == SIG_DFL)
+			sigaction(watched[i], &action, NULL);
+}
+
+void interrupt_unwatch(void)
+{
+	struct sigaction now;
+
+	for (size_t i = 0; i < N_WATCHED; i++)
+		if (sigaction(watched[i], NULL, &now) == 0 && now.sa_handler == come)
+			signal(watched[i], SIG_DFL);
+	if (interrupt.has_timer)
+		timer_delete(interrupt.grace);
+	interrupt.has_timer = false;
+}
+
+bool interrupt_came(void)
+{
+	return interrupt.came != 0;
+}
+
+int interrupt_check(struct err *err)
+{
+	int signo = interrupt.came;
+
+	return signo ? err_set(err, ERR_RESOURCE, EINTR, "interrupted by SIG%s: everything was taken "
+		"back", sigabbrev_np(signo)) : 0;
+}
+
+void interrupt_pass_on(void)
+{
+	int signo = interrupt.came;
+
+	if (!signo)
+		return;
+	signal(signo, SIG_DFL);
+	raise(signo);
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * SIGINT, SIGTERM and SIGHUP while something is done that has to be taken back when it is not
+ * finished. The first one only notes that it came: stages end and what was begun is undone. A
+ * second one, or INTERRUPT_GRACE_S seconds in which that did not come to its end, kill torpor, as
+ * if this were not here. A signal that was ignored before stays ignored.
+ *
+ * System calls that wait are interrupted by it (no SA_RESTART); who goes on waiting asks
+ * interrupt_came() first.
+ */
+#pragma once
+#include "base/err.h"
+
+enum { INTERRUPT_GRACE_S = 10 };
+
+void interrupt_watch(void);
+/* From here on it kills again; one that came is remembered. */
+void interrupt_unwatch(void);
+bool interrupt_came(void);
+/* 0, or the sentence that it came. */
+int interrupt_check(struct err *err) must_use;
+/* After everything was undone and said: ends as one who was killed by it. Returns if none came. */
+void interrupt_pass_on(void);
