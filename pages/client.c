@@ -5,11 +5,14 @@
 #include "pages/wire.h"
 #include <endian.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* Bytes in a second. */
 enum { SLOWEST_DISK = 4 << 20 };
+/* How long a server that has broken off may take to say why. */
+enum { HEAR_MS = 1000 };
 
 struct page_client {
 	struct conn conn;
@@ -122,24 +125,57 @@ static int get_answer(struct conn *c, void *buf, size_t len, struct err *err)
 	return r > 0 ? 0 : r < 0 ? r : conn_ended(c, "instead of answering", err);
 }
 
-int client_close_files(struct conn *c, struct err *err)
+/* What the server says of all files. *ret_said: it has said that it failed. */
+static int take_answer(struct conn *c, bool *ret_said, struct err *err)
 {
 	char text[FRAME_TEXT_MAX + 1];
 	uint32_t answer[2];
-	uint8_t frame[FRAME];
 	size_t len;
-	int r;
+	int r = get_answer(c, answer, sizeof(answer), err);
 
-	frame_pack(FRAME_CLOSE, 0, frame);
-	r = conn_write(c, frame, sizeof(frame), err);
-	if (r == 0)
-		r = get_answer(c, answer, sizeof(answer), err);
 	if (r < 0 || !answer[0])
 		return r;
 	len = le32toh(answer[1]) < FRAME_TEXT_MAX ? le32toh(answer[1]) : FRAME_TEXT_MAX;
 	r = get_answer(c, text, len, err);
 	text[len] = 0;
+	*ret_said = r == 0;
 	return r < 0 ? r : err_set(err, ERR_RESOURCE, EIO, "%s says: %s", c->peer, text);
+}
+
+/* Something cannot be sent: if the server has told why, that is the error instead. */
+static int explain(struct conn *c, struct err *err)
+{
+	struct pollfd p = { .fd = c->fd, .events = POLLIN };
+	struct err heard = ERR_INIT;
+	bool said = false;
+
+	if (poll(&p, 1, HEAR_MS) > 0 && take_answer(c, &said, &heard) < 0 && said)
+		*err = heard;
+	return -err->number;
+}
+
+/* Nobody speaks unasked but a server that cannot keep the pages: the rest is not sent then. */
+static int look_for_failure(struct page_client *c, struct err *err)
+{
+	struct pollfd p = { .fd = c->conn.fd, .events = POLLIN };
+	bool said;
+
+	if (!c->files || c->conn.tls || poll(&p, 1, 0) <= 0)
+		return 0;
+	if (take_answer(&c->conn, &said, err) == 0)
+		err_set(err, ERR_RESOURCE, EPROTO, "%s says that it has all pages before they are sent",
+			c->conn.peer);
+	return -err->number;
+}
+
+int client_close_files(struct conn *c, struct err *err)
+{
+	uint8_t frame[FRAME];
+	bool said;
+
+	frame_pack(FRAME_CLOSE, 0, frame);
+	return conn_write(c, frame, sizeof(frame), err) < 0 ? explain(c, err) :
+							      take_answer(c, &said, err);
 }
 
 static int commands_answer(struct page_client *c, struct err *err)
@@ -162,6 +198,8 @@ int page_client_close(struct page_client *c, struct err *err)
 {
 	int r = c->crew ? client_crew_finish(c->crew, err) : 0;
 
+	if (r < 0)
+		r = explain(&c->conn, err);
 	/* before the last answer the server writes everything to its disk */
 	if (c->conn.patience_s)
 		c->conn.patience_s += (unsigned)(c->sent / SLOWEST_DISK);
@@ -183,12 +221,13 @@ static int send_frame(struct page_client *c, enum frame_kind kind, uint64_t numb
 	size_t len, struct err *err)
 {
 	uint8_t frame[FRAME];
-	int r;
+	int r = look_for_failure(c, err);
 
 	c->used = true;
 	c->sent += len;
 	frame_pack(kind, number, frame);
-	r = conn_write2(&c->conn, frame, sizeof(frame), body, len, err);
+	if (r == 0 && conn_write2(&c->conn, frame, sizeof(frame), body, len, err) < 0)
+		r = explain(&c->conn, err);
 	return r < 0 ? err_while(err, "sending pages-%u.img", c->file) : 0;
 }
 
@@ -199,16 +238,24 @@ int page_client_file_begin(struct page_client *c, uint32_t pages_id, struct err 
 	return send_frame(c, FRAME_FILE, pages_id, NULL, 0, err);
 }
 
+static int write_by_crew(struct page_client *c, const void *bytes, size_t len, struct err *err)
+{
+	int r = look_for_failure(c, err);
+
+	c->used = true;
+	c->at += len;
+	c->sent += len;
+	if (r == 0 && client_crew_write(c->crew, c->file, c->at - len, bytes, len, err) < 0)
+		r = explain(&c->conn, err);
+	return r < 0 ? err_while(err, "sending pages-%u.img", c->file) : 0;
+}
+
 int page_client_file_write(struct page_client *c, const void *bytes, size_t len, struct err *err)
 {
 	int r = 0;
 
-	if (c->crew) {
-		c->used = true;
-		c->at += len;
-		c->sent += len;
-		return client_crew_write(c->crew, c->file, c->at - len, bytes, len, err);
-	}
+	if (c->crew)
+		return write_by_crew(c, bytes, len, err);
 	while (len && r == 0) {
 		size_t part = len < FRAME_DATA_MAX ? len : FRAME_DATA_MAX;
 

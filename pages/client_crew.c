@@ -153,7 +153,7 @@ static int give(struct client_crew *c, uint32_t file, uint64_t at, const uint8_t
 		pthread_cond_broadcast(&c->changed);
 	}
 	pthread_mutex_unlock(&c->lock);
-	return r < 0 ? err_while(err, "sending pages-%u.img", file) : 0;
+	return r;
 }
 
 int client_crew_write(struct client_crew *c, uint32_t file, uint64_t at, const void *bytes, size_t len,

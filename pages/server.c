@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "pages/server.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "pages/dedup.h"
 #include "pages/parent.h"
@@ -8,10 +9,15 @@
 #include "pages/wire.h"
 #include <endian.h>
 #include <errno.h>
+#include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
-/* Numbers of pages files, out of the way of those of a dump into the same directory. */
-enum { FIRST_PAGES_ID = 0x10001 };
+enum {
+	/* numbers of pages files, out of the way of those of a dump into the same directory */
+	FIRST_PAGES_ID = 0x10001,
+	HANG_UP_US = 2000000,
+};
 
 struct server {
 	const struct page_server_setup *setup;
@@ -265,6 +271,20 @@ static void wait_for_end(struct conn *c)
 		;
 }
 
+/*
+ * A socket that is closed while something is unread takes back what the peer has not read either, which
+ * is why this server could not go on. Time for him to read it.
+ */
+static void wait_a_little(struct conn *c, struct server *s)
+{
+	struct pollfd p = { .fd = c->fd, .events = POLLIN };
+	uint64_t end = clock_us() + HANG_UP_US;
+
+	while (s->bytes && clock_us() < end && poll(&p, 1, HANG_UP_US / 1000) > 0)
+		if (recv(c->fd, s->bytes, BATCH_BYTES, MSG_DONTWAIT) <= 0)
+			break;
+}
+
 static int server_open(struct server *s, int images_dirfd, const struct image_access *access,
 	struct err *err)
 {
@@ -313,7 +333,9 @@ int page_server_receive(struct conn *c, const struct page_server_setup *setup,
 	r = server_open(&s, setup->images_dirfd, &access, err);
 	if (r == 0)
 		r = serve(&s, err);
-	if (r == 0) {
+	if (r < 0) {
+		wait_a_little(c, &s);
+	} else {
 		wait_for_end(c);
 		if (err_is_set(&s.why)) {
 			*err = s.why;

@@ -8,7 +8,8 @@
  *        \                \--failure--> draining --close--> answered with the failure
  *         \---------------- end of the stream before close: everything is removed
  *
- * While draining, pages are read and thrown away, so that the sender gets the answer.
+ * While draining, pages are read and thrown away, so that the sender gets the answer. In torpor's own
+ * form it is told at once and need not send the rest.
  */
 #pragma once
 #include "pages/server_setup.h"

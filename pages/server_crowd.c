@@ -43,7 +43,10 @@ struct member {
 
 struct crowd {
 	struct image_set *set;
+	struct conn *first;
+	pthread_t reader; /* who reads it */
 	pthread_mutex_t lock; /* of what follows */
+	bool told; /* the sender knows of the failure */
 	struct table by_id;
 	struct vec_of(struct part_file *) files;
 	struct err *why; /* the first failure; then all is thrown away */
@@ -61,11 +64,18 @@ static bool has_failed(struct crowd *c)
 	return failed;
 }
 
+/* Tells it at once where it may: what is inside of TLS has one user at a time. */
 static void fail(struct crowd *c, const struct err *err)
 {
+	struct err ignored = ERR_INIT;
+
 	pthread_mutex_lock(&c->lock);
 	if (!err_is_set(c->why))
 		*c->why = *err;
+	if (!c->told && (!c->first->tls || pthread_equal(c->reader, pthread_self()))) {
+		(void)!server_answer_files(c->first, c->why, &ignored);
+		c->told = true;
+	}
 	pthread_mutex_unlock(&c->lock);
 }
 
@@ -229,7 +239,7 @@ static int next_conn(const struct page_server_setup *setup, struct conn *first, 
 
 	while (poll(p, 2, -1) < 0 && errno == EINTR)
 		;
-	if (!(p[0].revents & POLLIN))
+	if (p[1].revents) /* who else comes belongs to the next dump */
 		return conn_ended(first, "before all its other ones were made", err);
 	r = conn_accept(CONN_SENDER, setup->listening, ret, err);
 	return r == 0 && setup->tls ? conn_secure(ret, &setup->tls_files, NULL, err) : r;
@@ -343,14 +353,18 @@ int server_take_crowd(struct conn *first, const struct page_server_setup *setup,
 	struct image_set *set, uint64_t number, struct files_taken *ret, struct err *why,
 	struct err *err)
 {
-	struct crowd c = { .set = set, .why = why, .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct crowd c = { .set = set, .why = why, .lock = PTHREAD_MUTEX_INITIALIZER,
+		.first = first, .reader = pthread_self() };
 	size_t n = number & ((1u << FRAME_TOKEN_AT) - 1);
 	struct err bad = ERR_INIT;
 	int r = 0;
 
-	if (n < 2 || n > FRAME_CONNECTIONS_MAX || setup->listening < 0)
-		return err_set(err, ERR_RESOURCE, EPROTO, "%s wants %zu connections; this server takes "
-			"%s", first->peer, n, setup->listening < 0 ? "the one it was given" : "2 to 17");
+	if (n < 2 || n > FRAME_CONNECTIONS_MAX || setup->listening < 0) {
+		r = err_set(err, ERR_RESOURCE, EPROTO, "%s wants %zu connections; this server takes %s",
+			first->peer, n, setup->listening < 0 ? "the one it was given" : "2 to 17");
+		fail(&c, err);
+		return r;
+	}
 	c.members = calloc(n - 1, sizeof(*c.members));
 	if (!c.members)
 		return err_nomem(err);
@@ -360,7 +374,11 @@ int server_take_crowd(struct conn *first, const struct page_server_setup *setup,
 	}
 	if (r == 0)
 		r = read_first(&c, first, err);
+	if (r < 0) /* an earlier failure is the reason for this one */
+		fail(&c, err);
 	end_members(&c, r < 0, ret);
+	if (r < 0)
+		*err = *why;
 	if (r == 0 && !err_is_set(why) && finish_files(&c, &bad) < 0)
 		*why = bad;
 	ret->files = c.files.n;
@@ -369,5 +387,5 @@ int server_take_crowd(struct conn *first, const struct page_server_setup *setup,
 	vec_done(&c.files);
 	table_done(&c.by_id);
 	free(c.members);
-	return r < 0 ? r : server_answer_files(first, why, err);
+	return r < 0 || c.told ? r : server_answer_files(first, why, err);
 }

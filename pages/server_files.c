@@ -19,6 +19,7 @@ struct taking {
 	uint8_t *bytes; /* BATCH_BYTES */
 	struct files_taken *taken;
 	struct err *why; /* the first failure; then all is thrown away */
+	bool told; /* the sender knows it */
 };
 
 static int broken(const struct taking *t, struct err *err)
@@ -131,6 +132,15 @@ int server_answer_files(struct conn *c, const struct err *why, struct err *err)
 	return conn_write2(c, head, sizeof(head), text, le32toh(head[1]), err);
 }
 
+static void tell(struct taking *t, const struct err *why)
+{
+	struct err ignored = ERR_INIT;
+
+	if (!t->told)
+		(void)!server_answer_files(t->conn, why, &ignored);
+	t->told = true;
+}
+
 int server_take_files(struct conn *c, const struct page_server_setup *setup, struct image_set *set,
 	struct files_taken *ret, struct err *why, struct err *err)
 {
@@ -149,11 +159,13 @@ int server_take_files(struct conn *c, const struct page_server_setup *setup, str
 		if (r > 0 && first && kind == FRAME_JOIN)
 			return server_take_crowd(c, setup, set, number, ret, why, err);
 		r = r > 0 ? take_frame(&t, kind, number, err) : r < 0 ? r : broken(&t, err);
+		if (r < 0 || err_is_set(why))
+			tell(&t, r < 0 ? err : why);
 	}
 	if (t.fd >= 0)
 		close(t.fd);
 	/* the pages are safe before the answer says so */
 	if (r == 0 && !err_is_set(why) && syncfs(image_set_dirfd(set)) < 0)
 		err_sys(why, "cannot write the pages to the disk");
-	return r < 0 ? r : server_answer_files(c, why, err);
+	return r < 0 || t.told ? r : server_answer_files(c, why, err);
 }

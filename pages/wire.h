@@ -55,7 +55,8 @@ int wire_read_first(struct conn *c, size_t *ret_size, struct wire_head *ret, str
  *
  *   kind (32 bits), nothing (32 bits), number (64 bits)
  *
- * The answer to FRAME_CLOSE is 32 bits, 0 or an errno, 32 bits of length, and a sentence.
+ * The answer to FRAME_CLOSE is 32 bits, 0 or an errno, 32 bits of length, and a sentence. A failure is
+ * told as soon as it is known, unasked, on the first connection: the sender need not go on, but may.
  *
  * With several connections each begins with WIRE_FILES and FRAME_JOIN. The first one says when files
  * begin and, with FRAME_END, how long they are; the others bring what is in them, in any order:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -327,6 +328,39 @@ def server_is_full(box: Box, filters: tuple[str, ...] = ()) -> None:
 @pytest.mark.parametrize("filters", [(), ("--page-filter", "digest")], ids=["plain", "filtered"])
 def test_server_is_full(boxed: Callable[..., Any], filters: tuple[str, ...]) -> None:
     boxed(server_is_full, filters=filters)
+
+
+def told_early(box: Box, connections: str) -> int:
+    """A server says that it fails as soon as it does; the rest is not sent. Returns what was."""
+    s = Subject(box, "mem_private")
+    s.start()
+    port = socket.create_server(("127.0.0.1", 0), backlog=16)
+    words = ["--page-server", "--address", "127.0.0.1", "--port", str(port.getsockname()[1])]
+    # no pages become smaller
+    words += ["--page-filter", "digest", "--connections", connections]
+    dump = box.start([TORPOR, *s.dump_command(*words)], out=box.dir / "dump.out")
+    box.aside.add(dump)
+    ends = [port.accept()[0] for _ in range(1 + int(connections) * (connections != "1"))]
+    got = len(ends[-1].recv(1 << 20, socket.MSG_WAITALL))
+    sentence = b"the disk has melted"
+    ends[0].sendall(struct.pack("<II", 28, len(sentence)) + sentence)
+    for c in ends[1:] + ends[:1]:
+        with contextlib.suppress(ConnectionError):
+            while part := c.recv(1 << 20):
+                got += len(part)
+        c.close()
+    status, said = box.wait(dump, PATIENCE), (box.dir / "dump.out").read_text()
+    if status != 1 or "says: the disk has melted" not in said:
+        raise Failed(f"the dump ended with {status}: {said}")
+    s.expect_tasks()
+    s.finish()
+    return got
+
+
+@pytest.mark.parametrize("connections", ["1", "2"])
+def test_told_early(boxed: Callable[..., Any], connections: str) -> None:
+    # of some 50 MB; buffers of the kernel take up to 10
+    assert boxed(told_early, connections=connections) < 35 << 20
 
 
 def sender_dies(box: Box) -> None:
