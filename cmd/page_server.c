@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * `page-server`: listens, goes to the background if asked to, takes the pages of one dump and ends.
- * With --ps-socket the connection is there already. With --lazy-pages it gives the pages of its images
- * away instead, until somebody needs no more.
+ * With --keep-listening it is one dump that succeeds. With --ps-socket the connection is there already.
+ * With --lazy-pages it gives the pages of its images away instead, until somebody needs no more.
  */
 #include "pages/server.h"
 #include "base/cleanup.h"
@@ -34,18 +34,21 @@ static int begin_tls(const struct options *o, struct conn *c, struct err *err)
 	return o->tls ? conn_secure(c, &files, NULL, err) : 0;
 }
 
-static int receive(const struct call *call, struct conn *c, int listening, struct err *err)
+/* What one connection, or those of one dump, have to say; 1: a dump is complete, 0: nothing. */
+static int receive_one(const struct call *call, struct conn *c, int listening, struct err *err)
 {
 	const struct options *o = call->o;
 	const struct page_server_setup setup = { .images_dirfd = call->images_fd,
 		.auto_dedup = o->auto_dedup, .listening = listening, .tls = o->tls,
 		.tls_files = { o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key } };
-	struct page_server_figures f;
+	struct page_server_figures f = { 0 };
 	int r = begin_tls(call->o, c, err);
 
 	if (r == 0)
 		r = page_server_receive(c, &setup, &f, err);
-	if (r == 0 && f.files)
+	if (r == 0 && !f.complete)
+		log_info("%s said nothing", c->peer);
+	else if (r == 0 && f.files)
 		log_info("received %lu files of pages, %lu bytes", (unsigned long)f.files,
 			(unsigned long)f.bytes);
 	else if (r == 0)
@@ -53,7 +56,45 @@ static int receive(const struct call *call, struct conn *c, int listening, struc
 			"images", (unsigned long)f.pages, (unsigned long)f.objects,
 			(unsigned long)f.parent_pages);
 	conn_close(c);
-	return r;
+	return r < 0 ? r : f.complete;
+}
+
+static void warn_and_forget(struct err *err, const char *what_now)
+{
+	char text[sizeof(err->text) + sizeof(err->trail)];
+
+	log_warn("%s; %s", err_text(err, text, sizeof(text)), what_now);
+	err_clear(err);
+}
+
+static int receive(const struct call *call, struct conn *c, int listening, struct err *err)
+{
+	int r = receive_one(call, c, listening, err);
+
+	while (r <= 0 && call->o->keep_listening) {
+		if (r < 0)
+			warn_and_forget(err, "waiting for the next dump");
+		r = conn_accept(CONN_SENDER, listening, c, err);
+		if (r < 0)
+			return r;
+		r = receive_one(call, c, listening, err);
+	}
+	return r < 0 ? r : 0;
+}
+
+/* Who asks, or the connection to him, is no reason to end for others: only the images are. */
+static int give_to_one(const struct call *call, struct conn *c, struct page_giver *g, bool last,
+	struct err *err)
+{
+	int r = begin_tls(call->o, c, err);
+
+	if (r == 0)
+		r = page_giver_serve(c, g, err);
+	conn_close(c);
+	if (r == 0 || r == 1 || last || err->class == ERR_IMAGE)
+		return r;
+	warn_and_forget(err, "waiting for the next connection");
+	return 0;
 }
 
 /* One connection after the other; without a listening socket there is only the given one. */
@@ -66,10 +107,7 @@ static int give_away(const struct call *call, struct conn *c, int listening, str
 
 	image_giver_init(&g, set);
 	while (r == 0) {
-		r = begin_tls(call->o, c, err);
-		if (r == 0)
-			r = page_giver_serve(c, &g.base, err);
-		conn_close(c);
+		r = give_to_one(call, c, &g.base, listening < 0, err);
 		if (r == 0 && listening < 0)
 			break;
 		if (r == 0)

@@ -69,6 +69,9 @@ static int check_server(const struct options *o, struct err *err)
 		return err_usage(err, "--page-server needs --port, or --ps-socket");
 	if (o->port > 65535)
 		return err_usage(err, "there is no port %ld", (long)o->port);
+	if (o->keep_listening && o->ps_socket >= 0)
+		return err_usage(err, "--ps-socket is one connection: --keep-listening needs --address and "
+			"--port");
 	if (o->connections > 16)
 		return err_usage(err, "there cannot be more than 16 --connections");
 	if (o->connections > 1 && (!o->page_server || o->ps_socket >= 0))

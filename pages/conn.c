@@ -23,10 +23,9 @@ static const struct role {
 	bool asks_first; /* it has connected to us */
 } roles[] = {
 	[CONN_SERVER] = { "the page server", "--address, --port",
-		"its log tells why; start it again before the next dump" },
+		"its log tells why; if it has no --keep-listening, start it again before the next dump" },
 	[CONN_SENDER] = { "the dump", "--port",
-		"its log tells why; nothing of it is kept here, start this page server again for the "
-		"next dump", .asks_first = true },
+		"its log tells why; nothing of it is kept here", .asks_first = true },
 	[CONN_OWNER] = { "the dump or page server that has the pages", "--address, --port",
 		"its log tells why" },
 	[CONN_ASKER] = { "lazy-pages", "--port", "the log of lazy-pages tells why",

@@ -199,6 +199,7 @@ static int parent_command(struct server *s, const struct wire_head *h, struct er
 /* The pages are safe before the answer says so. */
 static int close_command(struct server *s, struct err *err)
 {
+	s->figures->complete = true;
 	if (!err_is_set(&s->why) && finish_object(s, &s->why) == 0 &&
 		syncfs(image_set_dirfd(s->set)) < 0)
 		err_sys(&s->why, "cannot write the pages to the disk");
@@ -237,6 +238,7 @@ static int take_files(struct server *s, struct err *err)
 	struct files_taken taken = { 0 };
 	int r = server_take_files(s->conn, s->setup, s->set, &taken, &s->why, err);
 
+	s->figures->complete = r == 0;
 	s->figures->files = taken.files;
 	s->figures->bytes = taken.bytes;
 	return r;

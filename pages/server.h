@@ -17,6 +17,7 @@
 struct page_server_figures {
 	uint64_t objects, pages, parent_pages;
 	uint64_t files, bytes; /* of torpor's own form */
+	bool complete; /* the sender said that this was all; false: it never said anything */
 };
 
 /* Serves one dump. Returns when the sender has closed the connection. */

@@ -384,6 +384,49 @@ def test_sender_dies(boxed: Callable[..., Any]) -> None:
     boxed(sender_dies)
 
 
+def keeps_listening(box: Box, options: tuple[str, ...]) -> None:
+    """Whoever says nothing, fails or dies: the server keeps nothing, and takes the dump that succeeds."""
+    s = Subject(box, "mem_private")
+    s.start()
+    done = box.torpor("page-server", "-D", box.dir, "--ps-socket", "0", "--keep-listening")
+    if done.status != 1 or "--keep-listening needs --address and --port" not in done.output:
+        raise Failed("a connection that is given cannot come again")
+    server = Server(box, box.dir / "pages", "--keep-listening")
+    box.aside.add(server.pid)
+    log = server.images / "server.log"
+
+    def waits(times: int) -> None:
+        box.until(
+            f"not {times} failures in {log.read_text()}",
+            PATIENCE,
+            lambda: log.read_text().count("waiting for the next dump") == times,
+        )
+        left = [p.name for p in server.images.iterdir() if p.name != "server.log"]
+        if left or server.pid in box.statuses:
+            raise Failed(f"after {times} failures the server has {left}")
+
+    socket.create_connection(("127.0.0.1", server.port), PATIENCE).close()
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as c:
+        c.sendall(head(32, OPEN, obj=TASK) + head(32, 77, obj=TASK))
+    waits(1)
+    for times, fault, status in ((2, "dump:memory", 1), (3, "dump:memory=kill", -9)):
+        words = s.dump_command(*server.options, *options)
+        if box.torpor(*words, env={"TORPOR_FAULT": fault}).status != status:
+            raise Failed("the fault had no effect")
+        waits(times)
+        s.expect_tasks()
+    s.dump(*server.options, *options)
+    server.end()
+    merge(server.images, s.images)
+    s.restore()
+    s.finish()
+
+
+@pytest.mark.parametrize("options", [(), ("--connections", "3", "--compress")], ids=["one", "many"])
+def test_keeps_listening(boxed: Callable[..., Any], options: tuple[str, ...]) -> None:
+    boxed(keeps_listening, options=options)
+
+
 def background(box: Box) -> None:
     """--daemon, --pidfile, --status-fd, --ps-socket."""
     s = Subject(box, "mem_stack_brk")
