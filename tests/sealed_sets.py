@@ -108,7 +108,7 @@ class Reader:
     def __init__(self, files: dict[str, bytes]) -> None:
         self.files = files
         (inventory,) = messages(files["inventory.img"], (0x58313116,))
-        if inventory[1] != [0x54520001]:
+        if inventory[1] not in ([0x54520001], [0]):  # a pre-dump has 0
             raise Failed(f"version {inventory[1]}")
         self.mark = fields(inventory[1000][0])
         self.dump_id = self.mark[2][0]

@@ -58,8 +58,8 @@ if "file-kind" not in broken.CASES:
     UNREACHABLE["file-kind"] = "all types that are known can be restored"
 # Tested by themselves below.
 ELSEWHERE = {"set-needs", "set-encrypted", "image-memory", "image-unknown"}
-# Need real pages that went through filters: tests/validator/test_validator.py.
-ELSEWHERE |= {"set-filters", "pages-shared"}
+# Need real pages that went through filters, encrypted sets: tests/validator.
+ELSEWHERE |= {"set-filters", "pages-shared", "set-sealed"}
 
 
 def check(folder: Path, target: Facts | None = None, **options: Any) -> Report:

@@ -23,6 +23,7 @@ from bases import CLONE_NEWIPC, Base
 from box import MS_NODEV, MS_NOEXEC, MS_NOSUID, Box, Failed, link_up, mount, unshare
 from torpor.images import ImageSet
 from torpor.images import messages as pb
+from torpor.images.keys import Keys, read_identity
 from torpor.images.limits import GROWTH_STRICT
 from torpor.validate import Options, Severity, collect, validate
 
@@ -124,12 +125,18 @@ def in_namespaces(base: Base, function: Callable[[], Any]) -> Any:
 # --------------------------------------------------------------------------------- both verdicts
 
 
+def keys_of(restore: list[str]) -> Keys | None:
+    """What restore is given to open encrypted sets."""
+    files = [b for a, b in zip(restore, restore[1:]) if a == "--identity"]
+    return Keys(tuple(read_identity(Path(f)) for f in files)) if files else None
+
+
 def ask_validator(images: Path, restore: list[str], out: Outcome) -> None:
     """`torpor validate IMAGES --target here`, without starting it anew."""
     begin = time.process_time()  # others may use the processors, too
     try:
         options = Options(**{FLAGS[word]: True for word in restore if word in FLAGS})
-        with ImageSet(images, GROWTH_STRICT) as opened:
+        with ImageSet(images, GROWTH_STRICT, keys_of(restore)) as opened:
             report = validate(opened, options, collect())
         errors = [f for f in report.findings.found if f.severity == Severity.ERROR]
         out.rules = sorted({f.rule_id for f in errors})
@@ -147,9 +154,9 @@ def reason_of(output: str, log: Path) -> str:
     return lines[0][:400] if lines else text[-600:]
 
 
-def expected(images: Path) -> set[int]:
+def expected(images: Path, restore: list[str]) -> set[int]:
     """Tasks the tree has, but a root that is a zombie: whoever restores takes its status."""
-    with ImageSet(images) as opened:
+    with ImageSet(images, keys=keys_of(restore)) as opened:
         tree: Any = list(opened.messages("PSTREE"))
         dead = {m.pid for m in tree if not m.ppid and _is_dead(opened, m.pid)}
         return {m.pid for m in tree} - dead
@@ -182,8 +189,8 @@ def really_restore(box: Box, images: Path, options: list[str], out: Outcome) -> 
     ended = set(box.statuses)
     if done.status:
         out.left = sorted(box.leftovers() - before) + [f"task {pid}" for pid in tasks]
-    elif tasks | ended != expected(images) | ended:
-        out.crash = out.crash or f"tasks are {tasks}, not {expected(images)}"
+    elif tasks | ended != expected(images, options) | ended:
+        out.crash = out.crash or f"tasks are {tasks}, not {expected(images, options)}"
 
 
 def run_case(box: Box, base: Base, images: Path) -> Outcome:

@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from torpor.cli import UsageError
+from torpor.cli import UsageError, keys
 from torpor.images import ImageSet
 from torpor.resgraph import NODE_KINDS, REASONS, Graph, Node, Part, explain, explain_text, order
 from torpor.resgraph.algorithms import HUBS
@@ -31,6 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     part.add_argument("--kinds", metavar="KIND,...", help="only these kinds of nodes")
     part.add_argument("--around", metavar="NODE", help="only what is near this node")
     part.add_argument("--depth", type=int, default=2, help="how near (%(default)s edges)")
+    keys.arguments(parser)
     out = parser.add_argument_group("files to write")
     out.add_argument("--html", type=Path, metavar="FILE", help="page to look at, fold and search")
     out.add_argument("--svg", type=Path, metavar="FILE", help="picture")
@@ -39,7 +40,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    with ImageSet(args.dir) as images:
+    with ImageSet(args.dir, keys=keys.of(args)) as images:
+        keys.refuse_wrong(images)
         graph = Graph(images)
         part = _part(graph, args)
         for line in _lines(graph, part, args):

@@ -7,7 +7,7 @@ import argparse
 import json
 from pathlib import Path
 
-from torpor.cli import UsageError
+from torpor.cli import UsageError, keys
 from torpor.images import ImageSet
 from torpor.images.limits import GROWTH_STRICT
 from torpor.validate import Facts, Options, collect, load, validate
@@ -46,6 +46,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     restore.add_argument("--page-filter", action="append", metavar="PATH")
     restore.add_argument("-L", "--libdir", metavar="PATH")
     restore.add_argument("--inherit-fd", action="append", default=[], metavar="fd[N]:KEY")
+    keys.arguments(parser)
     parser.epilog = (
         "Exit status: 0 it can be restored, 1 it cannot, 2 wrong usage, 3 it can, with warnings "
         "(only with --strict)."
@@ -91,11 +92,13 @@ def run(args: argparse.Namespace) -> int:
     if folder is None or (args.images_dir and args.dir and args.images_dir != args.dir):
         raise UsageError("one images directory is expected")
     target = _target(args)
+    given = keys.of(args)
     try:
-        images = ImageSet(folder, GROWTH_STRICT)
+        images = ImageSet(folder, GROWTH_STRICT, given)
     except OSError as e:
         raise UsageError(f"'{folder}': {e.strerror}") from None
     with images:
+        keys.refuse_wrong(images)
         report = validate(images, options_of(args), target)
         if args.json:
             print(json.dumps(to_json(report), indent=1))

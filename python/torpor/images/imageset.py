@@ -21,8 +21,10 @@ from torpor.images.kinds import (
     file_name,
     parse_name,
 )
+from torpor.images.keys import Keys
 from torpor.images.limits import GROWTH
 from torpor.images.reader import Image
+from torpor.images.sealed import Sealed
 from torpor.images.tables import VERSION_TORPOR
 from torpor.images.wire import Lazy
 
@@ -56,14 +58,16 @@ class ImageSet:
     own descriptor.
     """
 
-    def __init__(self, path: str | Path, growth: int = GROWTH) -> None:
+    def __init__(self, path: str | Path, growth: int = GROWTH, keys: Keys | None = None) -> None:
         """OSError if there is no such directory. An empty one is no error yet.
 
         `growth`: memory a parsed message may take for each of its bytes (limits.GROWTH_STRICT for
-        sets of strangers).
+        sets of strangers). `keys` open this set and its parents, if they are encrypted; `locked`
+        says what came of it.
         """
         self.path = Path(path)
         self.growth = growth
+        self._keys = keys
         self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._found: dict[tuple[str, int], Found] = {}
         self.others: list[str] = []
@@ -71,6 +75,11 @@ class ImageSet:
         self._scan()
         self._layout: int | None = None
         self._needs = 0
+        self.sealed: Sealed | None = None
+        """What reads the files of an encrypted set, once it was opened."""
+        self._locked: ImageError | None = None
+        if keys:
+            self._unlock(keys)
 
     def close(self) -> None:
         """Closes the directory; a second time is fine."""
@@ -96,6 +105,23 @@ class ImageSet:
                 self._found[(kind.id, number)] = Found(kind, number, name)
             else:
                 self.others.append(name)
+
+    def _unlock(self, keys: Keys) -> None:
+        """From then on the set has the files its manifest names, and those that are not sealed."""
+        try:
+            if not self.encrypted:
+                return
+            self.sealed = Sealed(self._fd, self.inventory().torpor, keys)
+        except ImageError as e:
+            self._locked = e  # an inventory that cannot be read is found again by who reads it
+            return
+        self._found = {
+            where: found
+            for where, found in self._found.items()
+            if found.kind.traits & Trait.SERVICE
+            or found.kind.id == "INVENTORY"
+            or found.name in self.sealed.files
+        }
 
     # ---------------------------------------------------------------------------- which there are
 
@@ -125,6 +151,9 @@ class ImageSet:
         type_ = BY_ID[kind]
         name = file_name(type_, number)
         layout: int | None = None
+        if self.sealed and kind != "PAGES" and not type_.traits & Trait.SERVICE:
+            data = self._content(kind, name)
+            return Image(memoryview(data), name, type_, None, self.growth)
         if kind != "INVENTORY":
             layout = self.layout
             if self._needs:
@@ -133,6 +162,11 @@ class ImageSet:
                 # files of such a set begin in different ways
                 layout = layout if layout == LAYOUT_OLD else None
         return Image.open(name, type_, layout, self._fd, self.growth)
+
+    def _content(self, kind: str, name: str) -> bytes:
+        """Of a file of an encrypted set that was opened."""
+        assert self.sealed
+        return self.sealed.inventory if kind == "INVENTORY" else self.sealed.content(name)
 
     def get(self, kind: str, number: int = 0) -> Image | None:
         """Same, but None if there is none: for readers that is the same as an empty one."""
@@ -186,12 +220,25 @@ class ImageSet:
         """Whether all images but the inventory are encrypted: only torpor can read them."""
         return bool(self.needs & int(Needs.KEY))
 
+    @property
+    def locked(self) -> ImageError | None:
+        """Why an encrypted set cannot be read; None if it can, or is none.
+
+        A keys.WrongKeyError if the keys that were given are not its own.
+        """
+        if self.sealed or not self.encrypted:
+            return None
+        text = "the set is encrypted; this looks only at its inventory"
+        return self._locked or ImageError("inventory.img", text, None, "set-encrypted")
+
     def inventory(self) -> pb.inventory_entry:
         """The head of the set."""
         return self.one(pb.inventory_entry, "INVENTORY")
 
     def size(self, found: Found) -> int:
-        """Bytes of an image file."""
+        """Bytes of an image file, of its content if the file is sealed."""
+        if self.sealed and found.name in self.sealed.files and found.kind.id != "PAGES":
+            return self.sealed.length(found.name)
         return os.stat(found.name, dir_fd=self._fd).st_size
 
     # ----------------------------------------------------------------------------------- parents
@@ -204,7 +251,7 @@ class ImageSet:
             return None
         except OSError as e:
             raise ImageError("parent", f"this is no link ({e.strerror})", None, "chain-link") from e
-        return ImageSet(self.path / "parent", self.growth)
+        return ImageSet(self.path / "parent", self.growth, self._keys)
 
     @property
     def identity(self) -> tuple[int, int]:

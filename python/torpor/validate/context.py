@@ -166,6 +166,9 @@ class Context:
         """The same of all queues; the first of its descriptions has it."""
         self.filters_of: dict[tuple[int, int], int] = {}
         """ImageSet.identity -> page filters, of sets where they were looked at."""
+        self.decoded: dict[tuple[ImageSet, str], list[tuple[int, int]]] = {}
+        """Set and name of a pagemap -> ranges of its pages that restore decodes, as bytes of what
+        its pages file would be without filters."""
         self.read: set[str] = set()
         """Names of images that restore reads."""
         self.looked: set[str] = set()

@@ -18,6 +18,7 @@ from torpor.validate import (
     rules_load,
     rules_memory,
     rules_remap,
+    rules_sealed,
     rules_sock,
     rules_space,
     rules_thread,
@@ -166,6 +167,7 @@ def validate(
         rules_sock.sockets(c)
         rules_space.spaces(c)
         rules_load.unknown(c)
+        rules_sealed.sealed(c)
         if target is not None:
             rules_here.here(c, target)
             rules_ipc.here(c, target)

@@ -53,8 +53,8 @@ def _inventory(c: Context) -> bool:
     name = "inventory.img"
     if needs & ~KNOWN_NEEDS:
         c.add("set-needs", f"the set needs 0x{needs:x}, of which this version knows less", 0, name)
-    if c.images.encrypted:
-        c.add("set-encrypted", "the set is encrypted; this looks only at its inventory", 0, name)
+    if c.images.locked:
+        c.add_error(c.images.locked)
         return False
     if not has_ids(entry):
         text = "its ids do not have 16 bytes"

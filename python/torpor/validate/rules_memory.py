@@ -14,6 +14,7 @@ from torpor.images import messages as pb
 from torpor.images.kinds import LAYOUT_TORPOR
 from torpor.images.limits import PAGE
 from torpor.images.pages import Flag, Layer, PageMap, Run, Segment, load_pagemap, resolve
+from torpor.images.sealed import CIPHERS
 from torpor.resgraph import Node
 from torpor.resgraph.rooms_memory import OWNERS
 from torpor.validate import rules_ipc, rules_load
@@ -333,6 +334,7 @@ def _filters(c: Context, images: ImageSet, name: str, task: int) -> None:
     if not images.has("TORPOR_FILTERS"):
         c.add("set-filters", f"{name} is filtered, but torpor-filters is missing", task)
     c.filters_of[images.identity] = 0
+    protected = False
     for entry in images.messages("TORPOR_FILTERS"):
         c.filters_of[images.identity] += 1
         assert isinstance(entry, pb.torpor_filter_entry)
@@ -340,6 +342,10 @@ def _filters(c: Context, images: ImageSet, name: str, task: int) -> None:
         if not known:
             text = f"torpor-filters names '{crit.text_of(entry.name)}', which is no page filter"
             c.add("set-filters", f"{text} of torpor's own", task, "torpor-filters")
+        protected |= entry.name in CIPHERS or c.options.page_filters
+    if images.sealed and not protected:
+        text = "the images are encrypted, but no page filter protects the pages"
+        c.add("set-filters", text, task, "torpor-filters")
 
 
 def _long_enough(c: Context, images: ImageSet, runs: PageMap, task: int) -> bool:
@@ -403,16 +409,32 @@ def _parent(c: Context, images: ImageSet, top: PageMap | None, task: int) -> Ima
         text = "the parent images are not those of the dump before"
         c.add("chain-other", text, task, "parent")
         return None
-    if below.encrypted:
-        c.add("set-encrypted", "the parent images are encrypted", task, "parent")
+    if below.locked:
+        c.add(below.locked.rule, f"the parent images: {below.locked.text}", task, "parent")
+        return None
+    if images.sealed and not below.sealed:
+        text = "the parent images are not encrypted, as they were"
+        c.add("chain-other", text, task, "parent")
         return None
     return below
+
+
+def _decoded(c: Context, images: ImageSet, name: str, segment: Segment) -> None:
+    """Notes that restore decodes these pages, where somebody can verify them."""
+    if not images.sealed:
+        return
+    ranges = c.decoded.setdefault((images, name), [])
+    begin, end = segment.offset, segment.offset + segment.end - segment.address
+    if ranges and ranges[-1][1] == begin:
+        begin = ranges.pop()[0]
+    ranges.append((begin, end))
 
 
 def _segments(c: Context, layers: Sequence[Layer], name: str, task: int) -> Iterator[Segment]:
     """The pages of an object; what no set has is a finding."""
     for segment in resolve(layers):
         if segment.layer is not None:
+            _decoded(c, layers[segment.layer].images, name, segment)
             yield segment
         elif segment.lazy and not c.options.lazy_pages:
             text = f"{name}: page 0x{segment.address:x} was left to a lazy-pages server"
