@@ -17,7 +17,41 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/magic.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+
+/*
+ * Whether it lies on a mount of another mount namespace, or on one that was detached: then its path
+ * begins at the root of that mount (fanotify(7) with FAN_MARK_FILESYSTEM hands out such files), and
+ * the folder of that name here, if there is one, is on another file system.
+ */
+static bool is_out_of_reach(const struct fd_look *l, const struct handle_space *space,
+	const char *path)
+{
+	char folder[PATH_MAX];
+	struct statx x;
+	struct stat st;
+
+	if (statx(l->dup, "", AT_EMPTY_PATH, STATX_MNT_ID, &x) < 0 || !(x.stx_mask & STATX_MNT_ID) ||
+		handle_mount(space, (int)x.stx_mnt_id))
+		return false;
+	snprintf(folder, sizeof(folder), "%.*s", (int)(strrchr(path, '/') - path + 1), path);
+	return stat(folder, &st) < 0 || st.st_dev != l->st.st_dev;
+}
+
+static int refuse_unreachable(const struct fd_look *l, const char *path, const char *who,
+	struct err *err)
+{
+	static const char what[] = "on a mount that is not in this mount namespace (any more), so no "
+		"name leads there";
+
+	if (l->fd < 0 || l->mnt_id < 0)
+		return err_unsupported(err, "%s is '%s' %s", who, path, what);
+	return err_unsupported(err, "%s is '%s' %s; with --external file[%x:%lx] it is not saved but "
+		"given to the restore", who, path, what, (unsigned)l->mnt_id,
+		(unsigned long)l->st.st_ino);
+}
 
 /* Neither by its name nor without one: what is left? */
 static int find_elsewhere(const struct fd_look *l, const char *path, const char *who,
@@ -55,6 +89,8 @@ static int find_elsewhere(const struct fd_look *l, const char *path, const char 
 		reg->name = (char *)other;
 		return 0;
 	}
+	if (is_out_of_reach(l, space, path))
+		return refuse_unreachable(l, path, who, err);
 	return linkremap_save(&ask, reg->id, err);
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from box import Box, Failed
+from box import Box, Failed, mount, umount
 from subjects import Subject
 
 
@@ -49,6 +49,39 @@ def lost_names(box: Box, how: str) -> None:
 @pytest.mark.parametrize("how", ["refused", "failed", "restored"])
 def test_lost_names(boxed: Callable[..., Any], how: str) -> None:
     boxed(lost_names, how=how)
+
+
+UNREACHED = {
+    "file": ("exec 9<>given; cd /", ", descriptor 9 is '/given' on a mount that is not in"),
+    "folder": (":", ", a file or folder it uses is '/' on a mount that is not in"),
+}
+
+
+def out_of_reach(box: Box, what: str) -> None:
+    """On a mount that is nowhere any more: refused for that, not for want of an option."""
+    script, text = UNREACHED[what]
+    work, ready = box.dir / "work", box.dir / "ready"
+    work.mkdir()
+    mount("away", str(work), "tmpfs")
+    (work / "given").write_text("old\n")
+    pid = box.start(["sh", "-c", f"{script}; : >{ready}; exec sleep 1000"], cwd=work)
+    box.until("the shell is not ready", 60, ready.exists)
+    umount(str(work))
+    images = box.dir / "images"
+    images.mkdir()
+    done = box.torpor("dump", "-t", str(pid), "-D", images, "--link-remap")
+    if done.status != 1 or f"task {pid} (" not in done.output or text not in done.output:
+        raise Failed("it was not refused, or for another reason")
+    if ("--external file[" in done.output) != (what == "file"):
+        raise Failed("an option is named that does not help, or one that does is not")
+    if [t.pid for t in box.tasks()] != [pid]:
+        raise Failed(f"the tasks are {box.tasks()}")
+    box.kill_all()
+
+
+@pytest.mark.parametrize("what", UNREACHED)
+def test_out_of_reach(boxed: Callable[..., Any], what: str) -> None:
+    boxed(out_of_reach, what=what)
 
 
 def given(box: Box, key: str) -> None:
