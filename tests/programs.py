@@ -27,10 +27,19 @@ from subjects import Subject
 HERE = Path(__file__).parent / "live/programs"
 TICK = os.sysconf("SC_CLK_TCK")
 PATIENCE = 60.0  # seconds without any work: it hangs
+PF_EXITING = 4  # of the flags in /proc/PID/stat, linux/sched.h
+# A program works on between the moment and the stop. On a busy machine that may take long, so the
+# work may end before the last round: then again with twice as much, all moments in this part of it.
+SHARES = (0.75, 0.4, 0.2, 0.1, 0.05, 0.025)
 
 
 def nothing(folder: Path, amount: int) -> None:
     """No files are needed; nothing more is to be said about the answer."""
+
+
+def at_once(folder: Path) -> bool:
+    """It can be dumped from its start on."""
+    return True
 
 
 @dataclass(frozen=True)
@@ -52,7 +61,7 @@ class Program:
     answers: tuple[str, ...] = ("out",)  # files that must be the same as when left alone
     options: tuple[str, ...] = ()  # of dump and restore
     env: tuple[tuple[str, str], ...] = ()
-    begin: float = 0.0  # processor time in seconds before which it is not dumped
+    ready: Callable[[Path], bool] = at_once  # before that it is not dumped
 
 
 def cpu_seconds(box: Box) -> float:
@@ -127,7 +136,7 @@ class Job(Subject):
         status = self.box.statuses[self.pid]
         if status != 0:
             raise Failed(f"it ended with {status} after {self.rounds} rounds: {self.tail()}")
-        self.box.until(f"tasks are left: {self.box.tasks()}", 10, lambda: not self.box.tasks())
+        self.box.until(f"tasks are left: {self.box.tasks()}", PATIENCE, lambda: not self.box.tasks())
 
     def describe(self) -> str:
         """What the tasks are doing."""
@@ -149,27 +158,34 @@ class Job(Subject):
         self.used = before + cpu_seconds(self.box)
         return not self.has_ended()
 
+    def is_ending(self) -> bool:
+        """It has ended, or will in a moment: it does nothing but that any more."""
+        try:
+            ends = int(read_stat(f"/proc/{self.pid}/stat")[1][6]) & PF_EXITING
+        except OSError:
+            ends = True
+        return self.has_ended() or bool(ends and self.box.wait(self.pid, PATIENCE) is not None)
+
     def round(self) -> bool:
         """Dumped, killed, restored; false if it ended before. Images of good rounds go away."""
         if self.rounds:
             shutil.rmtree(self.images)
         try:
-            self.dump()
+            self.dump(timeout=2 * PATIENCE)
         except Failed:
-            if not self.has_ended():
+            if not self.is_ending():
                 raise
             self.rounds -= 1
             return False
-        self.restore()
+        self.restore(timeout=2 * PATIENCE)
         self.entry.during(self.work, self.amount)
         return True
 
 
-def moments(begin: float, end: float, rounds: int, rng: random.Random) -> list[float]:
-    """So many moments between begin and end, none too close to the one before."""
+def moments(end: float, rounds: int, rng: random.Random) -> list[float]:
+    """So many moments up to the end, none too close to the one before."""
     weights = [rng.expovariate(1) + 0.2 for _ in range(rounds)]
-    scale = (end - begin) / sum(weights)
-    return [begin + scale * sum(weights[: i + 1]) for i in range(rounds)]
+    return [end * sum(weights[: i + 1]) / sum(weights) for i in range(rounds)]
 
 
 def compare(entry: Program, alone: Path, job: Path) -> None:
@@ -221,6 +237,7 @@ class Trial:
         job = self.job("job")
         job.keep_images_in_memory()
         job.start()
+        job.until_busy(lambda: job.has_ended() or self.entry.ready(job.work))
         for moment in plan:
             if not job.work_until(moment) or not job.round():
                 break
@@ -235,14 +252,12 @@ def run_program(box: Box, entry: Program, rounds: int, seed: int) -> dict[str, A
     """The whole test of one program, in a box."""
     rng = random.Random(seed)
     amount = entry.amount * max(10, rounds) // 10
-    # A program works on between the moment and the stop. On a busy machine that may take long, so
-    # the work may end before the last round: then again with more of it.
-    for n, share in enumerate((0.75, 0.4, 0.2, 0.1)):
+    for n, share in enumerate(SHARES):
         begin = time.monotonic()
         try:
             trial = Trial(box, entry, amount << n, box.dir / f"trial-{n}")
             seconds = trial.run_alone()
-            done = trial.run_disturbed(moments(entry.begin, seconds * share, rounds, rng))
+            done = trial.run_disturbed(moments(seconds * share, rounds, rng))
         except Failed as e:
             raise Failed(f"{entry.name}, {rounds} rounds, seed {seed}, trial {n}: {e}") from e
         if done == rounds:

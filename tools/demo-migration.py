@@ -39,7 +39,7 @@ EAST, WEST = "10.3.0.1", "10.3.0.2"
 CLIENTS = "10.8.0.1"
 VALUE = 4000
 BATCH = 64
-PATIENCE = 30.0
+PATIENCE = 120.0
 FIRST_PID = 1000  # of what moves: over there nobody else takes such pids
 
 
@@ -49,7 +49,7 @@ class Failed(Exception):
 
 def run(*words: str | Path, **how: Any) -> str:
     done = subprocess.run(
-        [str(w) for w in words], capture_output=True, text=True, check=False, timeout=120, **how
+        [str(w) for w in words], capture_output=True, text=True, check=False, timeout=2 * PATIENCE, **how
     )
     if done.returncode != 0:
         said = (done.stdout + done.stderr).strip()

@@ -14,6 +14,8 @@ END;
 WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < 1000)
 INSERT INTO account SELECT i, printf('account %05d', i), 10000 FROM n;
 BEGIN IMMEDIATE;
+.once begun
+SELECT 'begun';
 WITH RECURSIVE n (i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM n WHERE i < @half)
 INSERT INTO entry SELECT i, i * 7919 % 1000 + 1, i * 104729 % 997 + 1, i * 31 % 89 FROM n;
 SAVEPOINT half;

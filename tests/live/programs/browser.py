@@ -87,7 +87,7 @@ class Chromium(Server):
                 f"http://127.0.0.1:{PORT}/"]  # fmt: skip
 
     def begin(self) -> None:
-        self.box.until("the page does not run", 60, lambda: self.ticks.last > 5)
+        self.box.until("the page does not run", PATIENCE, lambda: self.ticks.last > 5)
 
     def check(self, turn: int) -> None:
         before = self.ticks.last
@@ -97,7 +97,7 @@ class Chromium(Server):
                 raise Failed(self.ticks.failure)
             return self.ticks.last > before + 5
 
-        self.box.until(f"the page stands still at {before}", 2 * PATIENCE, moved)
+        self.box.until(f"the page stands still at {before}", PATIENCE, moved)
 
     def end(self) -> None:
         if len(self.ticks.pages) != 1 or self.ticks.loads != 1:

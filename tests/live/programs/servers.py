@@ -24,7 +24,7 @@ from box import Box, Failed, Skipped
 
 HERE = Path(__file__).parent
 PORT = 7000
-PATIENCE = 30.0
+PATIENCE = 120.0  # seconds: whoever waits longer waits for ever
 
 
 def connect(box: Box, port: int = PORT) -> socket.socket:
@@ -36,7 +36,7 @@ def connect(box: Box, port: int = PORT) -> socket.socket:
         except OSError:
             return None
 
-    found = box.until("nobody listens", 20, attempt)
+    found = box.until("nobody listens", PATIENCE, attempt)
     assert isinstance(found, socket.socket)
     return found
 
@@ -301,7 +301,7 @@ class Postgres(Server):
         for path in (self.work, self.work / "ask"):
             shutil.chown(path, self.user, self.user)
         done = box.run([*self.become(), self.bin / "initdb", "-A", "trust", "-N", "-D",
-                        self.work / "data"], cwd=self.work, timeout=120)  # fmt: skip
+                        self.work / "data"], cwd=self.work, timeout=2 * PATIENCE)  # fmt: skip
         if done.status != 0:
             raise Failed(f"initdb failed: {done}")
 
@@ -313,7 +313,7 @@ class Postgres(Server):
         return [str(w) for w in (*self.become(), "sh", script, self.bin, self.work, PORT)]
 
     def begin(self) -> None:
-        self.box.until("psql does not start", 60, (self.work / "answers").exists)
+        self.box.until("psql does not start", PATIENCE, (self.work / "answers").exists)
         command = [str(self.bin / "psql"), "-qAtX", "-h", "127.0.0.1", "-p", str(PORT), "-U", self.user]
         self.psql = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.outside = Psql(self.ask_outside, self.line_outside)
@@ -341,7 +341,7 @@ class Postgres(Server):
             part += self.answers.readline()
             return part.endswith("\n")
 
-        self.box.until("the client in the tree does not answer", 20, whole)
+        self.box.until("the client in the tree does not answer", PATIENCE, whole)
         return part.rstrip("\n")
 
     def check(self, turn: int) -> None:
@@ -383,12 +383,12 @@ def run_server(box: Box, kind: type[Server], rounds: int, seed: int) -> dict[str
         images.mkdir()
         begin = time.monotonic()
         words = ["-D", str(images), "-v4", *server.options]
-        done = box.torpor("dump", "-t", str(pid), "-o", "dump.log", *words)
+        done = box.torpor("dump", "-t", str(pid), "-o", "dump.log", *words, timeout=PATIENCE)
         if done.status != 0:
             raise Failed(f"dump {turn} failed: {done}")
         box.reap()
         box.statuses.clear()
-        done = box.torpor("restore", "-d", "-o", "restore.log", *words)
+        done = box.torpor("restore", "-d", "-o", "restore.log", *words, timeout=PATIENCE)
         if done.status != 0:
             raise Failed(f"restore {turn} failed: {done}")
         times.append(time.monotonic() - begin)
@@ -396,5 +396,5 @@ def run_server(box: Box, kind: type[Server], rounds: int, seed: int) -> dict[str
         shutil.rmtree(images)
     server.end()
     os.kill(pid, 15)
-    box.until("the server does not end", 20, lambda: not os.path.exists(f"/proc/{pid}/exe"))
+    box.until("the server does not end", PATIENCE, lambda: not os.path.exists(f"/proc/{pid}/exe"))
     return {"rounds": rounds, "seed": seed, "seconds": sorted(times)[len(times) // 2]}

@@ -141,6 +141,11 @@ def verify_sort(work: Path, count: int) -> None:
 # -------------------------------------------------------------------------------------- sqlite
 
 
+def has_begun(work: Path) -> bool:
+    """The transaction is open: it writes this file in it."""
+    return (work / "begun").exists()
+
+
 def during_bank(work: Path, half: int) -> None:
     """While the transaction is open, nobody else can write, nor see anything of it."""
     base = sqlite3.connect(work / "bank", timeout=0, isolation_level=None)
@@ -243,7 +248,7 @@ TABLE = (
         verify=verify_bank,
         during=during_bank,
         options=("--file-locks", "--ghost-limit", "64M"),
-        begin=0.1,
+        ready=has_begun,
     ),
     Program(
         "java",

@@ -30,4 +30,4 @@ def boxed_program(box: Box, name: str, rounds: int, seed: int) -> dict[str, Any]
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_program(boxed: Callable[..., Any], name: str) -> None:
     seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
-    print(boxed(boxed_program, name=name, rounds=ROUNDS, seed=seed, timeout=120 + 20 * ROUNDS))
+    print(boxed(boxed_program, name=name, rounds=ROUNDS, seed=seed, timeout=300 + 30 * ROUNDS))

@@ -25,5 +25,5 @@ WANTED = list(KINDS) if os.environ.get("PROGRAMS") == "all" else ["redis"]
 @pytest.mark.parametrize("name", WANTED)
 def test_server(boxed: Callable[..., Any], name: str) -> None:
     seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
-    how = {"rounds": ROUNDS, "seed": seed, "timeout": 90 + 20 * ROUNDS}
+    how = {"rounds": ROUNDS, "seed": seed, "timeout": 300 + 30 * ROUNDS}
     print(boxed(run_server, net=True, kind=KINDS[name], **how))

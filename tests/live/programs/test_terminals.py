@@ -22,4 +22,4 @@ WANTED = list(SESSIONS) if os.environ.get("PROGRAMS") == "all" else ["tmux"]
 @pytest.mark.parametrize("name", WANTED)
 def test_session(boxed: Callable[..., Any], name: str) -> None:
     seed = int(os.environ.get("SEED", time.time_ns() % 1000000))
-    print(boxed(run_session, name=name, rounds=ROUNDS, seed=seed, timeout=90 + 20 * ROUNDS))
+    print(boxed(run_session, name=name, rounds=ROUNDS, seed=seed, timeout=300 + 30 * ROUNDS))
