@@ -16,6 +16,7 @@
 
 PREFIX ?= /usr/local
 CASES ?= 4000
+ROUNDS ?= 10
 FIRST ?= 0
 BUILD := build
 # The system's Python: the one Debian's packages belong to.
@@ -48,7 +49,7 @@ check: deps all
 
 check-programs: all
 	@tools/install-packages.sh programs
-	PROGRAMS=all $(PYTHON) -m pytest tests/live/programs
+	PROGRAMS=all ROUNDS=$(ROUNDS) $(PYTHON) -m pytest tests/live/programs tests/live/test_mariadb.py
 
 check-modes: deps all
 	TORPOR_MODES=all $(PYTHON) -m pytest tests/modes tests/faults/test_attacks.py
