@@ -92,6 +92,17 @@ int tcp_repair_is_on(int fd)
 	return r < 0 ? r : on == REPAIR_ON;
 }
 
+/* Setting TCP_NODELAY sends at once, even what is corked (tcp(7)). */
+void tcp_push(int fd)
+{
+	int corked = 0, was = 0;
+
+	if (get_int(fd, TCP_CORK, &corked) < 0 || corked || get_int(fd, TCP_NODELAY, &was) < 0)
+		return;
+	(void)!set_int(fd, TCP_NODELAY, 1);
+	(void)!set_int(fd, TCP_NODELAY, was);
+}
+
 static int get_info(int fd, struct tcp_info *ret, struct err *err)
 {
 	socklen_t len = sizeof(*ret);

@@ -50,10 +50,12 @@ int tcp_repair_begin(int fd, struct err *err) must_use;
 int tcp_repair_end(int fd, bool probe, struct err *err) must_use;
 /* 1, 0 or -errno. */
 int tcp_repair_is_on(int fd);
+/* Tries at once to send what waits to be sent; what TCP_CORK holds back stays. */
+void tcp_push(int fd);
 
 /* All of these need repair, except tcp_get_state() and tcp_wait_state(). */
 int tcp_get_state(int fd, uint32_t *ret, struct err *err) must_use;
-/* Until it is in that state, at most a second. */
+/* Until it is in that state, at most ten seconds. */
 int tcp_wait_state(int fd, uint32_t wanted, struct err *err) must_use;
 int tcp_get_agreed(int fd, struct tcp_agreed *ret, struct err *err) must_use;
 int tcp_set_agreed(int fd, const struct tcp_agreed *a, struct err *err) must_use;

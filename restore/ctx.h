@@ -78,7 +78,13 @@ void restore_disarm(void *ctx);
 /* Before anything is created: no packet may find a connection's socket missing. */
 int restore_lock_network(void *ctx, struct err *err);
 void restore_unlock_network(void *ctx);
-/* Unlocks for good and wakes the connections; undone by locking and silencing again. */
+/* Connections end their repair, while the network is locked; undone by silencing them again. */
+int restore_wake(void *ctx, struct err *err);
+void restore_silence(void *ctx);
+/*
+ * Unlocks for good. Where that fails it is locked again; once done it should not be undone: peers
+ * have heard of what the images do not know.
+ */
 int restore_open_network(void *ctx, struct err *err);
 void restore_close_network(void *ctx);
 /* Lets all tasks go; cannot fail and cannot be taken back. */

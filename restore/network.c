@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * The network while connections come back. It is locked from the dump on where that was on this
- * host; elsewhere we lock it, so that no packet finds a socket missing. When nothing else can fail
- * it is unlocked and the connections are woken; should waking one fail, all fall silent again
- * before their tasks are killed, and the next try finds everything as this one did.
+ * host; elsewhere we lock it, so that no packet finds a socket missing. When all else is done the
+ * connections are woken, still locked: should that fail, all fall silent again before their tasks
+ * are killed, and the next try finds everything as this one did. Then the network is unlocked. From
+ * then on nothing may fail: what has passed meanwhile, no images know.
  */
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -184,9 +185,35 @@ static int silence(struct restore *rs, const FileEntry *fe, int fd, struct err *
 	return 0;
 }
 
+int restore_wake(void *ctx, struct err *err)
+{
+	struct restore *rs = ctx;
+
+	return rs->flows.n ? each_connection(rs, wake, err) : 0;
+}
+
+void restore_silence(void *ctx)
+{
+	struct restore *rs = ctx;
+	struct err err = ERR_INIT;
+
+	if (rs->flows.n && each_connection(rs, silence, &err) < 0)
+		log_warn("%s; a peer may see that its connection ends", err.text);
+}
+
+/* ---- unlocking ---- */
+
+static int speak(struct restore *rs, const FileEntry *fe, int fd, struct err *err)
+{
+	(void)rs, (void)err;
+	tcp_speak(fe, fd);
+	return 0;
+}
+
 int restore_open_network(void *ctx, struct err *err)
 {
 	struct restore *rs = ctx;
+	struct err ignored = ERR_INIT;
 	struct journal *journal;
 	int r;
 
@@ -195,8 +222,9 @@ int restore_open_network(void *ctx, struct err *err)
 	r = image_set_journal(rs->images, &journal, err);
 	if (r == 0)
 		r = netlock_break(&rs->lock, rs->flows.at, rs->flows.n, journal, err);
+	/* without that their timers will do it, later */
 	if (r == 0)
-		r = each_connection(rs, wake, err);
+		(void)!each_connection(rs, speak, &ignored);
 	return r;
 }
 
@@ -210,7 +238,6 @@ void restore_close_network(void *ctx)
 		return;
 	if (image_set_journal(rs->images, &journal, &err) < 0 ||
 		netlock_make(&rs->lock, rs->flows.at, rs->flows.n, journal,
-			"keeps connections quiet until the restore", &err) < 0 ||
-		each_connection(rs, silence, &err) < 0)
+			"keeps connections quiet until the restore", &err) < 0)
 		log_warn("%s; a peer may see that its connection ends", err.text);
 }

@@ -20,7 +20,8 @@
  *   files     descriptors, folders; they may refer to processes and threads
  *   facets    what belongs to each thread
  *   arm       scratch memory goes, registers are set, the pidfile is written
- *   network   the network is unlocked, connections are woken
+ *   wake      connections end their repair; they may speak, but nobody hears them yet
+ *   network   the network is unlocked
  */
 #include "base/io.h"
 #include "base/log.h"
@@ -177,6 +178,7 @@ static const struct stage restore_stages[] = {
 	{ .name = "files", .run = restore_descriptors },
 	{ .name = "facets", .run = restore_facets },
 	{ .name = "arm", .run = restore_arm, .undo = restore_disarm },
+	{ .name = "wake", .run = restore_wake, .undo = restore_silence },
 	{ .name = "network", .run = restore_open_network, .undo = restore_close_network },
 	{ .name = NULL },
 };

@@ -7,8 +7,8 @@
  *                                                   |    killed: closing says nothing to the peer)
  *                                                   +--> nothing more: they run on
  *
- * At the restore the room makes them, still in repair, while the network is locked; when it has
- * been unlocked and nothing can fail any more tcp_wake() lets each of them speak.
+ * At the restore the room makes them, still in repair, while the network is locked; then
+ * tcp_wake() ends that, and when the network has been unlocked tcp_speak() makes them begin.
  */
 #pragma once
 #include "image/journal.h"
@@ -41,11 +41,16 @@ int tcp_silence_all(const struct connection_list *list, struct err *err) must_us
 void tcp_forget_all(const struct connection_list *list, struct image_set *images);
 
 /*
- * Restore: fd is any descriptor of the connection of entry fe. Sends what was never sent, ends
- * the repair with a probe for the peer's window, sets the options repair had changed.
+ * Restore: fd is any descriptor of the connection of entry fe. Ends the repair, sets the options
+ * it had changed, and hands over what was never sent.
  */
 int tcp_wake(struct world *w, struct image_set *images, const FileEntry *fe, int fd, struct err *err)
 	must_use;
+/*
+ * What could not leave while the network was locked leaves now, with a probe for the peer's window,
+ * instead of when the timers expire.
+ */
+void tcp_speak(const FileEntry *fe, int fd);
 /* Whether the entry is a connection that tcp_wake() has to wake. */
 bool tcp_sleeps(const struct world *w, const FileEntry *fe);
 /* Flows of all saved connections, for the lock; the caller calls vec_done(). */

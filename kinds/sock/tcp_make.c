@@ -10,11 +10,12 @@
  *   LAST_ACK    its FIN, shutdown    FIN_WAIT2  shutdown, its acknowledgement
  *                                    CLOSING    shutdown, its FIN without acknowledgement
  *
- * Bytes that were never sent follow when the network is open (tcp_wake), and after them our FIN, if
+ * Bytes that were never sent follow when repair has ended (tcp_wake), and after them our FIN, if
  * it was not sent either: until then such a connection is in the state before it. In CLOSING, which
  * cannot be reached that way, they count as sent: they are sent again when no acknowledgement comes.
  */
 #include "base/cleanup.h"
+#include "base/log.h"
 #include "kernel/forge.h"
 #include "kernel/tcp_repair.h"
 #include "kinds/sock/inet.h"
@@ -310,17 +311,33 @@ static int send_rest(struct image_set *images, const InetSkEntry *isk, int fd, s
 	return r;
 }
 
+static int end_repair(const InetSkEntry *isk, bool probe, int fd, struct err *err)
+{
+	int reuse = isk->opts->reuseaddr, r = tcp_repair_end(fd, probe, err);
+
+	if (r == 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse)) < 0)
+		r = err_sys(err, "cannot set SO_REUSEADDR");
+	return r;
+}
+
 int tcp_wake(struct world *w, struct image_set *images, const FileEntry *fe, int fd, struct err *err)
 {
 	const InetSkEntry *isk = fe->isk;
-	int reuse = isk->opts->reuseaddr, r = tcp_repair_end(fd, true, err);
+	int r = end_repair(isk, false, fd, err);
 
 	tcp_limit_rto(fd, inet_rto_max(w, isk));
-	if (r == 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &reuse, sizeof(reuse)) < 0)
-		r = err_sys(err, "cannot set SO_REUSEADDR");
 	if (r == 0 && isk->shutdown & SK_SHUTDOWN__READ && !tcp_state_got_fin(isk->state))
 		(void)!shutdown(fd, SHUT_RD);
 	if (r == 0)
 		r = send_rest(images, isk, fd, err);
 	return r < 0 ? err_while(err, "waking the connection of file entry %u", fe->id) : 0;
+}
+
+void tcp_speak(const FileEntry *fe, int fd)
+{
+	struct err err = ERR_INIT;
+
+	if (tcp_repair_begin(fd, &err) == 0 && end_repair(fe->isk, true, fd, &err) < 0)
+		log_warn("file entry %u: %s", fe->id, err.text);
+	tcp_push(fd);
 }

@@ -318,19 +318,24 @@ def test_lock(boxed: Callable[..., Any], method: str) -> None:
 
 
 def failed_restore(box: Box) -> None:
-    """A restore that fails at its very end leaves lock and connections for the next try."""
+    """A restore that fails at its very end has told the peer nothing: it is as before the next try."""
     server, client = ends(box)
     server.dump()
+    time.sleep(0.3)  # the client takes what it has got
+    before = client.bytes()
     done = box.run(
         [TORPOR, "restore", "-d", "-D", server.images, "--tcp-established"],
-        env={"TORPOR_FAULT": "restore:network"},
+        env={"TORPOR_FAULT": "restore:wake"},
     )
     if done.status == 0 or not tables():
         raise Failed(f"the restore ended with {done.status}, tables are {tables()}")
     time.sleep(0.3)
     client.check()
+    if client.bytes() != before:
+        raise Failed(f"the restore that failed has spoken: {before}, {client.bytes()}")
     server.restore()
     client.goes_on("after the second try")
+    server.goes_on("after the second try")
     no_resets(client)
 
 
