@@ -7,6 +7,7 @@
 #include "base/cleanup.h"
 #include "base/crew.h"
 #include "base/io.h"
+#include "kernel/hugetlb.h"
 #include "pages/source.h"
 #include <errno.h>
 #include <string.h>
@@ -34,7 +35,10 @@ static int put(struct target *t, const uint8_t *bytes, uint64_t len, uint64_t at
 		return r < 0 ? err_sysn(err, -r, "cannot write shared memory at 0x%lx", at) : 0;
 	if (!t->map) {
 		void *p = mmap(NULL, t->size, PROT_READ | PROT_WRITE, MAP_SHARED, t->fd, 0);
+		struct stat st;
 
+		if (p == MAP_FAILED && errno == ENOMEM && fstat(t->fd, &st) == 0)
+			return hugetlb_too_few((uint64_t)st.st_blksize, err);
 		if (p == MAP_FAILED)
 			return err_sys(err, "cannot map a shared memory object of %lu bytes", t->size);
 		t->map = p;

@@ -89,6 +89,7 @@ struct call_note {
 	size_t call;
 	uint64_t start, end;
 	bool may_exist; /* the range may be there already: EEXIST is fine, other failures are not */
+	uint64_t huge; /* size of the huge pages it takes, or 0 */
 };
 
 enum {

@@ -2,6 +2,7 @@
 /* Building an address space: the sequence (see build.h) and the mm's own numbers. */
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "kernel/hugetlb.h"
 #include "kinds/mem/build.h"
 #include <elf.h>
 #include <errno.h>
@@ -28,8 +29,15 @@ static bool call_failed(int64_t result)
 static int explain_failure(struct build *b, struct err *err)
 {
 	vec_each(n, &b->notes) {
-		if (!n->may_exist && call_failed(tape_result(b->tape, n->call)))
-			return err_while(err, "building area 0x%lx-0x%lx", n->start, n->end);
+		int64_t got = tape_result(b->tape, n->call);
+
+		if (n->may_exist || !call_failed(got))
+			continue;
+		if (n->huge && got == -ENOMEM) {
+			err_clear(err);
+			(void)!hugetlb_too_few(n->huge, err);
+		}
+		return err_while(err, "building area 0x%lx-0x%lx", n->start, n->end);
 	}
 	return err_while(err, "building memory");
 }

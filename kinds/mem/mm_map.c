@@ -165,6 +165,7 @@ static int map_piece(struct build *b, const struct piece *p, const struct table 
 		T(file ? v->pgoff + (p->start - v->start) : 0));
 	build_note(b, call, p->start, p->end);
 	b->notes.at[b->notes.n - 1].may_exist = p->grows;
+	b->notes.at[b->notes.n - 1].huge = vma_is_hugetlb(v) ? vma_page_size(v) : 0;
 	map_huge_advice(b, v, p->start, p->end);
 	return 0;
 }
