@@ -8,6 +8,7 @@
  * orphan may have been handed to a subreaper meanwhile.
  */
 #include "base/cleanup.h"
+#include "base/interrupt.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/parse.h"
@@ -283,8 +284,10 @@ static int drop_ended(struct subject *s, struct err *err)
 
 static int check_time(const struct dump *d, const struct subject *s, struct err *err)
 {
-	return clock_us() < dump_deadline(d) ? 0 :
-		err_target(err, ETIMEDOUT, "task %d did not come to rest within --timeout", s->pid);
+	if (clock_us() > dump_deadline(d))
+		return err_target(err, ETIMEDOUT, "task %d did not come to rest within --timeout",
+			s->pid);
+	return interrupt_check(err);
 }
 
 /*

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "inject/seize_guard.h"
+#include "base/interrupt.h"
 #include "base/io.h"
 #include <errno.h>
 #include <setjmp.h>
@@ -27,7 +28,7 @@ static void take_ends(int signal, siginfo_t *info, void *context)
 	if (info->si_code != SI_TIMER || !(kin = g->kin))
 		return;
 	tracee_take_ends(kin);
-	if (clock_us() > g->deadline_us)
+	if (interrupt_came() || clock_us() > g->deadline_us)
 		siglongjmp(g->out, 1);
 	errno = saved;
 }
@@ -73,7 +74,7 @@ static void set_timer(struct seize_guard *g, long every_ns)
 static int seize(struct seize_guard *g, const struct tracee_kin *kin, uint64_t deadline_us, pid_t tid,
 	unsigned options)
 {
-	volatile int r = -ETIMEDOUT;
+	volatile int r = 1;
 
 	if (sigsetjmp(g->out, 0) == 0) {
 		set_timer(g, 5000000);
@@ -83,7 +84,7 @@ static int seize(struct seize_guard *g, const struct tracee_kin *kin, uint64_t d
 	}
 	g->kin = NULL;
 	set_timer(g, 0);
-	return r;
+	return r <= 0 ? r : interrupt_came() ? -EINTR : -ETIMEDOUT;
 }
 
 int seize_guarded(struct seize_guard *g, const struct tracee_kin *kin, uint64_t deadline_us,

@@ -17,7 +17,8 @@ int seize_guard_new(struct seize_guard **ret, struct err *err) must_use;
 void seize_guard_free(struct seize_guard *g);
 /*
  * tracee_seize() of a thread whose process has others, of which kin are ours already: of them
- * tracee_take_ends(). -ETIMEDOUT (class target) when clock_us() says deadline_us.
+ * tracee_take_ends(). -ETIMEDOUT (class target) when clock_us() says deadline_us, -EINTR if
+ * interrupt_came().
  */
 int seize_guarded(struct seize_guard *g, const struct tracee_kin *kin, uint64_t deadline_us,
 	struct tracee *t, pid_t tid, pid_t tgid, unsigned options, struct err *err) must_use;

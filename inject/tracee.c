@@ -2,6 +2,7 @@
 /* Stopping threads of a living target by PTRACE_SEIZE (ptrace(2)), which leaves no trace in them. */
 #include "inject/tracee.h"
 #include "base/cleanup.h"
+#include "base/interrupt.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/parse.h"
@@ -70,6 +71,8 @@ int tracee_seized(struct tracee *t, pid_t tid, pid_t tgid, int result, struct er
 		return 0;
 	if (result == -ESRCH)
 		return err_gone(err, tid);
+	if (result == -EINTR && interrupt_check(err) < 0)
+		return -EINTR;
 	if (result == -ETIMEDOUT)
 		return err_target(err, ETIMEDOUT,
 			"task %d does not stop within --timeout: a thread of it does not come out of "
@@ -161,6 +164,8 @@ static int wait_until(pid_t tid, uint64_t deadline_us, const struct tracee_kin *
 			return err_sys(err, "cannot wait for task %d", tid);
 		if (clock_us() > deadline_us)
 			return err_late(err, tid);
+		if (interrupt_check(err) < 0)
+			return -EINTR;
 		nanosleep(&pause, NULL);
 		if (pause.tv_nsec <= seldom_ns)
 			pause.tv_nsec *= 2;

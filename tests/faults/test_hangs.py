@@ -257,6 +257,24 @@ def expect_interrupted(box: Box, tool: int, images: Path, signo: int, said: Path
     expect_nothing(images)
 
 
+def interrupted_at_stop(box: Box) -> None:
+    """A thread in vfork does not stop while its child runs."""
+    s = Subject(box, "vforks", ("never",))
+    s.start()
+    images, said = box.dir / "images", box.dir / "said"
+    tool = box.start([TORPOR, *command(images, s.pid, "dump", "--timeout", "0")], out=said)
+    log = images / "dump.log"
+    box.until("nobody is waited for", 30, lambda: log.exists() and "again" in log.read_text())
+    expect_interrupted(box, tool, images, signal.SIGINT, said)
+    box.until("tasks differ", 30, lambda: box.tasks() == s.before)
+    os.kill(s.pid, signal.SIGUSR1)
+    s.finish()
+
+
+def test_interrupted_at_stop(boxed: Callable[..., Any]) -> None:
+    boxed(interrupted_at_stop)
+
+
 def interrupted_at_file(box: Box) -> None:
     fs = slowfs.start(box, box.dir / "slow")
     target = Target(box, ["python3", "-c", USER, "fd", fs.path])
