@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "inject/explain.h"
+#include "base/cleanup.h"
+#include "base/io.h"
+#include "base/parse.h"
 #include "base/vec.h"
 #include <stdio.h>
+#include <string.h>
 #include <sys/syscall.h>
 
 struct name {
@@ -100,4 +104,24 @@ void explain_call(long nr, uint64_t first, char *buf, size_t size)
 		snprintf(buf, size, "%s(%s)", call, option);
 	else
 		snprintf(buf, size, "%s", call);
+}
+
+void explain_place(pid_t tid, char *buf, size_t size)
+{
+	auto_free char *call = NULL;
+	auto_free char *place = NULL;
+	struct cursor c;
+	uint64_t nr, first = 0;
+
+	*buf = '\0';
+	if (io_slurpf(&call, NULL, "/proc/%d/syscall", tid) < 0)
+		return;
+	c = cursor_of(call);
+	if (!parse_u64(&c, 10, &nr))
+		return;
+	if (parse_lit(&c, " 0x"))
+		(void)parse_u64(&c, 16, &first);
+	explain_call((long)nr, first, buf, size);
+	if (io_slurpf(&place, NULL, "/proc/%d/wchan", tid) >= 0 && strlen(place) > 1)
+		snprintf(buf + strlen(buf), size - strlen(buf), ", at %s", place);
 }

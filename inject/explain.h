@@ -1,8 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Names for system calls in messages. */
+/* Names for system calls, and places in them, in messages. */
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /* "prctl(PR_SET_MM)", "mmap", or "system call 999"; first is the first argument. */
 void explain_call(long nr, uint64_t first, char *buf, size_t size);
+/*
+ * Where a thread waits inside the kernel: "read, at folio_wait_bit_common" (proc(5): syscall, wchan);
+ * empty if the kernel does not tell.
+ */
+void explain_place(pid_t tid, char *buf, size_t size);

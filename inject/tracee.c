@@ -6,6 +6,7 @@
 #include "base/io.h"
 #include "base/log.h"
 #include "base/parse.h"
+#include "inject/explain.h"
 #include <errno.h>
 #include <string.h>
 #include <sys/ptrace.h>
@@ -130,12 +131,16 @@ int tracee_wait(pid_t tid, int *ret_status, struct err *err)
 
 static int err_late(struct err *err, pid_t tid)
 {
-	return err_target(err, ETIMEDOUT, "task %d does not stop within --timeout: it %s", tid,
-		state_of(tid, NULL) == 'R'
-			? "gets no time on a processor (this computer is busy and the task's "
-			  "scheduling policy lets others go first)"
-			: "is busy inside the kernel (perhaps waiting for a "
-			  "disk or server that hangs)");
+	char place[128];
+
+	if (state_of(tid, NULL) == 'R')
+		return err_target(err, ETIMEDOUT, "task %d does not stop within --timeout: it gets no "
+			"time on a processor (this computer is busy and the task's scheduling policy "
+			"lets others go first)", tid);
+	explain_place(tid, place, sizeof(place));
+	return err_target(err, ETIMEDOUT, "task %d does not stop within --timeout: it is busy inside the "
+		"kernel%s%s (perhaps waiting for a disk or server that hangs)", tid,
+		*place ? " in " : "", place);
 }
 
 /*

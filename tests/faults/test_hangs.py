@@ -109,6 +109,30 @@ def test_file_system(boxed: Callable[..., Any], what: str, deaf: bool) -> None:
     boxed(hanging_file, what=what, deaf=deaf)
 
 
+def hanging_task(box: Box) -> None:
+    """The task itself waits, and not even SIGKILL helps; who does is said, and where."""
+    fs = slowfs.start(box, box.dir / "slow")
+    script = "import os, sys\nf = os.open(sys.argv[1], os.O_RDONLY)\nwhile os.read(f, 0) == b'':\n"
+    script += "    os.pread(f, 100, 0)\n"
+    pid = box.start(["python3", "-c", script, fs.path])
+    fd = Path(f"/proc/{pid}/fd/3")
+    box.until("it reads nothing", 30, lambda: fd.is_symlink() and os.readlink(fd) == str(fs.path))
+    fs.go_deaf()
+    call = Path(f"/proc/{pid}/syscall")
+    box.until("it does not wait", 30, lambda: call.read_text().startswith("17 "))
+    images = box.dir / "images"
+    for kind in ("dump", "pre-dump"):
+        done = box.torpor(*command(images, pid, kind, "--timeout", LIMIT))
+        expect_refusal(done, f"task {pid} does not stop within --timeout", "in pread64, at ")
+        expect_nothing(images)
+    fs.end()
+    box.wait(pid, 30)
+
+
+def test_task(boxed: Callable[..., Any]) -> None:
+    boxed(hanging_task)
+
+
 def hanging_restore(box: Box) -> None:
     fs = slowfs.start(box, box.dir / "slow")
     target = Target(box, ["python3", "-c", USER, "fd", fs.path])
