@@ -100,8 +100,7 @@ class Session(Subject):
         self.expect_tasks()
 
     def type(self, window: str, *lines: str) -> None:
-        for line in lines:
-            self.press(window, line, "Enter")
+        self.press(window, *(key for line in lines for key in (line, "Enter")))
 
     def until(self, window: str, text: str) -> None:
         """Until the text can be seen."""
@@ -226,8 +225,10 @@ class Tmux(Session):
         self.pid = int(self.command("display-message", "-p", "#{pid}"))
 
     def press(self, window: str, *keys: str) -> None:
-        for key in keys:
-            self.command("send-keys", "-t", f"s:{window}", *(() if key in KEYS else ("-l",)), key)
+        words: list[str] = []
+        for key in keys:  # all in one call of the client, in which ; is between commands
+            words += [";", "send-keys", "-t", f"s:{window}", *(() if key in KEYS else ("-l",)), key]
+        self.command(*words[1:])
 
     def show(self, window: str) -> str:
         return self.command("capture-pane", "-p", "-t", f"s:{window}")
