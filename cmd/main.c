@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/utsname.h>
+#include <unistd.h>
 
 enum { EXIT_DEPRECATED = 255 };
 
@@ -73,6 +74,21 @@ static void print_json_error(const struct err *err)
 	fputs("}}\n", stdout);
 }
 
+/* A second line, which says what to do next. */
+static void advise(const struct options *o, const struct err *err)
+{
+	const char *command = options_command_name(o->command);
+
+	if (err->class == ERR_USAGE && o->as_criu)
+		options_print_usage(stdout, true);
+	else if (err->class == ERR_USAGE)
+		fprintf(stderr, "Try 'torpor%s%s --help'.\n", command ? " " : "",
+			command ? command : "");
+	else if ((err->number == EPERM || err->number == EACCES) && geteuid() != 0)
+		fprintf(stderr, "You are user %u; for most of what torpor does it must run as root.\n",
+			geteuid());
+}
+
 static void report(const struct options *o, const struct err *err)
 {
 	const char *command = options_command_name(o->command);
@@ -93,13 +109,7 @@ static void report(const struct options *o, const struct err *err)
 	}
 	if (o->json)
 		print_json_error(err);
-	if (err->class != ERR_USAGE)
-		return;
-	if (o->as_criu)
-		options_print_usage(stdout, true);
-	else
-		fprintf(stderr, "Try 'torpor%s%s --help'.\n", command ? " " : "",
-			command ? command : "");
+	advise(o, err);
 }
 
 static int open_dir(const char *path, const char *what, int *ret_fd, struct err *err)

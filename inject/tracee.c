@@ -78,6 +78,9 @@ int tracee_seized(struct tracee *t, pid_t tid, pid_t tgid, int result, struct er
 		return err_target(err, ETIMEDOUT,
 			"task %d does not stop within --timeout: a thread of it does not come out of "
 			"execve(2)", tgid);
+	if (tgid == getpid())
+		return err_target(err, EINVAL, "task %d is torpor itself, which cannot be stopped: run "
+			"it from outside of the tree", tid);
 	/* what has ended but is still there cannot be traced (ptrace_attach(): exit_state) */
 	state = state_of(tid, &tracer);
 	if (state == 'Z' || state == 'X')

@@ -6,6 +6,9 @@
  */
 #include "options/outside.h"
 #include "options/table.h"
+#include <fcntl.h>
+#include <limits.h>
+#include <string.h>
 
 /* Whether the setting asks for something: --no-X and empty lists do not. */
 static bool is_wanted(struct options *o, const struct option_spec *spec)
@@ -24,6 +27,17 @@ static bool is_wanted(struct options *o, const struct option_spec *spec)
 	}
 }
 
+/* Said at once, not when half of the work is done. */
+static int check_descriptor(struct options *o, const struct option_spec *spec, struct err *err)
+{
+	int64_t fd = *(int64_t *)((char *)o + spec->offset);
+
+	if (fd > INT_MAX || fcntl((int)fd, F_GETFD) < 0)
+		return err_usage(err, "--%s %ld: torpor has no descriptor %ld", spec->name, (long)fd,
+			(long)fd);
+	return 0;
+}
+
 static int check_option(struct options *o, const struct option_spec *spec, struct err *err)
 {
 	if (spec->type == OPTION_GROUP || !is_wanted(o, spec) ||
@@ -34,7 +48,8 @@ static int check_option(struct options *o, const struct option_spec *spec, struc
 	if (spec->state == STATE_LATER)
 		return err_unsupported(err,
 			"option --%s is not supported by this version of torpor", spec->name);
-	return 0;
+	return spec->type == OPTION_INT && !strcmp(spec->arg, "FD") ?
+		check_descriptor(o, spec, err) : 0;
 }
 
 static int check_restore(const struct options *o, struct err *err)

@@ -104,6 +104,40 @@ static void parse_words(struct line *l)
 	}
 }
 
+/* The option right before this word, if what it gets may be missing and was looked for there. */
+static const struct option_spec *option_before(const struct line *l, const char *word)
+{
+	const struct option_spec *spec = NULL;
+	struct err ignored = ERR_INIT;
+	bool off;
+
+	for (int i = 2; i < l->argc; i++) {
+		const char *before = l->argv[i - 1];
+
+		if (l->argv[i] != word || before[0] != '-')
+			continue;
+		if (before[1] != '-')
+			spec = option_of_letter(before[1]);
+		else if (option_find(before + 2, strlen(before + 2), true, &spec, &off, &ignored) < 0)
+			spec = NULL;
+	}
+	return spec && spec->traits & TRAIT_OPTARG ? spec : NULL;
+}
+
+/* A word that the command has no use for, and what may have been meant. */
+static int refuse_word(const struct line *l, const char *command, const char *word)
+{
+	const struct option_spec *before = option_before(l, word);
+
+	if (before)
+		return err_usage(l->err, "'%s' does not take '%s'; as the argument of --%s it is "
+			"glued to it: --%s=%s", command, word, before->name, before->name, word);
+	if (l->o->command == CMD_DUMP && word[strspn(word, "0123456789")] == '\0')
+		return err_usage(l->err, "'%s' does not take '%s'; the task to save is named by -t %s",
+			command, word, word);
+	return err_usage(l->err, "'%s' does not take '%s'", command, word);
+}
+
 static int find_command(struct line *l, size_t *ret_used)
 {
 	struct options *o = l->o;
@@ -123,11 +157,10 @@ static int find_command(struct line *l, size_t *ret_used)
 	}
 	spec = command_find(name, o->as_criu);
 	if (!spec)
-		return err_usage(l->err, "unknown command '%s'", name);
+		return command_unknown(name, o->as_criu, l->err);
 	o->command = spec->id;
 	if (l->words.n - *ret_used > (size_t)spec->most_words)
-		return err_usage(l->err, "'%s' does not take '%s'", name,
-			l->words.at[*ret_used + (size_t)spec->most_words]);
+		return refuse_word(l, name, l->words.at[*ret_used + (size_t)spec->most_words]);
 	return 0;
 }
 

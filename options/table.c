@@ -188,6 +188,24 @@ static unsigned int name_distance(const char *a, size_t len, const char *b)
 	return row[lb];
 }
 
+int command_unknown(const char *name, bool as_criu, struct err *err)
+{
+	const struct command_spec *near = NULL;
+	unsigned int best = 3;
+
+	for (const struct command_spec *c = command_specs; c->name; c++) {
+		unsigned int d = name_distance(name, strlen(name), c->name);
+
+		if (d < best && (c->as_criu || !as_criu)) {
+			best = d;
+			near = c;
+		}
+	}
+	if (near)
+		return err_usage(err, "unknown command '%s' (did you mean '%s'?)", name, near->name);
+	return err_usage(err, "unknown command '%s'", name);
+}
+
 static int unknown_option(const char *name, size_t len, struct err *err)
 {
 	const struct option_spec *near = NULL;

@@ -63,6 +63,8 @@ const struct option_spec *option_of_letter(char letter);
 /* NULL if there is none. */
 const struct command_spec *command_of(enum command id);
 const struct command_spec *command_find(const char *name, bool as_criu);
+/* Refuses a name that command_find() does not know, with the one it is nearest to. */
+int command_unknown(const char *name, bool as_criu, struct err *err);
 
 /*
  * Applies one setting: value is NULL where none was given, off means --no-X. `where` is the

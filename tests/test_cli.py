@@ -6,8 +6,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,39 @@ def test_refusals_name_the_option(torpor: Path) -> None:
     assert "option --action-script is not supported by this version of torpor" in done.stderr
     done = run(torpor, "service")
     assert "command 'service' is not supported" in done.stderr
+
+
+def test_advice_to_run_as_root(torpor: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    sleeper = subprocess.Popen(["sleep", "1000"])
+    # where nobody can get to it
+    folder = Path(tempfile.mkdtemp(prefix="torpor-test-"))
+    try:
+        folder.chmod(0o755)
+        done = run(
+            shutil.copy(torpor, folder), "dump", "-t", str(sleeper.pid), "--no-default-config",
+            user=65534, group=65534, extra_groups=[], cwd=folder,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert "run as root" in done.stderr.splitlines()[-1]
+        assert sleeper.poll() is None
+    finally:
+        sleeper.kill()
+        sleeper.wait()
+        shutil.rmtree(folder)
+
+
+def test_python_commands_name_what_is_wrong(torpor: Path, tmp_path: Path) -> None:
+    def said(*words: str) -> str:
+        done = run(torpor, *words, stdin=subprocess.DEVNULL)
+        assert done.returncode in (1, 2)
+        assert len(done.stderr.splitlines()) == 1
+        return done.stderr
+
+    assert "'standard input'" in said("decode")
+    assert "standard input is not JSON" in said("encode")
+    assert "'/nowhere': No such file or directory" in said("diff", str(tmp_path), "/nowhere")
 
 
 def test_work_directory(torpor: Path, tmp_path: Path) -> None:

@@ -169,6 +169,8 @@ def dump_of_itself(box: Box) -> None:
     done = box.torpor("dump", "-t", "1", "-D", box.dir)
     if done.status != 1 or os.path.exists(box.dir / "inventory.img"):
         raise Failed("process 1, torpor's own parent, was dumped")
+    if "torpor itself" not in done.output:
+        raise Failed(f"the reason is not named: {done}")
 
 
 def test_dump_of_itself(boxed: Callable[..., Any]) -> None:

@@ -325,7 +325,7 @@ def test_commands(tmp_path: Path) -> None:
         (["decode", "/nowhere"], 1, "torpor decode: '/nowhere': No such file or directory"),
         (["decode", "/dev/null"], 1, "regular file"),
         (["decode", "a", "b"], 2, "unrecognized arguments: b"),
-        (["encode"], 1, "torpor encode: Expecting value"),
+        (["encode"], 1, "torpor encode: standard input is not JSON: Expecting value"),
         (["decode"], 1, "neither its first bytes nor its name"),
     ],
 )

@@ -104,7 +104,13 @@ static void test_errors(struct tap *t)
 	expect_error(t, "dump -t 3 --file-validation sum", ERR_USAGE, "'sum'");
 	expect_error(t, "dump -t 3 --cpu-cap=fpu,^x", ERR_USAGE, "'x'");
 	expect_error(t, "dump -t 3 more", ERR_USAGE, "more");
-	expect_error(t, "dumb", ERR_USAGE, "dumb");
+	expect_error(t, "dump 3", ERR_USAGE, "by -t 3");
+	expect_error(t, "dump -t 3 --compress zstd", ERR_USAGE, "--compress=zstd");
+	expect_error(t, "dump -t 3 -R zstd", ERR_USAGE, "does not take 'zstd'");
+	expect_error(t, "dumb", ERR_USAGE, "did you mean 'dump'");
+	expect_error(t, "frobnicate", ERR_USAGE, "unknown command 'frobnicate'");
+	expect_error(t, "dump -t 3 --status-fd 999", ERR_USAGE, "--status-fd 999");
+	expect_error(t, "dump -t 3 --stream-fd 77777", ERR_USAGE, "no descriptor 77777");
 	expect_error(t, "", ERR_USAGE, "no command");
 	expect_error(t, "restore -S", ERR_USAGE, "--restore-detached");
 	expect_error(t, "restore --exec-cmd", ERR_USAGE, "--exec-cmd");

@@ -21,7 +21,7 @@ def run(args: argparse.Namespace) -> int:
     path = args.input or args.file
     if path in (None, "-"):
         data = memoryview(sys.stdin.buffer.read())
-        image = Image(data, "standard input", recognise(data, ""))
+        image = Image(data, "standard input", recognise(data, "standard input"))
     else:
         image = Image.open(path)
     with image:

@@ -26,6 +26,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    for path in (args.old, args.new):
+        path.stat()  # what is not there is said to be missing
     if args.old.is_dir() != args.new.is_dir():
         raise UsageError("one is a directory and the other is not")
     found = list(_sets(args) if args.old.is_dir() else _images(args))

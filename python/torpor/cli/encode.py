@@ -19,11 +19,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     path = args.input or args.file
-    text = sys.stdin.read() if path in (None, "-") else Path(path).read_text(encoding="utf-8")
+    inside = path in (None, "-")
+    text = sys.stdin.read() if inside else Path(path).read_text(encoding="utf-8")
     try:
         value = json.loads(text)
     except RecursionError:
         raise ValueError("the JSON is nested too deeply") from None
+    except json.JSONDecodeError as e:
+        raise ValueError(f"{'standard input' if inside else repr(path)} is not JSON: {e}") from None
     data = crit.image_bytes(value)
     if args.out in (None, "-"):
         sys.stdout.buffer.write(data)
