@@ -44,8 +44,9 @@ demo-migration: deps $(BUILD)/build.ninja
 	ninja -C $(BUILD) torpor
 	tools/demo-migration.py $(BUILD)/torpor
 
+# The tests of a file run one after the other, files side by side.
 check: deps all
-	$(PYTHON) -m pytest tests
+	$(PYTHON) -m pytest --numprocesses $(shell nproc) --dist loadfile tests
 
 check-programs: all
 	@tools/install-packages.sh programs

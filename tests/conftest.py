@@ -9,6 +9,8 @@ what takes long.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,13 +53,21 @@ def boxed(torpor: Path) -> Callable[..., Any]:
 
 @pytest.fixture
 def huge_pages() -> Iterator[None]:
-    """A few huge pages, where they can be had."""
+    """A few huge pages, where they can be had. They are the machine's: for one test at a time."""
     path = Path("/proc/sys/vm/nr_hugepages")
-    old = path.read_text() if path.exists() else None
-    try:
-        if old is not None and int(old) < 32:
-            path.write_text("32")
+    sizes = Path("/sys/kernel/mm/hugepages")
+    if not path.exists() or not sizes.exists():
         yield
-    finally:
-        if old is not None:
+        return
+    lock = os.open(sizes, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        old = path.read_text()
+        if int(old) < 32:
+            path.write_text("32")
+        try:
+            yield
+        finally:
             path.write_text(old)
+    finally:
+        os.close(lock)

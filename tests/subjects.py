@@ -53,6 +53,8 @@ NET = {
 PATIENCE = 100
 # stop themselves
 STOPPED = {"stopped_root", "wakeups"}
+# take huge pages where there are any
+HUGE = {"hugetlb", "storm"}
 # with these options
 OPTIONS = {"filelocks": ("--file-locks",), "links": ("--link-remap",)}
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from box import BUILD, SOURCE
@@ -15,8 +16,14 @@ NAMES = sorted(
 )
 
 
+# take huge pages where there are any
+HUGE = {"mm_dump", "smaps"}
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_unit(name: str, tmp_path: Path) -> None:
+def test_unit(name: str, tmp_path: Path, request: Any) -> None:
+    if name in HUGE:
+        request.getfixturevalue("huge_pages")
     program = BUILD / "tests/unit" / name
     if not program.exists():
         pytest.fail(f"{program} is not built (run make)", pytrace=False)

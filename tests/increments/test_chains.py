@@ -133,7 +133,7 @@ def chain(box: Box, tracker: str, seed: int) -> tuple[int, int]:
 
 @pytest.mark.parametrize("seed", range(1, SEEDS + 1))
 @pytest.mark.parametrize("tracker", TRACKERS)
-def test_chain(boxed: Callable[..., Any], tracker: str, seed: int) -> None:
+def test_chain(boxed: Callable[..., Any], huge_pages: None, tracker: str, seed: int) -> None:
     own, parents = boxed(chain, tracker=tracker, seed=seed)
     # a tracker that calls everything changed would be right, too, and worth nothing
     assert parents > 10 * own, f"pages saved {own}, left to parents {parents}"

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from box import BUILD, TORPOR, Box, Failed, read_task
-from subjects import BIG, NAMES, NET, OPTIONS, STOPPED, Subject
+from subjects import BIG, HUGE, NAMES, NET, OPTIONS, STOPPED, Subject
 
 STATIC = ["mem_private", "pipes", "robust_rseq", "threads", "tree"]
 
@@ -90,7 +90,7 @@ def cases() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("name", "mode"), cases())
 def test_subject(boxed: Callable[..., Any], request: Any, name: str, mode: str) -> None:
-    if name == "hugetlb":
+    if name in HUGE:
         request.getfixturevalue("huge_pages")
     boxed(live, net=name in NET, name=name, mode=mode)
 

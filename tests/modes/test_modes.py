@@ -15,7 +15,7 @@ import pytest
 from box import SOURCE, Box, Failed
 from daemons import Daemon, Server, make_certificates, merge, tls_options
 from elsewhere import Network, move, start_high
-from subjects import BIG, NAMES, NET, OPTIONS, STOPPED, Subject
+from subjects import BIG, HUGE, NAMES, NET, OPTIONS, STOPPED, Subject
 
 EXAMPLE = SOURCE / "examples/page-filter-xor"
 
@@ -198,6 +198,8 @@ def run_mode(box: Box, mode: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(("mode", "name"), cases())
-def test_mode(boxed: Callable[..., Any], huge_pages: None, mode: str, name: str) -> None:
+def test_mode(boxed: Callable[..., Any], request: Any, mode: str, name: str) -> None:
+    if name in HUGE:
+        request.getfixturevalue("huge_pages")
     limit = {"timeout": 400} if name in BIG else {}
     boxed(run_mode, mode=mode, name=name, net=name in NET or MODES[mode].moves, **limit)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from box import TORPOR, Box, Done, Failed
 from daemons import PATIENCE
-from subjects import BIG, NAMES, NET, OPTIONS, STOPPED, Subject
+from subjects import BIG, HUGE, NAMES, NET, OPTIONS, STOPPED, Subject
 
 HERE = Path(__file__).parent
 SECRET = ("--compress", "--encrypt", "--recipient", "KEY")
@@ -120,7 +120,9 @@ def cases() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("how", "name"), cases())
-def test_travel(boxed: Callable[..., Any], huge_pages: None, how: str, name: str) -> None:
+def test_travel(boxed: Callable[..., Any], request: Any, how: str, name: str) -> None:
+    if name in HUGE:
+        request.getfixturevalue("huge_pages")
     limit = {"timeout": 400} if name in BIG else {}
     boxed(travel, net=name in NET, name=name, how=how, **limit)
 
