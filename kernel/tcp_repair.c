@@ -323,6 +323,11 @@ void tcp_limit_rto(int fd, uint32_t ms)
 	(void)!set_int(fd, TCP_RTO_MAX_MS_, ms ? (int)ms : (int)usual);
 }
 
+void tcp_give_up_after(int fd, uint32_t ms)
+{
+	(void)!set_int(fd, TCP_USER_TIMEOUT, (int)ms);
+}
+
 int tcp_send_on(int fd, const void *buf, size_t len, struct err *err)
 {
 	int size, lock, r;

@@ -76,5 +76,7 @@ int tcp_fill_queue(int fd, enum tcp_queue q, const void *buf, size_t len, struct
  * connection knows no round-trip time and would wait three seconds. 0: the usual longest time.
  */
 void tcp_limit_rto(int fd, uint32_t ms);
+/* How long what was sent may stay without an answer (TCP_USER_TIMEOUT); 0: as the system says. */
+void tcp_give_up_after(int fd, uint32_t ms);
 /* Sends bytes the ordinary way (not in repair), however small the buffer is. */
 int tcp_send_on(int fd, const void *buf, size_t len, struct err *err) must_use;

@@ -48,8 +48,9 @@ int inet_opts_late(struct file_maker *m, const InetSkEntry *e, int fd, struct er
 void inet_groups_collect(const struct fd_look *l, const InetSkEntry *e);
 int inet_groups_restore(struct file_maker *m, const InetSkEntry *e, int fd, struct err *err) must_use;
 
-/* TCP_RTO_MAX_MS as it was set, 0 if it was not. */
+/* TCP_RTO_MAX_MS and TCP_USER_TIMEOUT as they were set, 0 if they were not. */
 uint32_t inet_rto_max(const struct world *w, const InetSkEntry *e);
+uint32_t inet_user_timeout(const struct world *w, const InetSkEntry *e);
 
 /* ---- datagrams that wait (udp_queue.c) ---- */
 int udp_queue_collect(const struct fd_look *l, const InetSkEntry *e, struct err *err) must_use;

@@ -508,16 +508,26 @@ int inet_opts_late(struct file_maker *m, const InetSkEntry *e, int fd, struct er
 	return r < 0 ? r : restore_tables(m, e, fd, SOCKOPT_LATE, err);
 }
 
-uint32_t inet_rto_max(const struct world *w, const InetSkEntry *e)
+static uint32_t tcp_number(const struct world *w, const InetSkEntry *e, uint32_t name)
 {
 	const TorporFileEntry *extra = world_extra(w, e->id);
-	uint32_t ms = 0;
+	uint32_t n = 0;
 
 	for (size_t i = 0; extra && i < extra->n_options; i++) {
 		const TorporSkOption *o = extra->options[i];
 
-		if (o->level == IPPROTO_TCP && o->name == TCP_RTO_MAX_MS_ && o->value.len == sizeof(ms))
-			memcpy(&ms, o->value.data, sizeof(ms));
+		if (o->level == IPPROTO_TCP && o->name == name && o->value.len == sizeof(n))
+			memcpy(&n, o->value.data, sizeof(n));
 	}
-	return ms;
+	return n;
+}
+
+uint32_t inet_rto_max(const struct world *w, const InetSkEntry *e)
+{
+	return tcp_number(w, e, TCP_RTO_MAX_MS_);
+}
+
+uint32_t inet_user_timeout(const struct world *w, const InetSkEntry *e)
+{
+	return tcp_number(w, e, TCP_USER_TIMEOUT);
 }

@@ -25,7 +25,7 @@
 #include <net/if.h>
 #include <string.h>
 
-enum { STEP = 256 * 1024, WIDE = 65535, SOON_MS = 1000 };
+enum { STEP = 256 * 1024, WIDE = 65535, SOON_MS = 1000, NEVER_MS = 1000000000 };
 
 /* One saved stream, read from its image. */
 struct stream {
@@ -251,8 +251,12 @@ int tcp_make(struct file_maker *m, const InetSkEntry *isk, int fd, struct err *e
 		r = agree(&s, fd, err);
 	if (r == 0)
 		r = fill(&s, fd, TCP_QUEUE_RECV, s.e->inq_len, err);
-	/* the timer starts with the first byte that counts as sent */
+	/*
+	 * The timer starts with the first byte that counts as sent; so often as it expires until the
+	 * network is open, the kernel would give the connection up after a quarter of a minute.
+	 */
 	tcp_limit_rto(fd, SOON_MS);
+	tcp_give_up_after(fd, NEVER_MS);
 	if (r == 0)
 		r = fill(&s, fd, TCP_QUEUE_SEND, s.sent, err);
 	if (r == 0)
@@ -330,6 +334,7 @@ int tcp_wake(struct world *w, struct image_set *images, const FileEntry *fe, int
 		(void)!shutdown(fd, SHUT_RD);
 	if (r == 0)
 		r = send_rest(images, isk, fd, err);
+	tcp_give_up_after(fd, inet_user_timeout(w, isk));
 	return r < 0 ? err_while(err, "waking the connection of file entry %u", fe->id) : 0;
 }
 

@@ -339,6 +339,42 @@ def failed_restore(box: Box) -> None:
     no_resets(client)
 
 
+def unanswered(box: Box) -> None:
+    """A restore takes longer than bytes may stay without an answer: the connection outlives that."""
+    server, client = ends(box)
+    Path("/proc/sys/net/ipv4/tcp_retries2").write_text("3")  # given up after 4 seconds
+    deaf = "add table inet deaf; add chain inet deaf in { type filter hook input priority 0; policy drop; }"
+    enter = client.enter
+    subprocess.run([*enter, "nft", deaf], check=True)
+    state = ["ss", "-Htni", "sport", f"= :{PORT}"]
+    box.until(
+        "nothing is without an answer",
+        60,
+        lambda: "unacked:" in subprocess.run(state, capture_output=True, text=True).stdout,
+    )
+    server.dump()
+    subprocess.run([*enter, "nft", "delete", "table", "inet", "deaf"], check=True)
+    fifo, log = box.dir / "pidfile", server.images / "restore.log"
+    os.mkfifo(fifo)  # the restore waits for a reader, with the connection made
+    words = ("restore", "-d", "-D", server.images, "-o", "restore.log", "-v4", "--tcp-established")
+    out = box.dir / "restore.out"
+    tool = box.start([*server.enter, TORPOR, *words, "--pidfile", fifo], out=out)
+    box.until("no connection", 60, lambda: log.exists() and "'facets' took" in log.read_text())
+    time.sleep(6)
+    box.statuses.pop(server.pid, None)
+    reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    if box.wait(tool, 60) != 0:
+        raise Failed(f"not restored: {out.read_text()}")
+    os.close(reader)
+    server.goes_on("after the restore")
+    client.goes_on("after the restore")
+    no_resets(client)
+
+
+def test_unanswered(boxed: Callable[..., Any]) -> None:
+    boxed(unanswered, net=True)
+
+
 def test_failed_restore(boxed: Callable[..., Any]) -> None:
     boxed(failed_restore, net=True)
 
