@@ -276,7 +276,7 @@ class Box:
     def kill_all(self) -> None:
         """Ends every task in the box and waits until none is left."""
         # an idle-priority thread (SCHED_IDLE) needs long to end where others are busy
-        for _ in range(6000):
+        for _ in range(24000):
             tasks = self.tasks()
             if not tasks:
                 return

@@ -5,7 +5,7 @@
  */
 #include "subject.h"
 
-enum { COUNT = 3000, LEN = 4096 };
+enum { COUNT = 1100, LEN = 4096 };
 
 static volatile uint32_t *object[COUNT];
 
