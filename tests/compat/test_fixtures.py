@@ -43,13 +43,13 @@ def test_fixture(torpor: Path, name: str) -> None:
         pytest.skip(f"there are no image sets in {FOLDER}")
     if os.geteuid() != 0:
         pytest.skip("needs root")
-    env: dict[str, Any] = os.environ | {"VERIFY_PIDNS": "1"}
+    env: dict[str, Any] = os.environ | {"VERIFY_PIDNS": "1", "VERIFY_TIMEOUT": "120"}
     done = subprocess.run(
         [str(FOLDER / "verify"), str(torpor), name],
         capture_output=True,
         text=True,
         errors="replace",
-        timeout=120,
+        timeout=600,
         env=env,
         check=False,
     )

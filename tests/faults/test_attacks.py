@@ -209,7 +209,7 @@ def cases() -> Iterator[Any]:
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "chain"), cases())
 def test_attacks(boxed: Callable[..., Any], capsys: Any, name: str, chain: str) -> None:
-    said = boxed(attack, timeout=300, name=name, chain=chain)
+    said = boxed(attack, timeout=1200, name=name, chain=chain)
     with capsys.disabled():
         print(f"\n{name}, {chain}: {said}")
 
@@ -221,9 +221,9 @@ def lazily(a: Attacks, what: str) -> None:
     words = ["lazy-pages", "-D", a.images, "-o", "lazy.log", "-v4", *a.subject.restore_options]
     daemon = a.box.start([TORPOR, *words])
     a.box.aside.add(daemon)
-    a.box.until("no socket", 20, (a.images / "lazy-pages.socket").exists)
+    a.box.until("no socket", 60, (a.images / "lazy-pages.socket").exists)
     a.box.torpor(*a.subject.restore_command("--lazy-pages"))
-    status = a.box.wait(daemon, 60)
+    status = a.box.wait(daemon, 120)
     # what the threads need at once is read by the restore itself
     said = "".join((a.images / f"{n}.log").read_text() for n in ("lazy", "restore"))
     if status != 1 or "changed or moved" not in said:
@@ -256,7 +256,7 @@ def attack_lazily(box: Box, chain: str) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("chain", CHAINS if EVERYTHING else ["lz4-aes-gcm"])
 def test_attacks_lazily(boxed: Callable[..., Any], capsys: Any, chain: str) -> None:
-    said = boxed(attack_lazily, timeout=300, chain=chain)
+    said = boxed(attack_lazily, timeout=1200, chain=chain)
     with capsys.disabled():
         print(f"\nextents, {chain}, lazily: {said}")
 
