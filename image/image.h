@@ -186,6 +186,8 @@ void image_note_remote_pages(struct image_set *set, unsigned long id);
  * writes the inventory, syncs again.
  */
 int image_set_commit(struct image_set *set, const void *inventory, struct err *err) must_use;
+/* `what` could not be written: of a set that travels says who has gone, if that is why. -number. */
+int image_set_write_failed(const struct image_set *set, int number, const char *what, struct err *err);
 /* Removes every file this set created (not those it found). */
 void image_set_discard(struct image_set *set);
 /* Bytes written so far, all files. */

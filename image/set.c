@@ -196,6 +196,12 @@ uint64_t image_set_bytes(const struct image_set *set)
 	return sum;
 }
 
+int image_set_write_failed(const struct image_set *set, int number, const char *what, struct err *err)
+{
+	return set->stream ? image_stream_failed(set->stream, number, what, err) :
+			     err_sysn(err, number, "cannot write %s", what);
+}
+
 void image_set_discard(struct image_set *set)
 {
 	let_stream_go(set);

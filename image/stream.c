@@ -44,9 +44,10 @@ static int connect_streamer(int dirfd, const char *name, int *ret_sock, struct e
 	return 0;
 }
 
-static int streamer_failed(int r, struct err *err)
+static int streamer_failed(int r, const char *name, struct err *err)
 {
-	return err_sysn(err, r < 0 ? -r : EPROTO, "the image streamer does not answer");
+	return err_sysn(err, r < 0 ? -r : EPROTO, "the image streamer does not answer what it is asked "
+		"about image '%s' (its log tells why)", name);
 }
 
 static int send_request(int sock, const char *name)
@@ -139,7 +140,7 @@ int image_stream_create(struct image_stream *s, const char *name, int *ret_fd, s
 	if (r == 0)
 		r = send_fd(s->sock, rd);
 	if (r < 0)
-		return streamer_failed(r, err);
+		return image_stream_failed(s, -r, name, err);
 	*ret_fd = take_fd(&wr);
 	return 0;
 }
@@ -179,6 +180,16 @@ int image_stream_commit(struct image_stream *s, struct err *err)
 	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 :
 		err_set(err, ERR_RESOURCE, EPIPE, "the stream of images could not be written to its "
 			"end: who reads it has gone");
+}
+
+int image_stream_failed(const struct image_stream *s, int number, const char *what, struct err *err)
+{
+	if (number != EPIPE && number != ECONNRESET)
+		return err_sysn(err, number, "cannot send %s", what);
+	return s->child ? err_set(err, ERR_RESOURCE, number, "the reader of the stream (--stream-fd) has "
+				  "gone before it had all of %s", what) :
+			  err_set(err, ERR_RESOURCE, number, "the image streamer has gone before it had all "
+				  "of %s (its log tells why)", what);
 }
 
 bool image_stream_is_idle(const struct image_stream *s)
@@ -250,10 +261,10 @@ static int fetch(int sock, const char *name, int to, struct err *err)
 	if (r == 0 && size <= sizeof(packed))
 		r = io_read_all(sock, packed, size);
 	if (r < 0 || size > sizeof(packed))
-		return streamer_failed(r, err);
+		return streamer_failed(r, name, err);
 	e = img_streamer_reply_entry__unpack(NULL, size, packed);
 	if (!e)
-		return streamer_failed(0, err);
+		return streamer_failed(0, name, err);
 	exists = e->exists;
 	img_streamer_reply_entry__free_unpacked(e, NULL);
 	if (!exists)

@@ -26,6 +26,9 @@ int image_stream_commit(struct image_stream *s, struct err *err) must_use;
 /* Without a commit the receiver knows that the set is not complete. NULL is fine. */
 void image_stream_free(struct image_stream *s);
 
+/* `what` could not be sent: says who has gone, if that is why. Returns -number. */
+int image_stream_failed(const struct image_stream *s, int number, const char *what, struct err *err);
+
 /* Whether no file has gone to it. */
 bool image_stream_is_idle(const struct image_stream *s);
 

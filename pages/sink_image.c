@@ -54,6 +54,14 @@ static int put_run(struct image_sink *s, const struct run *run, struct err *err)
 	return 0;
 }
 
+static int cannot_write(const struct image_sink *s, int number, struct err *err)
+{
+	char name[64];
+
+	image_name(IMG_PAGES, s->pages_id, name, sizeof(name));
+	return image_set_write_failed(s->set, number, name, err);
+}
+
 /* Bytes of the pages file, wherever that is. */
 static int store(struct image_sink *s, const uint8_t *bytes, size_t len, struct err *err)
 {
@@ -63,7 +71,7 @@ static int store(struct image_sink *s, const uint8_t *bytes, size_t len, struct 
 		return page_client_file_write(s->remote, bytes, len, err);
 	if (s->fd >= 0)
 		rc = io_write_all(s->fd, bytes, len);
-	return rc < 0 ? err_sysn(err, -rc, "cannot write memory pages") : 0;
+	return rc < 0 ? cannot_write(s, -rc, err) : 0;
 }
 
 static int put_plain(struct image_sink *s, const struct batch *b, struct err *err)
@@ -114,7 +122,7 @@ static int write_here(struct image_sink *s, const struct batch *b, struct err *e
 		if (hole && rc == 0)
 			rc = make_hole(s, x);
 	}
-	return rc < 0 ? err_sysn(err, -rc, "cannot write memory pages") : 0;
+	return rc < 0 ? cannot_write(s, -rc, err) : 0;
 }
 
 static int write_there(struct image_sink *s, const struct batch *b, struct err *err)
@@ -244,7 +252,7 @@ int image_sink_close(struct image_sink *s, struct err *err)
 	if (s->remote && rc == 0 && rc2 == 0)
 		rc = page_client_file_end(s->remote, err);
 	if (s->fd >= 0 && close(s->fd) < 0 && rc == 0 && rc2 == 0)
-		rc = err_sys(err, "cannot write memory pages");
+		rc = cannot_write(s, errno, err);
 	if (s->set) /* else the pages went to a server */
 		image_note_pages(s->set, s->pages_id, s->stored);
 	sink_done(s);

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import pickle
 import random
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -167,14 +168,42 @@ def reader_dies(box: Box) -> None:
         os.read(rd, 100000)
         os.close(rd)
         said = dump.stderr.read() if dump.stderr else ""
-    if dump.returncode != 1 or len(said.splitlines()) != 1:
+    if dump.returncode != 1 or len(said.splitlines()) != 1 or "(--stream-fd) has gone" not in said:
         raise Failed(f"dump ended with {dump.returncode}: {said}")
+    s.expect_tasks()
+    s.finish()
+
+
+def streamer_dies(box: Box) -> None:
+    """The same of a streamer. It takes nothing, so pages are on their way when it is killed."""
+    t = Travel(box, "mem_private", "streamer")
+    s = t.subject
+    s.start()
+    words = s.dump_command("--stream")
+    streamer = t.start_streamer("capture")
+    box.aside.add(streamer)
+    os.kill(streamer, signal.SIGSTOP)
+    dump = box.start([TORPOR, *words], out=box.dir / "dump.out")
+    log = s.images / "dump.log"
+    box.until(
+        "the dump does not come to the pages",
+        PATIENCE,
+        lambda: log.exists() and "stage 'streams'" in log.read_text(),
+    )
+    os.kill(streamer, signal.SIGKILL)
+    status, said = box.wait(dump, PATIENCE), (box.dir / "dump.out").read_text()
+    if status != 1 or "the image streamer has gone" not in said:
+        raise Failed(f"dump ended with {status}: {said}")
     s.expect_tasks()
     s.finish()
 
 
 def test_reader_dies(boxed: Callable[..., Any]) -> None:
     boxed(reader_dies)
+
+
+def test_streamer_dies(boxed: Callable[..., Any]) -> None:
+    boxed(streamer_dies)
 
 
 def broken(box: Box) -> None:
