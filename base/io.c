@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 #include "base/io.h"
 #include "base/cleanup.h"
+#include "base/interrupt.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <string.h>
 #include <time.h>
@@ -39,15 +41,53 @@ int io_pread_all(int fd, void *buf, size_t len, off_t at)
 	return 0;
 }
 
+static unsigned patience_s;
+
+void io_set_patience(unsigned seconds)
+{
+	patience_s = seconds;
+}
+
+int io_await(int fd, short events)
+{
+	enum { SLICE_MS = 500 };
+	struct pollfd p = { .fd = fd, .events = events };
+	uint64_t since = clock_us();
+
+	for (;;) {
+		int n = poll(&p, 1, SLICE_MS);
+
+		if (n > 0)
+			return 0;
+		if (n < 0 && errno != EINTR)
+			return -errno;
+		if (interrupt_came())
+			return -EINTR;
+		if (patience_s && clock_us() - since > 1000000ull * patience_s)
+			return -ETIMEDOUT;
+	}
+}
+
+/* What to do after a write that failed: 0 is to try again. */
+static int after_failure(int fd)
+{
+	if (errno == EINTR)
+		return 0;
+	return errno == EAGAIN ? io_await(fd, POLLOUT) : -errno;
+}
+
 int io_write_all(int fd, const void *buf, size_t len)
 {
 	for (const char *p = buf; len;) {
 		ssize_t n = write(fd, p, len);
 
-		if (n < 0 && errno == EINTR)
+		if (n < 0) {
+			int r = after_failure(fd);
+
+			if (r < 0)
+				return r;
 			continue;
-		if (n < 0)
-			return -errno;
+		}
 		p += n;
 		len -= (size_t)n;
 	}
@@ -59,10 +99,13 @@ int io_writev_all(int fd, struct iovec *iov, int n)
 	while (n > 0) {
 		ssize_t done = writev(fd, iov, n);
 
-		if (done < 0 && errno == EINTR)
+		if (done < 0) {
+			int r = after_failure(fd);
+
+			if (r < 0)
+				return r;
 			continue;
-		if (done < 0)
-			return -errno;
+		}
 		for (; n > 0 && (size_t)done >= iov->iov_len; n--)
 			done -= (ssize_t)iov++->iov_len;
 		if (n > 0) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Where the secrets of a keyring come from: files, descriptors, the terminal. Each is read once. */
 #include "base/cleanup.h"
+#include "base/interrupt.h"
 #include "base/io.h"
 #include "image/key_text.h"
 #include "image/keys_priv.h"
@@ -35,7 +36,7 @@ static int read_line(int fd, char *buf, size_t *ret_len)
 	while (n < PASSPHRASE_MOST) {
 		ssize_t got = read(fd, buf + n, 1);
 
-		if (got < 0 && errno == EINTR)
+		if (got < 0 && errno == EINTR && !interrupt_came())
 			continue;
 		if (got < 0)
 			return -errno;
@@ -53,6 +54,9 @@ static int take_passphrase(int fd, const char *from, char *buf, struct err *err)
 	size_t len = 0;
 	int r = read_line(fd, buf, &len);
 
+	/* the terminal is to show again what is typed */
+	if (r == -EINTR && interrupt_check(err) < 0)
+		return r;
 	if (r < 0)
 		return err_set(err, ERR_USAGE, -r, "cannot read a passphrase from %s: %s", from,
 			strerror(-r));

@@ -56,5 +56,3 @@ int torpor_put_inventory(struct image_set *set, const InventoryEntry *inv, struc
 	struct err *err) must_use;
 /* Flushes and fsyncs. */
 int image_sync(struct image_writer *w, struct err *err) must_use;
-/* The sentence for a failed creation or write. */
-int image_write_failed(struct err *err, int number, const char *name) must_use;

@@ -198,8 +198,9 @@ uint64_t image_set_bytes(const struct image_set *set)
 
 int image_set_write_failed(const struct image_set *set, int number, const char *what, struct err *err)
 {
-	return set->stream ? image_stream_failed(set->stream, number, what, err) :
-			     err_sysn(err, number, "cannot write %s", what);
+	return set->stream && number != ETIMEDOUT && number != EINTR ?
+		image_stream_failed(set->stream, number, what, err) :
+		image_write_failed(err, number, what);
 }
 
 void image_set_discard(struct image_set *set)
@@ -210,10 +211,14 @@ void image_set_discard(struct image_set *set)
 	image_set_forget(set);
 }
 
-/* O_NOFOLLOW: in a directory others may write to, a link could lead us to any file. */
+/*
+ * O_NOFOLLOW: in a directory others may write to, a link could lead us to any file. A fifo or device
+ * there would let us wait, or take what is written and keep nothing.
+ */
 int image_create_fd(struct image_set *set, const char *name, int *ret, struct err *err)
 {
-	const int flags = O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW;
+	const int flags = O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+	struct stat st;
 	int fd;
 	char *copy;
 
@@ -222,6 +227,11 @@ int image_create_fd(struct image_set *set, const char *name, int *ret, struct er
 	fd = openat(set->dirfd, name, flags, 0644);
 	if (fd < 0)
 		return image_write_failed(err, errno, name);
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+		close(fd);
+		return err_set(err, ERR_RESOURCE, EEXIST, "cannot write image '%s': what has that name is "
+			"no regular file", name);
+	}
 	copy = strdup(name);
 	if (!copy)
 		abort();
@@ -277,6 +287,7 @@ int image_open_raw(struct image_set *set, enum image_id type, unsigned long id, 
 	struct err *err)
 {
 	char name[IMAGE_NAME];
+	struct stat st;
 	int fd = -1;
 
 	image_name(type, id, name, sizeof(name));
@@ -284,10 +295,14 @@ int image_open_raw(struct image_set *set, enum image_id type, unsigned long id, 
 		return sealed_open_memory(set, name, ret_fd, err);
 	errno = ENOENT;
 	if (!set->sealed || sealed_find(set->sealed, name))
-		fd = openat(set->dirfd, name, O_RDONLY | O_CLOEXEC);
+		fd = openat(set->dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0)
 		return errno == ENOENT ? err_set(err, ERR_IMAGE, ENOENT, "image '%s' is missing", name) :
 					 err_sys(err, "cannot open image '%s'", name);
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode)) {
+		close(fd);
+		return err_image(err, "image '%s' is no regular file", name);
+	}
 	*ret_fd = fd;
 	return 0;
 }

@@ -9,12 +9,14 @@
 #include "proto/messages.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -136,6 +138,8 @@ int image_stream_create(struct image_stream *s, const char *name, int *ret_fd, s
 	wr = p[1];
 	if (!strncmp(name, "pages-", 6))
 		(void)!fcntl(wr, F_SETPIPE_SZ, PIPE_BYTES);
+	/* who is to take it may stand still, and the tasks with it: see io_await() */
+	(void)!fcntl(wr, F_SETFL, O_WRONLY | O_NONBLOCK);
 	r = send_request(s->sock, name);
 	if (r == 0)
 		r = send_fd(s->sock, rd);
@@ -150,18 +154,28 @@ static int put_names(struct image_stream *s, struct err *err)
 {
 	size_t n = s->names.n;
 	auto_close int fd = -1;
-	auto_file FILE *out = NULL;
+	auto_free char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
 	int r = image_stream_create(s, STREAM_NAMES, &fd, err);
 
-	if (r < 0)
-		return r;
-	out = fdopen(fd, "w");
 	if (!out)
 		return err_nomem(err);
-	take_fd(&fd);
 	for (size_t i = 0; i < n; i++)
 		fprintf(out, "%s\n", s->names.at[i]);
-	return fflush(out) == 0 ? 0 : err_sys(err, "cannot write the names of images");
+	if (fclose(out) != 0)
+		return err_nomem(err);
+	if (r == 0)
+		r = io_write_all(fd, text, len);
+	return r < 0 && !err_is_set(err) ? image_write_failed(err, -r, STREAM_NAMES) : r;
+}
+
+/* It has no more to do than to write what is in pipes. */
+static int await_child(pid_t pid)
+{
+	auto_close int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+
+	return fd < 0 ? -errno : io_await(fd, POLLIN);
 }
 
 int image_stream_commit(struct image_stream *s, struct err *err)
@@ -173,6 +187,10 @@ int image_stream_commit(struct image_stream *s, struct err *err)
 	shutdown(s->sock, SHUT_WR);
 	if (!s->child)
 		return 0;
+	r = await_child(s->child);
+	if (r < 0)
+		return r == -ETIMEDOUT ? image_write_failed(err, ETIMEDOUT, "inventory.img") :
+					 err_sysn(err, -r, "cannot wait until the stream is written");
 	while (waitpid(s->child, &status, 0) < 0)
 		if (errno != EINTR)
 			return err_sys(err, "the process that writes the stream vanished");

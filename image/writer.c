@@ -4,6 +4,7 @@
  * gathered, so that the many small images of a dump cost one write each.
  */
 #include "base/cleanup.h"
+#include "base/interrupt.h"
 #include "base/io.h"
 #include "image/sealed.h"
 #include <errno.h>
@@ -36,6 +37,13 @@ int image_write_failed(struct err *err, int number, const char *name)
 	case ELOOP:
 		return err_set(err, ERR_RESOURCE, number,
 			"cannot write image '%s': there is a symbolic link of that name", name);
+	case ETIMEDOUT:
+		return err_set(err, ERR_RESOURCE, number, "cannot write image '%s': who is to take it "
+			"takes nothing any more (--timeout waits longer)", name);
+	case EINTR:
+		if (interrupt_check(err) < 0)
+			return -EINTR;
+		/* fallthrough */
 	default:
 		return err_sysn(err, number, "cannot write image '%s'", name);
 	}

@@ -201,6 +201,98 @@ def test_stopped_daemon(boxed: Callable[..., Any]) -> None:
     boxed(stopped_daemon)
 
 
+# ----------------------------------------------------------------------------------------- streams
+
+
+LARGE = """
+import sys, time
+m = b"x" * (8 << 20)
+while True:
+    with open(sys.argv[1], "a") as out:
+        out.write("x")
+    time.sleep(0.01)
+"""
+
+
+def unread_stream(box: Box) -> None:
+    """Nobody reads: all that is saved of a small task waits in pipes, that of a large one cannot."""
+    targets = {
+        "small": Target(box, ["sh", "-c", BEATS, "x"], "small"),
+        "large": Target(box, ["python3", "-c", LARGE], "large"),
+        "streamer": Target(box, ["python3", "-c", LARGE], "streamer"),
+    }
+    tools, unread = {}, []
+    with socket.socket(socket.AF_UNIX) as streamer:
+        (box.dir / "streamer").mkdir()
+        streamer.bind(str(box.dir / "streamer/streamer-capture.sock"))
+        streamer.listen()
+        for name, target in targets.items():
+            argv = command(box.dir / name, target.pid, "dump", "--timeout", LIMIT)
+            out = box.dir / f"said-{name}"
+            if name == "streamer":
+                tools[name] = box.start([TORPOR, *argv, "--stream"], out=out)
+                continue
+            read_end, write_end = os.pipe()
+            os.set_inheritable(write_end, True)
+            tools[name] = box.start([TORPOR, *argv, "--stream-fd", str(write_end)], out=out)
+            os.close(write_end)
+            unread.append(read_end)
+        for name, tool in tools.items():
+            status = box.wait(tool, 60)
+            said = (box.dir / f"said-{name}").read_text()
+            if status != 1 or "takes nothing any more" not in said:
+                raise Failed(f"{name}: status {status}: {said}")
+            targets[name].runs_on("afterwards")
+    for fd in unread:
+        os.close(fd)
+    left = [t for t in box.tasks() if t.comm == "torpor"]
+    if left:
+        raise Failed(f"left: {left}")
+
+
+def test_unread_stream(boxed: Callable[..., Any]) -> None:
+    boxed(unread_stream)
+
+
+# ----------------------------------------------------------------------------------- images: fifos
+
+
+BEATS_ALONE = """
+while (1) { open(my $f, ">>", $ARGV[0]); print $f "x"; close($f); select(undef, undef, undef, 0.01) }
+"""
+
+
+def fifos(box: Box) -> None:
+    """Fifos in place of images: nothing is waited for, and nothing is lost in them."""
+    target = Target(box, ["perl", "-e", BEATS_ALONE])
+    good = box.dir / "good"
+    if box.torpor(*command(good, target.pid, "dump", "-R")).status != 0:
+        raise Failed("dump failed")
+    names = sorted(p.name for p in good.glob("*.img"))
+    for name in names:
+        images = box.dir / f"to-{name}"
+        images.mkdir()
+        os.mkfifo(images / name)
+        done = box.torpor(*command(images, target.pid, "dump", "-R"), timeout=30)
+        if name != "inventory.img":
+            expect_refusal(done, f"'{name}'", "no regular file")
+        elif done.status != 0:
+            raise Failed("a stale inventory.img disappears at the beginning")
+        target.runs_on(f"after a dump to the fifo {name}")
+    for name in names:
+        (good / name).rename(box.dir / "aside")
+        os.mkfifo(good / name)
+        for words in (["restore", "-d", "-D", good], ["show", good]):
+            done = box.torpor(*words, timeout=30)
+            if words[0] == "restore":
+                expect_refusal(done, f"'{name}' is no regular file")
+        (box.dir / "aside").rename(good / name)
+
+
+def test_fifos(boxed: Callable[..., Any]) -> None:
+    boxed(fifos)
+
+
 # ---------------------------------------------------------------------------------- control groups
 
 

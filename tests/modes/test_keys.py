@@ -70,6 +70,18 @@ class Terminal:
                 raise Failed(f"what is typed is shown: {self.shown!r}")
         return -1000 if status is None else status
 
+    def interrupt(self, words: list[str]) -> None:
+        """Whoever is asked may interrupt it instead; the terminal is as before."""
+        before = termios.tcgetattr(self.slave)
+        self.shown = ""
+        pid = self.box.start([TORPOR, *words], session=False, fds=(self.slave,) * 3)
+        self.box.aside.add(pid)
+        self.until("Passphrase")
+        os.kill(pid, signal.SIGINT)
+        status = self.box.wait(pid, 60)
+        if status != -signal.SIGINT or termios.tcgetattr(self.slave) != before:
+            raise Failed(f"interrupted: status {status}, {self.shown!r}")
+
 
 def asked(box: Box) -> None:
     """Without any key the passphrase is asked for: twice for new images, once to read them."""
@@ -84,6 +96,9 @@ def asked(box: Box) -> None:
     if terminal.converse(s.dump_command("--encrypt"), twice) != 0:
         raise Failed(f"dump failed: {terminal.shown}")
     s.forget()
+    terminal.interrupt(s.restore_command())
+    if box.tasks():
+        raise Failed(f"tasks: {box.tasks()}")
     wrong = terminal.converse(s.restore_command(), [("Passphrase", "incorrect")])
     if wrong != 1 or box.tasks() or "encrypted" not in terminal.shown:
         raise Failed(f"restored by another passphrase: {wrong}, {terminal.shown!r}")
