@@ -9,6 +9,7 @@ failure with its trace. Data come back through a pipe.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import fcntl
@@ -365,6 +366,12 @@ def _comes_of_late(e: BaseException | None) -> bool:
     return e is not None
 
 
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+
+
 def _as_init(fd: int, box: Box, function: Callable[..., Any], args: dict[str, Any]) -> None:
     kind, text, data = "failed", "", None
     try:
@@ -388,6 +395,8 @@ def _as_init(fd: int, box: Box, function: Callable[..., Any], args: dict[str, An
     except BaseException:
         text = traceback.format_exc()
     if kind == "failed":
+        # one of them may serve a file system that we are going to look at
+        _kill(box.aside)
         text = "\n".join([text, *box.notes[-4:], *_logs(box.dir)])
     _report(fd, kind, text, data)
 
@@ -448,7 +457,7 @@ def run_boxed(
     try:
         blob = _collect(read_end, pid, timeout)
     except BaseException as e:
-        os.kill(pid, signal.SIGKILL)
+        _kill([*stuck.below(pid), pid])
         if isinstance(e, Late):
             where = folder / "where"
             lines = where.read_text().partition(" in _as_init")[0] if where.exists() else "nowhere"
