@@ -355,8 +355,17 @@ def _report(fd: int, kind: str, text: str, data: Any) -> None:
 
 def _logs(folder: Path) -> list[str]:
     """The ends of what was written last."""
-    logs = sorted(folder.rglob("*.log"), key=lambda p: p.stat().st_mtime)[-2:]
-    return [tail(p) for p in [*logs, *sorted(folder.rglob("result"))]]
+    logs: list[tuple[float, Path]] = []
+    results: list[Path] = []
+    # a folder in it may be on a file system that has ended
+    for place, _, names in os.walk(folder):
+        for path in (Path(place, name) for name in sorted(names)):
+            with contextlib.suppress(OSError):
+                if path.suffix == ".log":
+                    logs.append((path.stat().st_mtime, path))
+                elif path.name == "result":
+                    results.append(path)
+    return [tail(p) for p in [*(path for _, path in sorted(logs)[-2:]), *sorted(results)]]
 
 
 def _comes_of_late(e: BaseException | None) -> bool:

@@ -118,11 +118,10 @@ def hanging_task(box: Box) -> None:
     fd = Path(f"/proc/{pid}/fd/3")
     box.until("it reads nothing", 30, lambda: fd.is_symlink() and os.readlink(fd) == str(fs.path))
     fs.go_deaf()
-    # the last answers may be on their way; who can still be stopped waits in state S
-    state = Path(f"/proc/{pid}/stat")
-    looks = [""]
-    box.until("it does not wait", 30, lambda: looks.append(state.read_text()) or
-              len(looks) > 50 and all(") D " in s for s in looks[-50:]))  # fmt: skip
+    call, looks = Path(f"/proc/{pid}/syscall"), ["running"] * 50
+    # the last answers may still be on their way
+    box.until("it does not wait", 30, lambda: looks.append(call.read_text()) or
+              all(s == looks[-1] and s.startswith("17 ") for s in looks[-50:]))  # fmt: skip
     images = box.dir / "images"
     for kind in ("dump", "pre-dump"):
         done = box.torpor(*command(images, pid, kind, "--timeout", LIMIT))
