@@ -2,8 +2,11 @@
 /* See names/netlock.h. */
 #include "names/netlock.h"
 #include "kernel/nft.h"
+#include <linux/membarrier.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 enum { RUN_ID_PART = 21 };
 
@@ -89,13 +92,28 @@ static int make_rules(struct netlock *lock, const struct flow *flows, size_t n,
 	return r < 0 ? r : iptables_change(true, flows, n, err);
 }
 
+/*
+ * A packet that had passed the place of the lock before it stood may still be on its way to its
+ * socket, on a processor that a hypervisor has taken away just then. It is there after an RCU grace
+ * period, for which MEMBARRIER_CMD_GLOBAL waits (kernel/sched/membarrier.c; not with nohz_full).
+ */
+static void let_stragglers_arrive(void)
+{
+	(void)!syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0);
+}
+
 int netlock_make(struct netlock *lock, const struct flow *flows, size_t n, struct journal *journal,
 	const char *why, struct err *err)
 {
+	int r;
+
 	if (!n || lock->method == NETLOCK_SKIP)
 		return 0;
-	return lock->method == NETLOCK_NFTABLES ? make_table(lock, flows, n, journal, why, err) :
-						  make_rules(lock, flows, n, journal, why, err);
+	r = lock->method == NETLOCK_NFTABLES ? make_table(lock, flows, n, journal, why, err) :
+					       make_rules(lock, flows, n, journal, why, err);
+	if (r == 0)
+		let_stragglers_arrive();
+	return r;
 }
 
 /* A rule that is not there would fail the whole change. */
