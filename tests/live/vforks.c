@@ -15,6 +15,7 @@ static volatile unsigned long rounds;
 static atomic_bool inside; /* a thread was in vfork */
 static atomic_bool stop_now;
 static char *self;
+static pid_t root;
 
 static void on_usr1(int sig, siginfo_t *info, void *ctx)
 {
@@ -46,6 +47,8 @@ static int wait_for_partner(void *arg)
 	(void)arg;
 	inside = true;
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* it has both ends of the pipes itself */
+	if (getppid() != root) /* which has ended before that */
+		_exit(9);
 	_exit(write(need[1], &c, 1) == 1 && read(done[0], &c, 1) == 1 ? 7 : 9);
 }
 
@@ -122,6 +125,7 @@ int main(int argc, char **argv)
 	subject_init(argc, argv);
 	NEED(argc == 3);
 	self = argv[0];
+	root = getpid();
 	handle(SIGUSR1, on_usr1, 0);
 	NEED(pipe(need) == 0 && pipe(done) == 0);
 	NEED(pthread_create(&thread, NULL, partner, NULL) == 0);
