@@ -8,12 +8,13 @@
  * over. Their place in the ring is another one; nothing depends on that.
  *
  * Requests in flight cannot be seen. Those of disks are over when no disk has any, or when nothing
- * has been added to the ring for a while.
+ * has been added to the ring for a while in which every disk has completed as many as it had.
  */
 #include "kinds/mem/aio.h"
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/parse.h"
+#include "base/vec.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
@@ -27,7 +28,7 @@
 
 enum {
 	RING_MAGIC = 0xa10a10a1, RING_MAX = 1 << 28, CHUNK = 1024,
-	STEP_US = 2000, QUIET_US = 500000, PATIENCE_US = 5000000,
+	STEP_US = 2000, QUIET_US = 500000, PATIENCE_US = 10000000,
 };
 
 /* The head of the ring; events follow it. */
@@ -51,34 +52,61 @@ static uint32_t requests_for(uint64_t len)
 	return pages > 1 ? (uint32_t)(64 * (pages - 1) - 1) : 1;
 }
 
-/* Requests that disks are working on (proc_diskstats: the ninth number behind the name). */
-static bool disks_are_idle(void)
+/* What a disk has completed, and works on. */
+struct disk {
+	uint64_t done, in_flight;
+};
+
+struct disks vec_of(struct disk);
+
+/* Of /proc/diskstats: the first, the fifth and the ninth number behind the name. */
+static bool read_disks(struct disks *ret)
 {
 	auto_free char *text = NULL;
 	struct cursor c, line;
 
+	ret->n = 0;
 	if (io_slurp("/proc/diskstats", &text, NULL) < 0)
 		return false;
 	c = cursor_of(text);
 	while (parse_line(&c, &line)) {
-		uint64_t n = 0;
+		struct disk d = { 0 };
 		const char *w;
 		size_t len;
 
 		for (int i = 0; i < 12; i++) {
 			parse_blanks(&line);
-			if (i == 2 ? !parse_word(&line, &w, &len) : !parse_u64(&line, 10, &n))
+			if (i == 2 ? !parse_word(&line, &w, &len) : !parse_u64(&line, 10, &d.in_flight))
 				return false;
+			d.done += i == 3 || i == 7 ? d.in_flight : 0;
 		}
-		if (n)
-			return false;
+		vec_push(ret, d);
 	}
 	return true;
 }
 
-static int wait_idle(int mem, uint64_t at, struct ring *ret)
+static bool are_idle(const struct disks *disks)
 {
-	uint64_t start = clock_us(), changed = start, now;
+	vec_each(d, disks)
+		if (d->in_flight)
+			return false;
+	return true;
+}
+
+/* Each has completed as many requests since as it worked on then: one that stands still has not. */
+static bool have_moved_on(const struct disks *then, const struct disks *now)
+{
+	for (size_t i = 0; i < then->n && i < now->n; i++)
+		if (now->at[i].in_flight && now->at[i].done - then->at[i].done < then->at[i].in_flight)
+			return false;
+	return true;
+}
+
+static int wait_for_disks(int mem, uint64_t at, struct ring *ret, struct disks *first,
+	struct disks *now)
+{
+	uint64_t start = clock_us(), changed = start, clock;
+	bool told = read_disks(first);
 	uint32_t tail = 0;
 	int idle = 0;
 
@@ -87,16 +115,28 @@ static int wait_idle(int mem, uint64_t at, struct ring *ret)
 
 		if (r < 0)
 			return r;
-		now = clock_us();
+		clock = clock_us();
 		if (ret->tail != tail)
-			changed = now;
+			changed = clock;
 		tail = ret->tail;
-		idle = disks_are_idle() ? idle + 1 : 0;
+		told = told && read_disks(now);
+		idle = told && are_idle(now) ? idle + 1 : 0;
 		/* Twice: an event follows the end of its request. */
-		if (idle >= 2 || now - changed > QUIET_US || now - start > PATIENCE_US)
+		if (idle >= 2 || clock - start > PATIENCE_US ||
+			(clock - changed > QUIET_US && (!told || have_moved_on(first, now))))
 			return 0;
 		usleep(STEP_US);
 	}
+}
+
+static int wait_idle(int mem, uint64_t at, struct ring *ret)
+{
+	struct disks first = { 0 }, now = { 0 };
+	int r = wait_for_disks(mem, at, ret, &first, &now);
+
+	vec_done(&first);
+	vec_done(&now);
+	return r;
 }
 
 /* A page of the ring that the task has not touched is not among its own. */
