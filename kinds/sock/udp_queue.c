@@ -12,12 +12,13 @@
 #include "kinds/sock/inet.h"
 #include <arpa/inet.h>
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <net/if.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
-enum { DATAGRAM_MAX = 65536, QUEUE_MAX = 1 << 20 };
+enum { DATAGRAM_MAX = 65536, QUEUE_MAX = 1 << 20, MOST_NAPS = 3000 };
 
 /* ---- dump ---- */
 
@@ -194,10 +195,48 @@ static int fill_one(const InetSkEntry *e, const TorporDatagram *d, struct err *e
 	return forge_datagram(&f, (int)e->proto, d->payload.data, d->payload.len, err);
 }
 
+/* Bytes of memory that what waits in the socket takes. */
+static uint32_t memory_used(int fd)
+{
+	uint32_t info[SK_MEMINFO_VARS] = { 0 };
+	socklen_t len = sizeof(info);
+
+	return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &len) < 0 ? 0 : info[SK_MEMINFO_RMEM_ALLOC];
+}
+
+/* Mostly it is there at once; behind other packets, or on a busy machine, it takes a moment. */
+static bool has_come(int fd, uint32_t before)
+{
+	for (int i = 0; i < MOST_NAPS; i++) {
+		if (memory_used(fd) != before)
+			return true;
+		usleep(i < 100 ? 50 : 1000);
+	}
+	return false;
+}
+
+/* Each has come before the next one is sent: so they keep their order. */
+static int send_all(const InetSkEntry *e, const TorporFileEntry *extra, int fd, struct err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < extra->n_datagrams && r == 0; i++) {
+		uint32_t before = memory_used(fd);
+
+		r = fill_one(e, extra->datagrams[i], err);
+		if (r == 0 && !has_come(fd, before)) {
+			log_warn("%zu of %zu datagrams that waited in a UDP socket of port %u do not come "
+				"in again and are lost", extra->n_datagrams - i, extra->n_datagrams,
+				e->src_port);
+			break;
+		}
+	}
+	return r;
+}
+
 int udp_queue_fill(struct file_maker *m, const InetSkEntry *e, int fd, struct err *err)
 {
 	const TorporFileEntry *extra = world_extra(m->world, e->id);
-	struct pollfd p = { .fd = fd, .events = POLLIN };
 	char device[IF_NAMESIZE] = "";
 	socklen_t len = sizeof(device);
 	int r = 0;
@@ -209,11 +248,7 @@ int udp_queue_fill(struct file_maker *m, const InetSkEntry *e, int fd, struct er
 		len = 0;
 	if (len && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "", 0) < 0)
 		return err_sys(err, "cannot unbind a socket from its device");
-	for (size_t i = 0; i < extra->n_datagrams && r == 0; i++)
-		r = fill_one(e, extra->datagrams[i], err);
-	if (r == 0 && poll(&p, 1, 1000) != 1)
-		log_warn("%zu datagrams that waited in a UDP socket of port %u do not come in again and "
-			"are lost", extra->n_datagrams, e->src_port);
+	r = send_all(e, extra, fd, err);
 	if (r == 0 && len && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, len) < 0)
 		r = err_sys(err, "cannot bind a socket to '%s'", device);
 	return r;
