@@ -289,8 +289,10 @@ class Box:
             time.sleep(0.005)
         raise Failed(f"tasks which cannot be killed: {self.tasks()}")
 
-    def until(self, what: str, seconds: float, good: Callable[[], Any]) -> Any:
-        """Polls until good() is true and returns what it returned."""
+    def until(
+        self, what: str | Callable[[], str], seconds: float, good: Callable[[], Any]
+    ) -> Any:
+        """Polls until good() is true and returns what it returned; what() says what there was."""
         end = time.monotonic() + seconds
         while True:
             self.reap()
@@ -298,7 +300,7 @@ class Box:
             if result:
                 return result
             if time.monotonic() > end:
-                raise Late(f"after {seconds} s: {what}")
+                raise Late(f"after {seconds} s: {what if isinstance(what, str) else what()}")
             time.sleep(0.003)
 
     # ------------------------------------------------------------------------------------ tool

@@ -125,7 +125,7 @@ class Subject:
             task = read_task(self.pid)
             return "ready" in self.lines() and (not stops or bool(task and task.state == "T"))
 
-        self.box.until(f"{self.name} is not ready: {self.lines()}", 60, is_ready)
+        self.box.until(lambda: f"{self.name} is not ready: {self.lines()}", 60, is_ready)
         self.before = self.box.tasks()
 
     # ---------------------------------------------------------------------------------- dump
@@ -281,5 +281,5 @@ class Subject:
         if self.box.statuses[self.pid] != 0:
             raise Failed(f"exit status is {self.box.statuses[self.pid]}")
         self.box.until(
-            f"tasks are left: {self.box.tasks()}", timeout, lambda: not self.box.tasks()
+            lambda: f"tasks are left: {self.box.tasks()}", timeout, lambda: not self.box.tasks()
         )

@@ -107,7 +107,11 @@ class End:
             now = self.bytes()
             return now[0] > sent + 100000 and now[1] > received + 100000
 
-        self.box.until(f"{what}: the {self.role} stands still at {self.bytes()}", 60, moved)
+        self.box.until(
+            lambda: f"{what}: the {self.role} came from {sent}, {received} to {self.bytes()}",
+            60,
+            moved,
+        )
 
     def tool(self, *words: str | Path, **how: Any) -> Done:
         done = self.box.run([*self.enter, TORPOR, *words], **how)

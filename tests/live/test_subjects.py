@@ -126,7 +126,7 @@ def shell_job(box: Box, mode: str) -> None:
             pass
         return text.endswith(b"hello\r\ntty\r\n")
 
-    box.until(f"the terminal shows {text[-300:]!r}", 60, is_shown)
+    box.until(lambda: f"the terminal shows {text[-300:]!r}", 60, is_shown)
     size = fcntl.ioctl(slave, termios.TIOCGWINSZ, b"\0" * 8)
     if struct.unpack("HHHH", size)[:2] != (33, 99):
         raise Failed(f"the terminal's size has changed: {size!r}")

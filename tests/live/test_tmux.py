@@ -61,7 +61,9 @@ class Session:
             found = self.box.tasks()
             return found if sorted(t.comm for t in found) == lasting else []
 
-        found: list[Task] = self.box.until(f"tasks are {self.box.tasks()}", 60, tasks)
+        found: list[Task] = self.box.until(
+            lambda: f"tasks are {self.box.tasks()}", 60, tasks
+        )
         return found
 
     def screen(self, window: int) -> str:
@@ -69,7 +71,9 @@ class Session:
 
     def expect(self, window: int, text: str) -> None:
         self.box.until(
-            f"window {window} does not show '{text}'", 60, lambda: text in self.screen(window)
+            lambda: f"window {window} does not show '{text}': {self.screen(window)}",
+            60,
+            lambda: text in self.screen(window),
         )
 
     def check(self, turn: int) -> None:
@@ -95,7 +99,7 @@ class Session:
         self.tmux("send-keys", "-t", "work:1", "Escape", ":wq", "Enter")
         text = self.box.dir / "text"
         self.box.until(
-            f"vim wrote {text.read_text() if text.exists() else 'nothing'!r}",
+            lambda: f"vim wrote {text.read_text() if text.exists() else 'nothing'!r}",
             60,
             lambda: text.exists() and "first line\nsecond and 0" in text.read_text(),
         )
@@ -123,7 +127,9 @@ def tmux_session(box: Box) -> None:
         done = box.run([TORPOR, "restore", "-d", *words, "-o", "restore.log"])
         if done.status != 0:
             raise Failed(str(done))
-        box.until(f"the tasks differ from {before}", 60, lambda: box.tasks() == before)
+        box.until(
+            lambda: f"tasks are {box.tasks()}, were {before}", 60, lambda: box.tasks() == before
+        )
         s.check(turn)
     s.end()
     for t in box.tasks():

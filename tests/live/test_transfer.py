@@ -84,7 +84,7 @@ def transfer(box: Box, rounds: int) -> None:
         end = (server, client)[i % 2]
         wanted = client.arrived() + STEP
         box.until(
-            f"only {client.arrived()} bytes arrived",
+            lambda: f"only {client.arrived()} bytes arrived",
             120,
             lambda wanted=wanted: client.arrived() >= wanted,
         )
