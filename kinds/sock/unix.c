@@ -111,14 +111,15 @@ static int unix_collect(const struct fd_look *l, FileEntry *fe, struct err *err)
 {
 	UnixSkEntry *e = arena_msg(l->world->arena, UnixSkEntry, unix_sk_entry);
 	struct unix_space *space;
-	struct unix_seen *s;
+	struct unix_seen *s = NULL;
 	char who[96];
 	int r = unix_space_of(l, &space, err);
 
+	if (r == 0)
+		r = unix_seen_of(l, space, (uint32_t)l->st.st_ino, &s, err);
 	if (r < 0)
 		return r;
 	file_look_who(l, who, sizeof(who));
-	s = unix_seen_by_ino(space, (uint32_t)l->st.st_ino);
 	if (!s)
 		return err_set(err, ERR_KERNEL, ENOENT, "%s is a unix socket (socket:[%lu]) which the "
 			"kernel does not list", who, (unsigned long)l->st.st_ino);

@@ -50,10 +50,16 @@ struct unix_space {
 	const struct options *options;
 	uint32_t *next_id;
 	struct unix_space *next; /* of another namespace */
+	struct unix_seen **all; /* n_all, in the world's arena */
+	size_t n_all;
+	unsigned reads; /* how often the kernel was asked */
 };
 
 /* The list of the namespace of socket l->dup, read on first use. */
 int unix_space_of(const struct fd_look *l, struct unix_space **ret, struct err *err) must_use;
+/* A socket that has a descriptor; the list is read again while it or its partners are missing. */
+int unix_seen_of(const struct fd_look *l, struct unix_space *s, uint32_t ino,
+	struct unix_seen **ret, struct err *err) must_use;
 /* Of the list, or NULL. */
 struct unix_seen *unix_seen_by_ino(const struct unix_space *s, uint32_t ino);
 /* First of those with this name; the others follow by next_named. */
