@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ from torpor.validate import (
     proportion,
     validate,
 )
+from torpor.validate import facts as facts_module
 from torpor.validate.births import Births
 from torpor.validate.report import to_json, to_sarif
 from zoo import make_zoo, mount
@@ -71,7 +73,7 @@ def c_findings(folders: list[Path]) -> dict[Path, tuple[str, set[tuple[str, str]
     """What the C side says: the sentence of a load that failed, (rule, severity) of findings."""
     done = subprocess.run(
         [BUILD / "tests/tools/findings", *folders], capture_output=True, text=True, check=True,
-        errors="replace", timeout=60,
+        errors="replace", timeout=300,
     )  # fmt: skip
     found: dict[Path, tuple[str, set[tuple[str, str]]]] = {}
     for line in done.stdout.splitlines():
@@ -372,6 +374,26 @@ def test_facts_of_this_computer(tmp_path: Path) -> None:
         load("{}")
 
 
+def test_numbers_of_the_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that has just ended keeps its number for a moment, for which a restore waits."""
+    dead = [subprocess.Popen(["true"]) for _ in range(2)]
+    for p in dead:
+        os.waitid(os.P_PID, p.pid, os.WEXITED | os.WNOWAIT)
+    soon, late = (p.pid for p in dead)
+    here = collect()
+    assert {soon, late} <= set(here.taken)
+    monkeypatch.setattr(facts_module, "REAP_SECONDS", 60.0)
+    reaper = threading.Timer(0.2, dead[0].wait)
+    reaper.start()
+    assert here.taken_of([soon]) == {}
+    monkeypatch.setattr(facts_module, "REAP_SECONDS", 0.1)
+    said = here.taken_of([soon, late, os.getpid()])
+    assert set(said) == {late, os.getpid()}
+    assert "has ended" in said[late] and said[os.getpid()] == "another process"
+    reaper.join()
+    dead[1].wait()
+
+
 def test_build_ids(tmp_path: Path) -> None:
     """As readelf has them; what is no program has none, however broken it is."""
     path = Path("/bin/true")
@@ -391,7 +413,7 @@ def test_build_ids(tmp_path: Path) -> None:
 
 def torpor(*words: str | Path) -> tuple[int, str]:
     done = subprocess.run(
-        [BUILD / "torpor", *words], capture_output=True, text=True, timeout=60, check=False
+        [BUILD / "torpor", *words], capture_output=True, text=True, timeout=300, check=False
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout + done.stderr
@@ -410,7 +432,7 @@ def test_exit_statuses(tmp_path: Path) -> None:
         assert torpor("validate", *words)[0] == 2, words
     module = subprocess.run(
         ["/usr/bin/python3", "-m", "torpor.validate", str(bad)], env={"PYTHONPATH": str(PACKAGE)},
-        capture_output=True, check=False, timeout=60,
+        capture_output=True, check=False, timeout=300,
     )  # fmt: skip
     assert module.returncode == 1 and b"fd-twice" in module.stdout
     (tmp_path / "empty").mkdir()
@@ -583,7 +605,8 @@ def put_raw(folder: Path, kind: str, number: int, raw: bytes, rest: Any) -> None
 
 
 MEASURE = """
-import sys
+import ctypes, sys
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # no huge pages: they make memory jump
 sys.path.insert(0, sys.argv[1])
 from torpor.images import ImageSet
 from torpor.images.limits import GROWTH_STRICT
@@ -598,7 +621,7 @@ def memory(folder: Path) -> int:
     """Bytes a process takes that judges a set."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(PACKAGE), str(folder)],
-        capture_output=True, text=True, check=True, timeout=120,
+        capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
     return int(done.stdout) * 1024
 

@@ -14,6 +14,7 @@ import platform
 import resource
 import stat
 import subprocess
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -24,6 +25,8 @@ from torpor.validate import buildid
 LIMITS = 16
 # prlimit numbers in the order of the images, which is the kernel's
 CAP_SYS_RESOURCE = 24
+# How long a task that has ended may keep its number (restore/forest.c).
+REAP_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,23 @@ class Facts:
         if path not in self.files and self.live:
             self.files[path] = look_at(path)
         return self.files.get(path)
+
+    def taken_of(self, wanted: Iterable[int]) -> dict[int, str]:
+        """Which of these numbers are taken, and by what.
+
+        Those of tasks that have just ended become free when their parents take their status; a
+        restore waits as long for that.
+        """
+        end, asked = time.monotonic() + REAP_SECONDS, set(wanted)
+        while True:
+            found = asked & set(self.taken)
+            ended = {n for n in found if self.live and _has_ended(n)}
+            if not ended or time.monotonic() > end:
+                break
+            time.sleep(0.01)
+            self.taken = _taken()
+        late = "a task that has ended and whose parent has not taken its status"
+        return {n: late if n in ended else "another process" for n in found}
 
     def to_json(self) -> str:
         """The JSON form."""
@@ -201,6 +221,12 @@ def _taken() -> list[int]:
     return sorted(n for n in found if n > 0)
 
 
+def _has_ended(number: int) -> bool:
+    """Whether it is that of a task whose status nobody has taken yet."""
+    text = _text(f"/proc/{number}/stat")
+    return text[text.rfind(")") + 1 :].split()[:1] == ["Z"]
+
+
 def _features() -> dict[str, bool]:
     """By the table the C program has; nothing is known where that is not to be found."""
     program = os.environ.get("TORPOR_PROGRAM")
@@ -208,7 +234,7 @@ def _features() -> dict[str, bool]:
         return {}
     command = [program, "check", "--all", "--json"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         return {f["name"]: bool(f["has"]) for f in json.loads(done.stdout)["features"]}
     except (OSError, ValueError, KeyError, subprocess.SubprocessError):
         return {}

@@ -53,7 +53,6 @@ def here(c: Context, facts: Facts) -> None:
 
 def _numbers(c: Context, facts: Facts) -> None:
     """Every number of the dump must be free; some stand for leaders that are gone."""
-    taken = set(facts.taken)
     wanted: dict[int, tuple[int, str]] = {}
     for e in c.tree:
         wanted[e.pid] = (e.pid, "task")
@@ -72,9 +71,10 @@ def _numbers(c: Context, facts: Facts) -> None:
         if kind == "task" and remap.orig_id in c.used and number not in wanted:
             pid = c.user_of(remap.orig_id)
             wanted[number] = (pid, "process that had ended")
+    taken = facts.taken_of(wanted)
     for number, (pid, what) in wanted.items():
         if number in taken:
-            text = f"the number {number} of a {what} is taken by another process"
+            text = f"the number {number} of a {what} is taken by {taken[number]}"
             c.add("here-pid", text, pid, "pstree.img")
         elif facts.pid_max and number >= facts.pid_max:
             text = f"the number {number} of a {what} is not below pid_max ({facts.pid_max})"
