@@ -31,7 +31,7 @@ CLONE_NEWNS, CLONE_NEWPID, CLONE_NEWNET = 0x00020000, 0x20000000, 0x40000000
 # Numbers of the processes that restore: far from those in the images.
 FIRST_PID = 20000
 ALIVE, STOPPED = 1, 3  # task_core_entry.task_state
-LIMIT = 60  # seconds for a case before it counts as hung
+LIMIT = 600  # seconds for a case before it counts as hung; it takes less than one
 
 FLAGS = {
     "--tcp-established": "tcp_established",

@@ -19,7 +19,7 @@ import bases
 import harness
 from cases import Outcome, run_case
 from entries import Folder, leaves
-from matrix import Case, Matrix, disagreements, good
+from matrix import SLOWEST, Case, Matrix, disagreements, good, slow
 from mutate import WEIGHTS, copy_sets, mutate
 from torpor.images import ImageSet
 
@@ -42,8 +42,11 @@ def test_sample(torpor: Path) -> None:
     text = harness.text_of(cases, skipped)
     print(text)
     assert len(cases) + len(skipped) * (CASES // len(names) + 1) >= CASES, text
-    # one of 200 may be a case that was never seen before: `make check-validator` has the rates
-    assert good(cases) or len(disagreements(cases)) == 1 and not any(c.wrong for c in cases), text
+    # live dumps differ a little each time: one of 200 may be a case that was never seen before, and
+    # `make check-validator` has the rates; those that are known to remain are no news
+    news = [c for c in disagreements(cases) if not c.known]
+    assert len(news) <= 1 and not any(c.wrong for c in cases), text
+    assert len(disagreements(cases)) - len(news) <= CASES // 20, text
 
 
 # ------------------------------------------------------------------------------------ page filters
@@ -130,8 +133,22 @@ def test_matrix() -> None:
     assert Matrix.of([*both, case(1, 0), case(1, 0)]).precision == 0.98
     assert Matrix.of([*both, case(0, 1), case(0, 1)]).recall == 0.98
     assert not good([*both, case(0, 1), case(0, 1)])
-    for wrong in ({"crash": "it did"}, {"left": ["task 5"]}, {"seconds": 1.5}):
+    for wrong in ({"crash": "it did"}, {"left": ["task 5"]}, {"seconds": 40.0}):
         assert not good([*both, case(1, 1, **wrong)])
+    assert slow([*both, case(1, 1, restore_seconds=2 * SLOWEST)]) and not slow(both)
+
+
+def test_known() -> None:
+    """Which disagreements are known to remain, and that nothing else hides among them."""
+    said = "page filter 'digest' finds damaged bytes, while decoding the extent of page 0x1000"
+    assert case(0, 1, reason=said).known
+    for news in (
+        case(1, 0, reason=said),
+        case(0, 1, reason=said, crash="it did"),
+        case(0, 1, reason="cannot open '/x': No such file or directory"),
+        case(0, 1),
+    ):
+        assert news in disagreements([news]) and not news.known
 
 
 def fixture_set() -> Path:
@@ -154,8 +171,9 @@ def test_numbers_decide(tmp_path: Path) -> None:
         folder, first = mutate([source], tmp_path / "a", "x", number)
         again = mutate([source], tmp_path / "b", "x", number)
         assert (tmp_path / "b/images", first) == again
-        assert content(tmp_path / "a") == content(tmp_path / "b")
-        assert content(tmp_path / "a") != before, first
+        changed = content(tmp_path / "a")
+        assert changed == content(tmp_path / "b")
+        assert changed != before, first
         assert folder.name == "images"
         done.add(first.partition(":")[0])
     assert content(source) == {name.partition("/")[2]: data for name, data in before.items()}
