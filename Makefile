@@ -9,6 +9,7 @@
 #   make check-modes  every live subject again with filters, increments, servers ...: long
 #   make check-increments  long chains of increments of random memory workloads
 #   make check-validator  CASES=4000 mutated images: the validator beside real restores
+#   make check-properties  PROPERTIES=3000 random examples for each property of the Python library
 #   make bench      measures, beside criu where that is installed
 #   make install    to PREFIX (/usr/local), below DESTDIR if that is set
 #   make uninstall  takes away what make install brought
@@ -17,12 +18,13 @@
 PREFIX ?= /usr/local
 CASES ?= 4000
 ROUNDS ?= 10
+PROPERTIES ?= 3000
 FIRST ?= 0
 BUILD := build
 # The system's Python: the one Debian's packages belong to.
 PYTHON := /usr/bin/python3
 
-.PHONY: all demo demo-migration check check-programs check-modes check-increments check-validator bench install uninstall deps build-deps clean
+.PHONY: all demo demo-migration check check-programs check-modes check-increments check-validator check-properties bench install uninstall deps build-deps clean
 
 all: build-deps $(BUILD)/build.ninja
 	ninja -C $(BUILD)
@@ -61,6 +63,9 @@ check-increments: deps all
 check-validator: deps all
 	$(PYTHON) tests/validator/harness.py --cases $(CASES) --first $(FIRST) \
 		--page docs/VALIDATOR-figures.md
+
+check-properties: deps all
+	PROPERTIES=$(PROPERTIES) $(PYTHON) -m pytest tests/python/test_properties.py
 
 bench: deps all
 	$(PYTHON) tests/perf/bench.py

@@ -17,7 +17,7 @@ from torpor.images import messages as pb
 
 def torpor_diff(*words: str | Path) -> tuple[int, str]:
     done = subprocess.run(
-        [BUILD / "torpor", "diff", *words], capture_output=True, text=True, timeout=60, check=False
+        [BUILD / "torpor", "diff", *words], capture_output=True, text=True, timeout=300, check=False
     )
     assert "Traceback" not in done.stderr
     return done.returncode, done.stdout + done.stderr

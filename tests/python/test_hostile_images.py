@@ -62,7 +62,7 @@ def refused(kind: str, data: bytes, words: str, growth: int = GROWTH_STRICT) -> 
     begin = time.process_time()
     with pytest.raises(ImageError, match=words):
         read_all(data, kinds.BY_ID[kind], growth)
-    assert time.process_time() - begin < 5
+    assert time.process_time() - begin < 60  # it takes 0.02
 
 
 def test_sizes() -> None:
@@ -176,7 +176,8 @@ def test_parents(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------------------- memory
 
 MEASURE = """
-import sys
+import ctypes, sys
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # no huge pages: they make memory jump
 sys.path.insert(0, sys.argv[1])
 from torpor.images import Image, ImageError, kinds
 from torpor.images import messages as pb
@@ -206,7 +207,7 @@ def peak(path: Path, kind: str) -> tuple[int, str]:
     """KiB above what the interpreter takes anyway, and how it ended."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(PACKAGE), str(path), kind],
-        capture_output=True, text=True, check=True, timeout=120,
+        capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
     kib, _, rest = done.stdout.partition(" ")
     return int(kib), rest.strip()

