@@ -6,6 +6,7 @@ Byte for byte the same apart from these fields is the most that can be asked of 
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -24,6 +25,50 @@ for path in sys.argv[1:]:
     except Exception as e:
         sys.exit(f"{path}: {type(e).__name__} {e}")
 """
+
+
+# Its command line, one call after the other: a line of JSON each way.
+_SERVER = """
+import contextlib, io, json, sys, traceback
+from pycriu import cli
+for line in sys.stdin:
+    out, status = io.StringIO(), 0
+    sys.argv = ["crit", *json.loads(line)]
+    with contextlib.redirect_stdout(out):
+        try:
+            cli.main()
+        except SystemExit as e:
+            status = e.code or 0
+        except BaseException:
+            status = traceback.format_exc()
+    print(json.dumps([status, out.getvalue()]), flush=True)
+"""
+
+
+class Crit:
+    """crit in one process: a start for each image takes longer than all the rest."""
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def run(self, *words: str) -> tuple[object, str]:
+        """Exit status (0: it worked; else that, or why not) and what it printed."""
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(json.dumps(words) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            return f"crit ended with {self._process.wait()}", ""
+        status, text = json.loads(line)
+        return status, str(text)
+
+    def close(self) -> None:
+        """Ends it."""
+        with self._process:
+            if self._process.stdin:
+                self._process.stdin.close()
 
 
 def reencode(images: Iterable[Path]) -> str:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import io
 import json
 import random
@@ -16,6 +18,7 @@ import pytest
 import rawimages
 from box import BUILD, SOURCE, Box, Failed
 from conftest import fixture_sets
+from crit317 import Crit
 from subjects import Subject
 from torpor.images import (
     KINDS,
@@ -186,12 +189,19 @@ def compare_with_crit(image: Image, path: Path, tmp_path: Path) -> None:
     assert (tmp_path / "x.img").read_bytes() == path.read_bytes()
 
 
+@functools.cache
+def the_crit() -> Crit:
+    crit317 = Crit()
+    atexit.register(crit317.close)
+    return crit317
+
+
 def run_crit(*words: str) -> str:
     if not shutil.which("crit"):
         pytest.skip("crit is not installed (package criu)")
-    done = subprocess.run(["crit", *words], capture_output=True, text=True, timeout=300, check=False)
-    assert done.returncode == 0, done.stderr[-500:]
-    return done.stdout
+    status, text = the_crit().run(*words)
+    assert status == 0, status
+    return text
 
 
 @pytest.mark.parametrize("kind", FRAMED, ids=lambda k: k.id)
