@@ -6,6 +6,7 @@
  */
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "base/log.h"
 #include "base/table.h"
 #include "base/vec.h"
 #include "pages/pages.h"
@@ -20,6 +21,9 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+/* How long a connection may take to say to whom it belongs. */
+enum { GREETING_S = 10 };
 
 struct part_file {
 	uint32_t id;
@@ -235,35 +239,65 @@ static int next_conn(const struct page_server_setup *setup, struct conn *first, 
 {
 	struct pollfd p[2] = { { .fd = setup->listening, .events = POLLIN },
 		{ .fd = first->fd, .events = POLLRDHUP } };
-	int r;
 
 	while (poll(p, 2, -1) < 0 && errno == EINTR)
 		;
 	if (p[1].revents) /* who else comes belongs to the next dump */
 		return conn_ended(first, "before all its other ones were made", err);
-	r = conn_accept(CONN_SENDER, setup->listening, ret, err);
-	return r == 0 && setup->tls ? conn_secure(ret, &setup->tls_files, NULL, err) : r;
+	return conn_accept(CONN_SENDER, setup->listening, ret, err);
 }
 
-static int join(struct crowd *c, struct member *m, const struct page_server_setup *setup,
-	struct conn *first, uint64_t join, struct err *err)
+/* Whether it says that it belongs to the dump. */
+static int greet(struct conn *conn, const struct page_server_setup *setup, const struct conn *first,
+	uint64_t join, struct err *err)
 {
 	struct wire_head head;
 	uint64_t number = 0;
 	uint32_t kind = 0;
 	size_t size = 1;
-	sigset_t all, old;
-	int r = next_conn(setup, first, &m->conn, err);
+	int r = 0;
 
+	conn->patience_s = GREETING_S;
+	if (setup->tls)
+		r = conn_secure(conn, &setup->tls_files, NULL, err);
 	if (r == 0)
-		r = wire_read_first(&m->conn, &size, &head, err);
+		r = wire_read_first(conn, &size, &head, err);
 	if (r > 0 && !size)
-		r = frame_read(&m->conn, &kind, &number, err);
-	if (r < 0)
-		return r;
-	if (kind != FRAME_JOIN || number != join)
-		return err_set(err, ERR_RESOURCE, EPROTO, "%s does not belong to %s, whose pages this "
-			"page server takes; give it another page server", m->conn.peer, first->peer);
+		r = frame_read(conn, &kind, &number, err);
+	conn->patience_s = 0;
+	if (r >= 0 && (kind != FRAME_JOIN || number != join))
+		r = err_set(err, ERR_RESOURCE, EPROTO, "%s does not belong to %s, whose pages this page "
+			"server takes; give it another page server", conn->peer, first->peer);
+	return r < 0 ? r : 0;
+}
+
+/* Strangers do no harm to the dump whose pages come. */
+static void refuse(struct conn *conn, const struct err *why)
+{
+	char text[sizeof(why->text) + sizeof(why->trail)];
+	struct err ignored = ERR_INIT;
+
+	log_warn("%s; it is refused", err_text(why, text, sizeof(text)));
+	(void)!server_answer_files(conn, why, &ignored);
+	conn_close(conn);
+}
+
+static int join(struct crowd *c, struct member *m, const struct page_server_setup *setup,
+	uint64_t join, struct err *err)
+{
+	sigset_t all, old;
+	int r;
+
+	for (;;) {
+		struct err why = ERR_INIT;
+
+		r = next_conn(setup, c->first, &m->conn, err);
+		if (r < 0)
+			return r;
+		if (greet(&m->conn, setup, c->first, join, &why) == 0)
+			break;
+		refuse(&m->conn, &why);
+	}
 	m->crowd = c;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -370,7 +404,7 @@ int server_take_crowd(struct conn *first, const struct page_server_setup *setup,
 		return err_nomem(err);
 	for (; c.n < n - 1 && r == 0; c.n++) {
 		c.members[c.n].fd = c.members[c.n].conn.fd = -1;
-		r = join(&c, &c.members[c.n], setup, first, number, err);
+		r = join(&c, &c.members[c.n], setup, number, err);
 	}
 	if (r == 0)
 		r = read_first(&c, first, err);

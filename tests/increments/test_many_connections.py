@@ -127,9 +127,6 @@ NOTHING = HELLO + frame(ALL)
 ONE = frame(FILE, 1) + frame(AT, 4096) + frame(DATA, 3) + b"abc"
 # what the first one says, the second one, the third one
 BAD: dict[str, tuple[bytes, ...]] = {
-    "another dump": (HELLO, FILES + frame(JOIN, 77 << 8 | 3), NOTHING),
-    "no token": (HELLO, FILES + frame(FILE, 1), NOTHING),
-    "pages of criu's form": (HELLO, struct.pack("<IIQQQ", 4, 0, 0, 0, 7 << 8 | 1), NOTHING),
     "one is missing": (HELLO, NOTHING),
     "too many": (FILES + frame(JOIN, TOKEN << 8 | 200),),
     "only one": (FILES + frame(JOIN, TOKEN << 8 | 1),),
@@ -178,14 +175,35 @@ def test_hostile(boxed: Callable[..., Any]) -> None:
     boxed(hostile)
 
 
+STRANGERS = (
+    FILES + frame(JOIN, 77 << 8 | 3),
+    FILES + frame(FILE, 1),
+    struct.pack("<IIQQQ", 4, 0, 0, 0, 7 << 8 | 1),
+    b"GET / HTTP/1.0\r\n\r\n" + bytes(40),
+    b"",
+)
+
+
 def good(box: Box) -> None:
-    """In whatever order pieces come, files are what was sent, with holes between."""
+    """In whatever order pieces come, files are what was sent, with holes between.
+
+    Strangers who come meanwhile are told so, and are all that is refused.
+    """
     server = Server(box, box.dir / "good")
     big = os.urandom(1 << 20)
     first = HELLO + frame(FILE, 3) + frame(END, (3 << 20) + 5) + frame(FILE, 4) + frame(END)
     second = HELLO + frame(FILE, 3) + frame(AT, 2 << 20) + frame(DATA, len(big)) + big
     third = HELLO + frame(FILE, 3) + frame(DATA, 5) + b"hello" + frame(DATA, 1) + b"!"
-    ends = speak(server.port, first, second + frame(ALL), third + frame(ALL))
+    ends = speak(server.port, first)
+    for stranger in STRANGERS:
+        (other,) = speak(server.port, stranger)
+        other.shutdown(socket.SHUT_WR)
+        number, sentence = answer(other)
+        words = (b"does not belong to the dump at", b"has closed the connection")
+        if number <= 0 or not any(w in sentence for w in words):
+            raise Failed(f"{stranger!r} is answered {number}, {sentence!r}")
+        other.close()
+    ends += speak(server.port, second + frame(ALL), third + frame(ALL))
     ends[0].sendall(frame(ALL))
     if len(ends) != 3 or any(answer(c) != (0, b"") for c in ends):
         raise Failed("a bad answer")
