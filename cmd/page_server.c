@@ -82,37 +82,21 @@ static int receive(const struct call *call, struct conn *c, int listening, struc
 	return r < 0 ? r : 0;
 }
 
-/* Who asks, or the connection to him, is no reason to end for others: only the images are. */
-static int give_to_one(const struct call *call, struct conn *c, struct page_giver *g, bool last,
-	struct err *err)
-{
-	int r = begin_tls(call->o, c, err);
-
-	if (r == 0)
-		r = page_giver_serve(c, g, err);
-	conn_close(c);
-	if (r == 0 || r == 1 || last || err->class == ERR_IMAGE)
-		return r;
-	warn_and_forget(err, "waiting for the next connection");
-	return 0;
-}
-
-/* One connection after the other; without a listening socket there is only the given one. */
 static int give_away(const struct call *call, struct conn *c, int listening, struct err *err)
 {
-	struct image_access access = access_open(call->o);
+	const struct options *o = call->o;
+	const struct page_giver_place place = { .listening = listening, .tls = o->tls,
+		.tls_files = { o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key } };
+	struct image_access access = access_open(o);
 	struct image_set *set = NULL;
 	struct image_giver g;
 	int r = image_set_open_with(call->images_fd, false, &access, &set, err);
 
 	image_giver_init(&g, set);
-	while (r == 0) {
-		r = give_to_one(call, c, &g.base, listening < 0, err);
-		if (r == 0 && listening < 0)
-			break;
-		if (r == 0)
-			r = conn_accept(CONN_ASKER, listening, c, err);
-	}
+	if (r == 0)
+		r = page_giver_serve(&g.base, &place, c, err);
+	else
+		conn_close(c);
 	log_info("%lu pages were given away", (unsigned long)g.given);
 	image_giver_done(&g);
 	image_set_close(set);

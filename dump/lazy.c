@@ -67,31 +67,13 @@ static int give(struct page_giver *base, unsigned long pid, uint64_t vaddr, uint
 	return r;
 }
 
-/* One connection after the other, until somebody says that it was all. */
+/* Everybody who connects, until somebody says that it was all. */
 static int answer_all(struct dump *d, struct giver *g, struct err *err)
 {
-	int r = 0;
+	const struct page_giver_place place = { .listening = d->lasting->listening, .tls = d->o->tls,
+		.tls_files = { d->o->tls_cacert, d->o->tls_cacrl, d->o->tls_cert, d->o->tls_key } };
+	int r = page_giver_serve(&g->base, &place, NULL, err);
 
-	while (r == 0) {
-		struct conn c = { .fd = -1 };
-		struct err broken = ERR_INIT;
-		char text[sizeof(broken.text) + sizeof(broken.trail)];
-
-		r = conn_accept(CONN_ASKER, d->lasting->listening, &c, err);
-		if (r < 0)
-			return r;
-		if (d->o->tls)
-			r = conn_secure(&c, &(struct tls_files){ d->o->tls_cacert, d->o->tls_cacrl,
-				d->o->tls_cert, d->o->tls_key }, NULL, &broken);
-		if (r == 0)
-			r = page_giver_serve(&c, &g->base, &broken);
-		if (r < 0) {
-			log_warn("%s; waiting for the next connection",
-				err_text(&broken, text, sizeof(text)));
-			r = 0;
-		}
-		conn_close(&c);
-	}
 	return r < 0 ? r : 0;
 }
 

@@ -23,7 +23,17 @@ struct page_giver {
 		struct err *err);
 };
 
+/* Where askers come from. */
+struct page_giver_place {
+	int listening; /* or -1: there is only the given one */
+	bool tls;
+	struct tls_files tls_files;
+};
+
 /*
- * Answers until the asker says that it needs nothing more (1) or its connection ends (0).
+ * Answers everybody who connects, and who has connected (take_given, may be NULL), until one of them
+ * says that nothing more is needed (1) or nobody can come any more (0). An error only if the images are
+ * at fault, or if the connection is that was the only one.
  */
-int page_giver_serve(struct conn *c, struct page_giver *g, struct err *err) must_use;
+int page_giver_serve(struct page_giver *giver, const struct page_giver_place *place,
+	struct conn *take_given, struct err *err) must_use;

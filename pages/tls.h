@@ -30,5 +30,7 @@ int tls_begin(int fd, bool server, const char *peer, const struct tls_files *fil
 ssize_t tls_read(struct tls *t, const char *peer, void *buf, size_t len, struct err *err) must_use;
 ssize_t tls_write(struct tls *t, const char *peer, const void *buf, size_t len, struct err *err)
 	must_use;
+/* Whether there is something to read which the socket does not show any more. */
+bool tls_has_more(const struct tls *t);
 /* Tells the peer that this was all. */
 void tls_end(struct tls *t);

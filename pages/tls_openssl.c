@@ -200,6 +200,11 @@ ssize_t tls_write(struct tls *t, const char *peer, const void *buf, size_t len, 
 	return n > 0 ? n : stream_failed(t, peer, n, err);
 }
 
+bool tls_has_more(const struct tls *t)
+{
+	return SSL_pending(t->ssl) > 0;
+}
+
 void tls_end(struct tls *t)
 {
 	SSL_shutdown(t->ssl);

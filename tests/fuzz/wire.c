@@ -61,14 +61,14 @@ static int give_zeros(struct page_giver *g, unsigned long pid, uint64_t vaddr, u
 
 static void give(int take_fd)
 {
+	const struct page_giver_place place = { .listening = -1 };
 	struct page_giver giver = { give_zeros };
 	struct err err = ERR_INIT;
 	struct conn conn;
 
 	conn_of_fd(CONN_ASKER, take_fd, &conn);
-	if (page_giver_serve(&conn, &giver, &err) < 0 && !err_is_set(&err))
+	if (page_giver_serve(&giver, &place, &conn, &err) < 0 && !err_is_set(&err))
 		abort();
-	conn_close(&conn);
 }
 
 /* The buffer is exactly as large as what is asked for. */

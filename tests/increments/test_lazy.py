@@ -178,7 +178,7 @@ def test_tls(boxed: Callable[..., Any]) -> None:
 
 
 def foreign(box: Box) -> None:
-    """Whoever has no certificate of ours gets no page, and the next one is still served."""
+    """Whoever has no certificate of ours gets no page, and others are still served meanwhile."""
     where = box.dir / "tls"
     make_certificates(where)
     s = Subject(box, "mem_stack_brk")
@@ -186,6 +186,7 @@ def foreign(box: Box) -> None:
     dump, port = start_dump(box, s, *tls_options(where, "good"))
     at = ("--address", "127.0.0.1", "--port", str(port))
     log = s.images / "dump.log"
+    silent = socket.create_connection(("127.0.0.1", port), PATIENCE)
     daemon = Daemon(box, s.images, *at, *tls_options(where, "foreign"))
     box.until(
         "a foreign certificate is taken", PATIENCE, lambda: "cannot be trusted" in log.read_text()
@@ -202,6 +203,7 @@ def foreign(box: Box) -> None:
     status = go_elsewhere(box, s, port, more=" ".join(tls_options(where, "good")))
     if status != 0 or s.answer() != "PASS" or box.wait(dump, PATIENCE) != 0:
         raise Failed(f"ended with {status}, '{s.answer()}'")
+    silent.close()
 
 
 def test_foreign(boxed: Callable[..., Any]) -> None:
@@ -383,7 +385,9 @@ def from_server(box: Box) -> dict[str, int]:
     box.aside.add(server)
     box.until("no server", PATIENCE, lambda: out.exists() and out.read_text().endswith("\n"))
     port = out.read_text().split("port ")[1].split()[0]
-    # whoever breaks off or talks nonsense is no reason to end
+    # whoever breaks off or talks nonsense is no reason to end, whoever is silent none to wait; when
+    # there are too many, they make room
+    silent = [socket.create_connection(("127.0.0.1", int(port)), PATIENCE) for _ in range(20)]
     for words in (b"", struct.pack("<IIQQ", 7, 0, 1, 0)[:20], b"x" * 32):
         with socket.create_connection(("127.0.0.1", int(port)), PATIENCE) as c:
             c.sendall(words)
@@ -408,6 +412,10 @@ def from_server(box: Box) -> dict[str, int]:
     s.finish()
     if box.wait(server, PATIENCE) != 0:
         raise Failed(f"the server ended with {box.statuses.get(server)}")
+    for c in silent:
+        c.close()
+    if (far / "server.log").read_text().count("asks nothing") < 4:
+        raise Failed("nobody made room")
     return found
 
 
