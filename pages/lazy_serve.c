@@ -19,6 +19,7 @@ enum {
 	ANSWER_PAGES = 1024,
 	ASKERS_MAX = 16,
 	QUESTION_S = 10, /* for the rest of a question, or of a handshake, that has begun */
+	ANSWER_S = 60, /* without taking anything of it, while others wait */
 };
 
 /* What comes of a question, if it is not an error. */
@@ -83,7 +84,7 @@ static int serve(struct giving *g, struct asker *a, struct err *err)
 	}
 	r = a->head_size ? wire_read(&a->conn, a->head_size, &h, err) :
 			   wire_read_first(&a->conn, &a->head_size, &h, err);
-	a->conn.patience_s = 0;
+	a->conn.patience_s = g->n > 1 ? ANSWER_S : 0;
 	return r < 0 ? r : r == 0 ? ENDED : answer(g, a, &h, err);
 }
 

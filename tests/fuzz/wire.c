@@ -8,15 +8,15 @@
 #include "pages/server.h"
 #include "pages/wire.h"
 #include "tests/fuzz/folder.h"
+#include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { SIZE_MOST = 64 * 1024 };
+enum { SIZE_MOST = 64 * 1024, GIVEN_MOST = 64 };
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
@@ -24,18 +24,26 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	return 0;
 }
 
-/* A socket from which the bytes come, and then the end; answers nobody reads do not block. */
+/* A socket from which the bytes come, and then the end. */
 static int socket_with(const uint8_t *data, size_t size, int *ret_other)
 {
-	const struct timeval soon = { .tv_usec = 1000 };
 	int pair[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0 ||
-		write(pair[1], data, size) != (ssize_t)size || shutdown(pair[1], SHUT_WR) < 0 ||
-		setsockopt(pair[0], SOL_SOCKET, SO_SNDTIMEO, &soon, sizeof(soon)) < 0)
+		write(pair[1], data, size) != (ssize_t)size || shutdown(pair[1], SHUT_WR) < 0)
 		abort();
 	*ret_other = pair[1];
 	return pair[0];
+}
+
+/* Takes the answers until the other end is closed. */
+static void *take_answers(void *fd)
+{
+	char bytes[16384];
+
+	while (read(*(const int *)fd, bytes, sizeof(bytes)) > 0)
+		;
+	return NULL;
 }
 
 static void serve(int take_fd)
@@ -52,9 +60,17 @@ static void serve(int take_fd)
 	folder_empty();
 }
 
+struct zeros {
+	struct page_giver base;
+	int given;
+};
+
+/* A few times: answers are much longer than questions. */
 static int give_zeros(struct page_giver *g, unsigned long pid, uint64_t vaddr, uint64_t pages,
 	void *buf, struct err *err)
 {
+	if (((struct zeros *)g)->given++ == GIVEN_MOST)
+		return err_set(err, ERR_RESOURCE, ENOSPC, "there are no more");
 	memset(buf, 0, pages * PAGE);
 	return 0;
 }
@@ -62,12 +78,12 @@ static int give_zeros(struct page_giver *g, unsigned long pid, uint64_t vaddr, u
 static void give(int take_fd)
 {
 	const struct page_giver_place place = { .listening = -1 };
-	struct page_giver giver = { give_zeros };
+	struct zeros giver = { { give_zeros }, 0 };
 	struct err err = ERR_INIT;
 	struct conn conn;
 
 	conn_of_fd(CONN_ASKER, take_fd, &conn);
-	if (page_giver_serve(&giver, &place, &conn, &err) < 0 && !err_is_set(&err))
+	if (page_giver_serve(&giver.base, &place, &conn, &err) < 0 && !err_is_set(&err))
 		abort();
 }
 
@@ -90,12 +106,16 @@ static void get(int take_fd)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static void (*const roles[])(int take_fd) = { serve, give, get };
+	pthread_t taker;
 	int fd, other;
 
 	if (!size || size > SIZE_MOST)
 		return 0;
 	fd = socket_with(data + 1, size - 1, &other);
+	if (pthread_create(&taker, NULL, take_answers, &other) != 0)
+		abort();
 	roles[data[0] % 3](fd);
+	pthread_join(taker, NULL);
 	close(other);
 	return 0;
 }
