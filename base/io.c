@@ -41,14 +41,7 @@ int io_pread_all(int fd, void *buf, size_t len, off_t at)
 	return 0;
 }
 
-static unsigned patience_s;
-
-void io_set_patience(unsigned seconds)
-{
-	patience_s = seconds;
-}
-
-int io_await(int fd, short events)
+int io_await(int fd, short events, unsigned patience_s)
 {
 	enum { SLICE_MS = 500 };
 	struct pollfd p = { .fd = fd, .events = events };
@@ -69,20 +62,25 @@ int io_await(int fd, short events)
 }
 
 /* What to do after a write that failed: 0 is to try again. */
-static int after_failure(int fd)
+static int after_failure(int fd, unsigned patience_s)
 {
 	if (errno == EINTR)
 		return 0;
-	return errno == EAGAIN ? io_await(fd, POLLOUT) : -errno;
+	return errno == EAGAIN ? io_await(fd, POLLOUT, patience_s) : -errno;
 }
 
 int io_write_all(int fd, const void *buf, size_t len)
+{
+	return io_write_patient(fd, buf, len, 0);
+}
+
+int io_write_patient(int fd, const void *buf, size_t len, unsigned patience_s)
 {
 	for (const char *p = buf; len;) {
 		ssize_t n = write(fd, p, len);
 
 		if (n < 0) {
-			int r = after_failure(fd);
+			int r = after_failure(fd, patience_s);
 
 			if (r < 0)
 				return r;
@@ -94,13 +92,13 @@ int io_write_all(int fd, const void *buf, size_t len)
 	return 0;
 }
 
-int io_writev_all(int fd, struct iovec *iov, int n)
+int io_writev_all(int fd, struct iovec *iov, int n, unsigned patience_s)
 {
 	while (n > 0) {
 		ssize_t done = writev(fd, iov, n);
 
 		if (done < 0) {
-			int r = after_failure(fd);
+			int r = after_failure(fd, patience_s);
 
 			if (r < 0)
 				return r;

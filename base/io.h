@@ -10,17 +10,17 @@
 /* Reads exactly len bytes (0), or -EIO at an early end, or -errno; sets no error object. */
 int io_read_all(int fd, void *buf, size_t len) must_use;
 int io_pread_all(int fd, void *buf, size_t len, off_t at) must_use;
-/* Those that write all wait by io_await() for a descriptor which does not block by itself. */
 int io_write_all(int fd, const void *buf, size_t len) must_use;
+/* For a descriptor that does not block by itself: waits by io_await(). */
+int io_write_patient(int fd, const void *buf, size_t len, unsigned patience_s) must_use;
 int io_pwrite_all(int fd, const void *buf, size_t len, off_t at) must_use;
-/* iov is changed. */
-int io_writev_all(int fd, struct iovec *iov, int n) must_use;
+/* As io_write_patient(); iov is changed. */
+int io_writev_all(int fd, struct iovec *iov, int n, unsigned patience_s) must_use;
 /*
- * Until poll(2) has any of the events: 0. -ETIMEDOUT where nothing happens for as long as was said
- * last (0, as at the beginning: for ever), -EINTR when torpor is interrupted (base/interrupt.h).
+ * Until poll(2) has any of the events: 0. -ETIMEDOUT after patience_s seconds (0: never), -EINTR
+ * when torpor is interrupted (base/interrupt.h).
  */
-int io_await(int fd, short events) must_use;
-void io_set_patience(unsigned seconds);
+int io_await(int fd, short events, unsigned patience_s) must_use;
 /*
  * Reads a whole small file (a /proc file) relative to dirfd; *ret_text is malloc'ed and
  * NUL-terminated, *ret_len its length without the NUL (may be NULL). -errno on failure.

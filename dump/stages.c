@@ -206,7 +206,6 @@ static int dump_finish(struct dump *d, struct err *err)
 
 void dump_lasting_init(struct dump_lasting *l, const struct options *o)
 {
-	io_set_patience(options_peer_patience(o));
 	*l = (struct dump_lasting){ .access = access_open(o), .listening = -1 };
 	l->access.idle_stream = &l->stream;
 }

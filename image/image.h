@@ -175,6 +175,8 @@ int image_put_payload(struct image_writer *w, const void *bytes, size_t len, str
 	must_use;
 /* Flushes and closes; w is gone in any case. NULL is fine. */
 int image_finish(struct image_writer *w, struct err *err) must_use;
+/* For io_write_patient(). */
+unsigned image_set_patience(const struct image_set *set);
 /* The sentence for a creation or write that failed. */
 int image_write_failed(struct err *err, int number, const char *name) must_use;
 int image_create_raw(struct image_set *set, enum image_id type, unsigned long id, int *ret_fd,

@@ -26,6 +26,7 @@ struct seal {
 
 struct seal_writer {
 	struct seal s;
+	unsigned patience_s; /* io_write_patient() */
 	uint64_t pieces, size;
 	size_t used;
 	uint8_t plain[SEAL_PIECE], sealed[SEAL_PIECE + AEAD_TAG];
@@ -63,8 +64,8 @@ static void make_nonce(uint64_t piece, bool last, uint8_t *nonce)
 
 /* ---- writing ---- */
 
-int seal_writer_new(const struct seal_key *k, const char *name, int fd, uint8_t *ret_salt,
-	struct seal_writer **ret, struct err *err)
+int seal_writer_new(const struct seal_key *k, const char *name, int fd, unsigned patience_s,
+	uint8_t *ret_salt, struct seal_writer **ret, struct err *err)
 {
 	struct seal_writer *w = calloc(1, sizeof(*w));
 	struct header *h;
@@ -77,11 +78,12 @@ int seal_writer_new(const struct seal_key *k, const char *name, int fd, uint8_t 
 		.cipher = k->cipher + 1, .piece = SEAL_PIECE };
 	memcpy(h->dump_id, k->dump_id, sizeof(h->dump_id));
 	w->s.fd = fd;
+	w->patience_s = patience_s;
 	r = random_bytes(h->salt, sizeof(h->salt), err);
 	if (r == 0)
 		r = derive(k, "image", name, h->salt, sizeof(h->salt), &w->s.aead, err);
 	if (r == 0) {
-		r = io_write_all(fd, h, sizeof(*h));
+		r = io_write_patient(fd, h, sizeof(*h), patience_s);
 		if (r < 0)
 			err_sysn(err, -r, "cannot write image '%s'", name);
 	}
@@ -103,7 +105,7 @@ static int put_piece(struct seal_writer *w, bool last)
 	r = aead_seal(w->s.aead, nonce, &w->s.header, sizeof(w->s.header), w->plain, w->used,
 		w->sealed);
 	if (r == 0)
-		r = io_write_all(w->s.fd, w->sealed, w->used + AEAD_TAG);
+		r = io_write_patient(w->s.fd, w->sealed, w->used + AEAD_TAG, w->patience_s);
 	w->size += w->used + AEAD_TAG;
 	w->used = 0;
 	return r;

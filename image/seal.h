@@ -25,9 +25,12 @@ struct seal_key {
 /* ---- writing ---- */
 struct seal_writer;
 
-/* Writes the header to fd, which is borrowed; salt gets what identifies this writing of the file. */
-int seal_writer_new(const struct seal_key *k, const char *name, int fd, uint8_t *ret_salt,
-	struct seal_writer **ret, struct err *err) must_use;
+/*
+ * Writes the header to fd, which is borrowed, and everything else later, with io_write_patient(); salt
+ * gets what identifies this writing of the file.
+ */
+int seal_writer_new(const struct seal_key *k, const char *name, int fd, unsigned patience_s,
+	uint8_t *ret_salt, struct seal_writer **ret, struct err *err) must_use;
 /* 0 or -errno. */
 int seal_write(struct seal_writer *w, const void *bytes, size_t len) must_use;
 /* Writes the last piece. */

@@ -196,6 +196,11 @@ uint64_t image_set_bytes(const struct image_set *set)
 	return sum;
 }
 
+unsigned image_set_patience(const struct image_set *set)
+{
+	return set->access ? set->access->stream.patience_s : 0;
+}
+
 int image_set_write_failed(const struct image_set *set, int number, const char *what, struct err *err)
 {
 	return set->stream && number != ETIMEDOUT && number != EINTR ?

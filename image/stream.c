@@ -25,6 +25,7 @@ enum { PIPE_BYTES = 1024 * 1024, COPY = 256 * 1024, NAMES_MOST = 64 << 20 };
 struct image_stream {
 	int sock;
 	pid_t child; /* the streamer, if it is ours */
+	unsigned patience_s; /* with who takes the images */
 	struct vec_of(char *) names; /* for the list of names */
 };
 
@@ -110,6 +111,7 @@ int image_stream_open(const struct stream_plan *plan, int dirfd, struct image_st
 	if (!s)
 		abort();
 	s->sock = -1;
+	s->patience_s = plan->patience_s;
 	signal(SIGPIPE, SIG_IGN); /* who takes the stream may go away: that is an error of a write */
 	if (plan->fd >= 0)
 		r = start_child(s, plan->fd, err);
@@ -166,16 +168,16 @@ static int put_names(struct image_stream *s, struct err *err)
 	if (fclose(out) != 0)
 		return err_nomem(err);
 	if (r == 0)
-		r = io_write_all(fd, text, len);
+		r = io_write_patient(fd, text, len, s->patience_s);
 	return r < 0 && !err_is_set(err) ? image_write_failed(err, -r, STREAM_NAMES) : r;
 }
 
 /* It has no more to do than to write what is in pipes. */
-static int await_child(pid_t pid)
+static int await_child(pid_t pid, unsigned patience_s)
 {
 	auto_close int fd = (int)syscall(SYS_pidfd_open, pid, 0);
 
-	return fd < 0 ? -errno : io_await(fd, POLLIN);
+	return fd < 0 ? -errno : io_await(fd, POLLIN, patience_s);
 }
 
 int image_stream_commit(struct image_stream *s, struct err *err)
@@ -187,7 +189,7 @@ int image_stream_commit(struct image_stream *s, struct err *err)
 	shutdown(s->sock, SHUT_WR);
 	if (!s->child)
 		return 0;
-	r = await_child(s->child);
+	r = await_child(s->child, s->patience_s);
 	if (r < 0)
 		return r == -ETIMEDOUT ? image_write_failed(err, ETIMEDOUT, "inventory.img") :
 					 err_sysn(err, -r, "cannot wait until the stream is written");

@@ -6,4 +6,5 @@
 struct stream_plan {
 	bool streamer;
 	int fd; /* one stream on this descriptor; -1: not */
+	unsigned patience_s; /* who takes nothing for so long is given up; 0: never */
 };

@@ -52,7 +52,8 @@ int image_write_failed(struct err *err, int number, const char *name)
 static int write_bytes(struct image_writer *w, const void *bytes, size_t len)
 {
 	w->set->streamed += w->seal ? 0 : len;
-	return w->seal ? seal_write(w->seal, bytes, len) : io_write_all(w->fd, bytes, len);
+	return w->seal ? seal_write(w->seal, bytes, len) :
+			 io_write_patient(w->fd, bytes, len, image_set_patience(w->set));
 }
 
 static int flush(struct image_writer *w, struct err *err)
@@ -111,7 +112,7 @@ static int seal_begin(struct image_set *set, enum image_id type, struct image_wr
 
 	if (!set->sealed || type == IMG_INVENTORY)
 		return 0;
-	r = seal_writer_new(&set->sealed->key, w->name, w->fd, salt, &w->seal, err);
+	r = seal_writer_new(&set->sealed->key, w->name, w->fd, image_set_patience(set), salt, &w->seal, err);
 	if (r == 0)
 		w->seal_index = sealed_note(set->sealed, w->name, salt);
 	return r;

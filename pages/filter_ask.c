@@ -61,7 +61,8 @@ struct image_access access_open(const struct options *o)
 		.passphrase_fd = (int)o->passphrase_fd, .key_fd = (int)o->key_fd };
 
 	return (struct image_access){ .streamed = o->stream || o->given[OPTION_stream_fd],
-		.stream = { .streamer = o->stream, .fd = o->stream ? -1 : (int)o->stream_fd },
+		.stream = { .streamer = o->stream, .fd = o->stream ? -1 : (int)o->stream_fd,
+			.patience_s = options_peer_patience(o) },
 		.filter_dir = o->libdir, .keys = keyring_new(&wishes),
 		.filter_files = o->page_filter.at, .n_filter_files = o->page_filter.n };
 }

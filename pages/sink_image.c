@@ -70,7 +70,7 @@ static int store(struct image_sink *s, const uint8_t *bytes, size_t len, struct 
 	if (s->remote)
 		return page_client_file_write(s->remote, bytes, len, err);
 	if (s->fd >= 0)
-		rc = io_write_all(s->fd, bytes, len);
+		rc = io_write_patient(s->fd, bytes, len, image_set_patience(s->set));
 	return rc < 0 ? cannot_write(s, -rc, err) : 0;
 }
 
@@ -116,7 +116,7 @@ static int write_here(struct image_sink *s, const struct batch *b, struct err *e
 		if (!hole)
 			iov[n++] = (struct iovec){ (void *)(uintptr_t)bytes, x->bytes };
 		if (hole || i + 1 == b->n_extents) {
-			rc = io_writev_all(s->fd, iov, n);
+			rc = io_writev_all(s->fd, iov, n, image_set_patience(s->set));
 			n = 0;
 		}
 		if (hole && rc == 0)

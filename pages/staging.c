@@ -127,7 +127,7 @@ static int staging_put(struct page_sink *base, const struct batch *b, struct err
 		head.stored = b->len;
 	}
 	s->at += iov[0].iov_len + iov[1].iov_len + iov[2].iov_len + head.stored;
-	r = io_writev_all(s->fd, iov, n);
+	r = io_writev_all(s->fd, iov, n, 0);
 	return r < 0 ? err_sysn(err, -r, "cannot write pages that wait beside the images") : 0;
 }
 

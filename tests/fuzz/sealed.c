@@ -58,7 +58,7 @@ static void put_manifest(struct image_set *set, const uint8_t *data, size_t size
 	int fd;
 
 	need(image_create_fd(set, "torpor-manifest", &fd, err));
-	need(seal_writer_new(&set->sealed->key, "torpor-manifest", fd, salt, &w, err));
+	need(seal_writer_new(&set->sealed->key, "torpor-manifest", fd, 0, salt, &w, err));
 	need(seal_write(w, magics, sizeof(magics)));
 	need(seal_write(w, data, size));
 	need(seal_finish(w));

@@ -149,7 +149,7 @@ static int write_sealed(struct bench *b, const struct seal_key *k, size_t len, u
 
 	for (size_t i = 0; i < len; i++)
 		plain[i] = (uint8_t)(i * 31 >> 3);
-	r = seal_writer_new(k, "a.img", fd, salt, &w, err);
+	r = seal_writer_new(k, "a.img", fd, 0, salt, &w, err);
 	/* in odd pieces */
 	for (size_t at = 0, n; at < len && r == 0; at += n) {
 		n = 1 + at * 7 % 50000;
