@@ -220,7 +220,7 @@ static int review_process(struct interview *iv, size_t who, struct err *err)
 
 static int ask_together(struct interview *iv, struct err *err)
 {
-	int r = hold_begin(iv->holds, iv->voices, iv->n, (unsigned)iv->d->o->timeout, err);
+	int r = hold_begin(iv->holds, iv->voices, iv->n, options_peer_patience(iv->d->o), err);
 
 	if (r < 0)
 		return r;
@@ -276,10 +276,10 @@ int dump_interview(void *ctx, struct err *err)
 	vec_each(s, &d->subjects)
 		if (!s->zombie && r == 0) {
 			r = sysv_ask_undo(d->world, s->task, subject_voice(s),
-				(unsigned)d->o->timeout, err);
+				options_peer_patience(d->o), err);
 			if (r == 0)
 				r = uring_wait(s->task, s->tracees, s->n_tracees, dump_deadline(d),
-					(unsigned)d->o->timeout, err);
+					options_peer_patience(d->o), err);
 		}
 	return r;
 }

@@ -240,7 +240,7 @@ static int begin_tracking(struct dump *d, struct subject *s, struct err *err)
 		log_info("task %d uses asynchronous I/O, whose writes nobody sees: it is saved whole",
 			s->pid);
 	else if (d->track.tracker->id == TRACK_WRITE_PROTECT)
-		return begin_write_protect(s, (unsigned)d->o->timeout, err);
+		return begin_write_protect(s, options_peer_patience(d->o), err);
 	return 0;
 }
 

@@ -8,6 +8,9 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+/* Who is taken home has no more to do than to stop. */
+enum { PULL_S = 10 };
+
 static int set_regs(pid_t tid, const struct user_regs_struct *regs, struct err *err)
 {
 	if (ptrace(PTRACE_SETREGS, tid, NULL, regs) < 0)
@@ -157,7 +160,7 @@ static void pull_back(struct cave_call *c)
 
 	if (!h->adrift || c->nr == SYS_munmap || ptrace(PTRACE_INTERRUPT, c->t->tid, NULL, NULL) < 0)
 		return;
-	h->patience_s = 1;
+	h->patience_s = PULL_S;
 	if (wait_event_stop(h, c->t->tid, &ignored) < 0 ||
 		ptrace(PTRACE_GETREGS, c->t->tid, NULL, &regs) < 0 ||
 		hold_put_back(c->t, &ignored) < 0)

@@ -8,17 +8,18 @@
 #include <signal.h>
 #include <sys/wait.h>
 
-enum { INTERRUPTED_US = 1000000 };
+enum { INTERRUPTED_US = 2000000 };
 
-static int err_late(struct err *err, pid_t tid)
+static int err_late(struct err *err, pid_t tid, unsigned waited_s)
 {
 	struct cgroup2 group;
 
 	if (cgroup2_of_task(tid, &group) && cgroup2_is_frozen(&group))
 		return err_target(err, ETIMEDOUT, "task %d cannot be asked about itself: its control "
 			"group '%.300s' is frozen; thaw it (cgroup.freeze)", tid, group.folder);
-	return err_target(err, ETIMEDOUT, "task %d does not run within --timeout to be asked about "
-		"itself: it gets no time on a processor, or is busy inside the kernel", tid);
+	return err_target(err, ETIMEDOUT, "task %d does not run to be asked about itself for %u s: it "
+		"gets no time on a processor, or is busy inside the kernel (--timeout waits longer)", tid,
+		waited_s);
 }
 
 int hold_wait(struct hold *h, pid_t tid, int *ret_status, struct err *err)
@@ -34,7 +35,7 @@ int hold_wait(struct hold *h, pid_t tid, int *ret_status, struct err *err)
 		if (!patience || clock_us() - begin < patience)
 			continue;
 		h->adrift = true;
-		return interrupt_check(err) < 0 ? -EINTR : err_late(err, tid);
+		return interrupt_check(err) < 0 ? -EINTR : err_late(err, tid, h->patience_s);
 	}
 	return tracee_wait(tid, ret_status, err);
 }

@@ -3,6 +3,7 @@
 #include "names/answer.h"
 #include "base/cleanup.h"
 #include "base/interrupt.h"
+#include "base/io.h"
 #include "base/table.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -19,8 +20,8 @@
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
-/* How often in the time that somebody has is looked whether there was an answer meanwhile. */
-enum { LOOKS = 8, KILL_MS = 100 };
+/* How often is looked whether there was an answer meanwhile. */
+enum { LOOK_MS = 100, KILL_MS = 100 };
 
 /* In memory that both have. */
 struct asking {
@@ -92,27 +93,26 @@ static void end_child(pid_t pid, int pidfd)
 	(void)!waitpid(pid, NULL, WNOHANG);
 }
 
-/* 1: nothing was answered for that long. */
+/* 1: nothing was answered for that long, or torpor was interrupted (also just before poll(2)). */
 static int await_child(const struct asking *a, pid_t pid, unsigned timeout_s)
 {
 	auto_close int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 	struct pollfd p = { .fd = pidfd, .events = POLLIN };
-	int step = timeout_s && timeout_s < INT_MAX / 1000 ? (int)timeout_s * 1000 / LOOKS : -1;
 	unsigned long seen = atomic_load(&a->answered), now;
-	unsigned still = 0;
+	uint64_t since = clock_us();
 
-	while (still < LOOKS) {
-		int n = poll(&p, 1, step);
+	while (!interrupt_came() && (!timeout_s || clock_us() - since < 1000000ull * timeout_s)) {
+		int n = poll(&p, 1, LOOK_MS);
 
 		if (n > 0) {
 			while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 				;
 			return 0;
 		}
-		if ((n < 0 && errno != EINTR) || interrupt_came())
+		if (n < 0 && errno != EINTR)
 			break;
 		now = atomic_load(&a->answered);
-		still = now != seen || n < 0 ? 0 : still + 1;
+		since = now != seen ? clock_us() : since;
 		seen = now;
 	}
 	end_child(pid, pidfd);

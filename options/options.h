@@ -54,8 +54,8 @@ struct options {
 };
 
 /*
- * How many seconds somebody else who works for us may be silent: a page server, who reads or brings
- * pages. They have disks and networks that are slow at times. 0: for ever.
+ * How many seconds somebody else may be silent: a page server, who reads or brings pages, a stopped
+ * task that is asked. Their disks, networks and processors are slow at times. 0: for ever.
  */
 unsigned options_peer_patience(const struct options *o);
 /* All defaults; nothing is said. */

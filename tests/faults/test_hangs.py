@@ -71,6 +71,31 @@ def command(images: Path, pid: int, what: str = "dump", *options: str) -> list[s
     return [what, "-t", str(pid), "-D", str(images), "-o", "dump.log", "-v4", *options]
 
 
+def run_all(box: Box, commands: dict[str, list[str]]) -> dict[str, Done]:
+    """Runs them side by side; again where the busy computer is what --timeout ended."""
+    done: dict[str, Done] = {}
+    while len(done) < len(commands):
+        left = {name: argv for name, argv in commands.items() if name not in done}
+        outs = {name: box.dir / f"said-{name}" for name in left}
+        for out in outs.values():
+            out.unlink(missing_ok=True)
+        tools = {n: box.start([TORPOR, *argv], out=outs[n]) for n, argv in left.items()}
+        for name, tool in tools.items():
+            begin = time.monotonic()
+            status = box.wait(tool, 60)
+            text = outs[name].read_text()
+            if status is None:
+                raise Failed(f"{name} does not end: {text}")
+            if "does not stop within --timeout" not in text:
+                seconds = time.monotonic() - begin
+                done[name] = Done(commands[name], status, text, seconds)
+    return done
+
+
+def run(box: Box, argv: list[str]) -> Done:
+    return run_all(box, {argv[0]: argv})[argv[0]]
+
+
 def expect_nothing(images: Path) -> None:
     left = sorted(p.name for p in images.iterdir() if p.name != "dump.log")
     if left:
@@ -96,7 +121,7 @@ def hanging_file(box: Box, what: str, deaf: bool) -> None:
     fs.go_deaf() if deaf else fs.stop()
     for kind in ("dump", "pre-dump") if what == "map" else ("dump",):
         images = box.dir / kind
-        done = box.torpor(*command(images, target.pid, kind, "--timeout", LIMIT))
+        done = run(box, command(images, target.pid, kind, "--timeout", LIMIT))
         expect_refusal(done, f"task {target.pid} (python3)", "fuse", f"'{fs.dir}'", "--timeout")
         target.expect_untouched(images)
     fs.end()
@@ -164,17 +189,13 @@ def silent_server(box: Box) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
         target = {f: Target(box, ["sh", "-c", BEATS, "x"], f) for f in forms}
-        tools = {}
-        for form, options in forms.items():
-            where = ("--page-server", "--address", "127.0.0.1", "--port", port)
-            argv = command(box.dir / form, target[form].pid, "dump", "--timeout", LIMIT)
-            out = box.dir / f"said-{form}"
-            tools[form] = box.start([TORPOR, *argv, *where, *options], out=out)
-        for form, tool in tools.items():
-            status = box.wait(tool, 60)
-            said = (box.dir / f"said-{form}").read_text()
-            if status != 1 or f"127.0.0.1 port {port} does not answer for 6 s" not in said:
-                raise Failed(f"{form}: status {status}: {said}")
+        where = ("--page-server", "--address", "127.0.0.1", "--port", port)
+        argv = {
+            form: command(box.dir / form, target[form].pid, "dump", "--timeout", LIMIT, *where, *o)
+            for form, o in forms.items()
+        }
+        for form, done in run_all(box, argv).items():
+            expect_refusal(done, f"127.0.0.1 port {port} does not answer for 6 s")
             target[form].expect_untouched(box.dir / form)
 
 
@@ -217,36 +238,28 @@ while True:
 
 
 def unread_stream(box: Box) -> None:
-    """Nobody reads: all that is saved of a small task waits in pipes, that of a large one cannot."""
+    """Nobody reads: what is saved of a small task waits in pipes, that of a large one cannot."""
     targets = {
         "small": Target(box, ["sh", "-c", BEATS, "x"], "small"),
         "large": Target(box, ["python3", "-c", LARGE], "large"),
         "streamer": Target(box, ["python3", "-c", LARGE], "streamer"),
     }
-    tools, unread = {}, []
+    limit = ("--timeout", LIMIT)
+    argv = {n: command(box.dir / n, t.pid, "dump", *limit) for n, t in targets.items()}
+    pipes = [os.pipe(), os.pipe()]
+    for name, (_, write_end) in zip(("small", "large"), pipes):
+        os.set_inheritable(write_end, True)
+        argv[name] += ["--stream-fd", str(write_end)]
+    argv["streamer"] += ["--stream"]
     with socket.socket(socket.AF_UNIX) as streamer:
-        (box.dir / "streamer").mkdir()
         streamer.bind(str(box.dir / "streamer/streamer-capture.sock"))
         streamer.listen()
-        for name, target in targets.items():
-            argv = command(box.dir / name, target.pid, "dump", "--timeout", LIMIT)
-            out = box.dir / f"said-{name}"
-            if name == "streamer":
-                tools[name] = box.start([TORPOR, *argv, "--stream"], out=out)
-                continue
-            read_end, write_end = os.pipe()
-            os.set_inheritable(write_end, True)
-            tools[name] = box.start([TORPOR, *argv, "--stream-fd", str(write_end)], out=out)
-            os.close(write_end)
-            unread.append(read_end)
-        for name, tool in tools.items():
-            status = box.wait(tool, 60)
-            said = (box.dir / f"said-{name}").read_text()
-            if status != 1 or "takes nothing any more" not in said:
-                raise Failed(f"{name}: status {status}: {said}")
+        for name, done in run_all(box, argv).items():
+            expect_refusal(done, "takes nothing any more")
             targets[name].runs_on("afterwards")
-    for fd in unread:
-        os.close(fd)
+    for fds in pipes:
+        os.close(fds[0])
+        os.close(fds[1])
     left = [t for t in box.tasks() if t.comm == "torpor"]
     if left:
         raise Failed(f"left: {left}")
@@ -260,7 +273,9 @@ def test_unread_stream(boxed: Callable[..., Any]) -> None:
 
 
 BEATS_ALONE = """
-while (1) { open(my $f, ">>", $ARGV[0]); print $f "x"; close($f); select(undef, undef, undef, 0.01) }
+while (1) {
+    open(my $f, ">>", $ARGV[0]); print $f "x"; close($f); select(undef, undef, undef, 0.01);
+}
 """
 
 
@@ -284,7 +299,7 @@ def fifos(box: Box) -> None:
     for name in names:
         (good / name).rename(box.dir / "aside")
         os.mkfifo(good / name)
-        for words in (["restore", "-d", "-D", good], ["show", good]):
+        for words in (["restore", "-d", "-D", str(good)], ["show", str(good)]):
             done = box.torpor(*words, timeout=30)
             if words[0] == "restore":
                 expect_refusal(done, f"'{name}' is no regular file")
@@ -344,7 +359,7 @@ def frozen(box: Box, child: bool) -> None:
         group.take(loop)
         group.freeze(box, True)
         images = box.dir / "images"
-        done = box.torpor(*command(images, target.pid, "dump", "--timeout", LIMIT))
+        done = run(box, command(images, target.pid, "dump", "--timeout", LIMIT))
         expect_refusal(done, f"task {loop}", str(group.path), "frozen")
         group.freeze(box, False)
         target.expect_untouched(images)
