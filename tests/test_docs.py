@@ -14,9 +14,6 @@ DOCUMENTS = sorted([*SOURCE.glob("*.md"), *SOURCE.glob("docs/*.md")])
 FOLDERS = {p.name for p in SOURCE.iterdir() if p.is_dir()}
 # options of other programs whose commands the documents show
 FOREIGN = {"into", "pid", "fork", "kill-child", "mount-proc", "my-flag", "my-limit", "no-"}
-# commands with options of their own
-PYTHON_COMMANDS = ("validate", "facts", "decode", "encode", "graph", "diff")
-
 # commands that have their own options
 OF_PYTHON = ("validate", "facts", "decode", "encode", "graph", "diff")
 
