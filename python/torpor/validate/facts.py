@@ -88,14 +88,17 @@ class Facts:
         Those of tasks that have just ended become free when their parents take their status; a
         restore waits as long for that.
         """
-        end, asked = time.monotonic() + REAP_SECONDS, set(wanted)
-        while True:
-            found = asked & set(self.taken)
-            ended = {n for n in found if self.live and _has_ended(n)}
+        end, asked, ended = time.monotonic() + REAP_SECONDS, set(wanted), set[int]()
+        found = asked & set(self.taken)
+        while found and self.live:
+            ended = {n for n in found if _has_ended(n)}
+            # after that: what vanished before we could look at it is not taken
+            self.taken = _taken()
+            found &= set(self.taken)
+            ended &= found
             if not ended or time.monotonic() > end:
                 break
             time.sleep(0.01)
-            self.taken = _taken()
         late = "a task that has ended and whose parent has not taken its status"
         return {n: late if n in ended else "another process" for n in found}
 
