@@ -114,6 +114,8 @@ def test_chain(tmp_path: Path, specs: list[list[tuple[int, int, int]]]) -> None:
         for segment in resolve(layers):
             for i in range(segment.pages):
                 found[segment.address // PAGE + i] = (segment, i)
+        for parent in chain[1:]:
+            parent.close()
     assert sorted(found) == sorted(maps[0])
     for page, (segment, i) in found.items():
         assert expected(maps, page) == actual(layers, segment, i)

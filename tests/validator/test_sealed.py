@@ -241,7 +241,7 @@ def commands(box: Box) -> None:
     run(2, "there are fewer", "validate", "--key-fd", data=raw[:31])
     unusable("is empty", "--passphrase-fd", b"\n")
     unusable("too long", "--passphrase-fd", b"x" * 2000)
-    unusable("Bad file descriptor", "--key-fd", "77")
+    unusable("Bad file descriptor", "--key-fd", "999999")
     unusable("cannot read the key file", "--identity", box.dir / "none")
     unusable("has no line", "--identity", TORPOR)
     unusable("hex digits", "--identity", box.dir / "odd")

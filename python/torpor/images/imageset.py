@@ -260,13 +260,20 @@ class ImageSet:
         return st.st_dev, st.st_ino
 
     def chain(self) -> list[ImageSet]:
-        """This set and all it builds on, newest first; ImageError for a circle."""
+        """This set and all it builds on, newest first; ImageError for a circle.
+
+        Whoever asks closes them.
+        """
         sets, seen = [self], {self.identity}
-        while parent := sets[-1].parent():
-            if len(sets) > CHAIN_MAX or parent.identity in seen:
-                raise ImageError(
-                    "parent", "the chain of parents leads back into itself", None, "chain-circle"
-                )
-            seen.add(parent.identity)
-            sets.append(parent)
+        try:
+            while parent := sets[-1].parent():
+                sets.append(parent)
+                if len(sets) > CHAIN_MAX or parent.identity in seen:
+                    text = "the chain of parents leads back into itself"
+                    raise ImageError("parent", text, None, "chain-circle")
+                seen.add(parent.identity)
+        except BaseException:
+            for parent in sets[1:]:
+                parent.close()
+            raise
         return sets

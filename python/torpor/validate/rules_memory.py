@@ -396,27 +396,34 @@ def _parent(c: Context, images: ImageSet, top: PageMap | None, task: int) -> Ima
         text = f"{name} has pages in parent images, but there is no link 'parent'"
         c.add("chain-link", text, task, name)
         return None
-    if any(below.identity == s.identity for s in c.chain):
-        c.add("chain-circle", "the links to parent images lead in a circle", task, "parent")
+    try:
+        problem = _parent_problem(c, images, below)
+    except BaseException:
+        below.close()
+        raise
+    if problem:
+        c.add(*problem, task, "parent")
+        below.close()
         return None
+    return below
+
+
+def _parent_problem(c: Context, images: ImageSet, below: ImageSet) -> tuple[str, str] | None:
+    """Why a set cannot be the parent of another: the rule, and a sentence."""
+    if any(below.identity == s.identity for s in c.chain):
+        return "chain-circle", "the links to parent images lead in a circle"
     theirs = below.inventory() if below.has("INVENTORY") else pb.inventory_entry()
     if not rules_load.has_ids(theirs):
         text = "inventory.img of the parent images: its ids do not have 16 bytes"
-        c.add("inventory-set", text, task, "parent")
-        return None
+        return "inventory-set", text
     wanted = images.inventory().torpor.parent_id if images.has("INVENTORY") else b""
     if any(wanted) and wanted != (theirs.torpor.dump_id or bytes(rules_load.ID_SIZE)):
-        text = "the parent images are not those of the dump before"
-        c.add("chain-other", text, task, "parent")
-        return None
+        return "chain-other", "the parent images are not those of the dump before"
     if below.locked:
-        c.add(below.locked.rule, f"the parent images: {below.locked.text}", task, "parent")
-        return None
+        return below.locked.rule, f"the parent images: {below.locked.text}"
     if images.sealed and not below.sealed:
-        text = "the parent images are not encrypted, as they were"
-        c.add("chain-other", text, task, "parent")
-        return None
-    return below
+        return "chain-other", "the parent images are not encrypted, as they were"
+    return None
 
 
 def _decoded(c: Context, images: ImageSet, name: str, segment: Segment) -> None:
