@@ -43,6 +43,7 @@ REFUSED = {
     "ptrace": "is being traced",
     "rlimit": "raise its limit of address space",
     "secretmem": "secret memory",
+    "sigpipe": "one address space",  # while a child of a moment lives
     "sock": "mapping of something else",
     "sockdiag": "messages it has not read",
     "userfaultfd": "userfaultfd|one address space",
