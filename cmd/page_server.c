@@ -6,6 +6,7 @@
  */
 #include "pages/server.h"
 #include "base/cleanup.h"
+#include "base/interrupt.h"
 #include "base/log.h"
 #include "cmd/command.h"
 #include "cmd/daemon.h"
@@ -42,10 +43,14 @@ static int receive_one(const struct call *call, struct conn *c, int listening, s
 		.auto_dedup = o->auto_dedup, .listening = listening, .tls = o->tls,
 		.tls_files = { o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key } };
 	struct page_server_figures f = { 0 };
-	int r = begin_tls(call->o, c, err);
+	int r;
 
+	/* what has come of a dump that is not complete goes when we are ended, too */
+	interrupt_watch();
+	r = begin_tls(call->o, c, err);
 	if (r == 0)
 		r = page_server_receive(c, &setup, &f, err);
+	interrupt_unwatch();
 	if (r == 0 && !f.complete)
 		log_info("%s said nothing", c->peer);
 	else if (r == 0 && f.files)
@@ -71,7 +76,7 @@ static int receive(const struct call *call, struct conn *c, int listening, struc
 {
 	int r = receive_one(call, c, listening, err);
 
-	while (r <= 0 && call->o->keep_listening) {
+	while (r <= 0 && call->o->keep_listening && !interrupt_came()) {
 		if (r < 0)
 			warn_and_forget(err, "waiting for the next dump");
 		r = conn_accept(CONN_SENDER, listening, c, err);

@@ -5,6 +5,7 @@
  * No thread is left when server_take_crowd() returns.
  */
 #include "base/cleanup.h"
+#include "base/interrupt.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/table.h"
@@ -24,6 +25,8 @@
 
 /* How long a connection may take to say to whom it belongs. */
 enum { GREETING_S = 10 };
+/* How often is looked whether torpor was interrupted. */
+enum { LOOK_MS = 500 };
 
 struct part_file {
 	uint32_t id;
@@ -239,9 +242,15 @@ static int next_conn(const struct page_server_setup *setup, struct conn *first, 
 {
 	struct pollfd p[2] = { { .fd = setup->listening, .events = POLLIN },
 		{ .fd = first->fd, .events = POLLRDHUP } };
+	int r = 0, n = 0;
 
-	while (poll(p, 2, -1) < 0 && errno == EINTR)
-		;
+	while (r == 0 && n <= 0) {
+		n = poll(p, 2, LOOK_MS);
+		r = n < 0 && errno != EINTR ? err_sys(err, "cannot wait for a connection") :
+					      interrupt_check(err);
+	}
+	if (r < 0)
+		return r;
 	if (p[1].revents) /* who else comes belongs to the next dump */
 		return conn_ended(first, "before all its other ones were made", err);
 	return conn_accept(CONN_SENDER, setup->listening, ret, err);

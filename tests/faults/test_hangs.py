@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from box import TORPOR, Box, Done, Failed, Skipped
 from subjects import Subject
 
 LIMIT = "1"  # --timeout
+OPEN = 4  # of the page server's protocol
 USER = """
 import mmap, os, sys, time
 what, path, beats = sys.argv[1:]
@@ -455,6 +457,26 @@ def interrupted_at_server(box: Box) -> None:
 
 def test_interrupted_at_server(boxed: Callable[..., Any]) -> None:
     boxed(interrupted_at_server, net=True)
+
+
+def interrupted_server(box: Box) -> None:
+    """A page server that has begun images waits for more."""
+    images, said = box.dir / "images", box.dir / "said"
+    images.mkdir()
+    words = ["page-server", "-D", str(images), "-o", "dump.log", "--address", "127.0.0.1"]
+    tool = box.start([TORPOR, *words], out=said)
+    box.until("it does not listen", 30, lambda: "on port" in said.read_text())
+    port = int(said.read_text().split()[-1])
+    with socket.create_connection(("127.0.0.1", port)) as client:
+        client.settimeout(30)
+        client.sendall(struct.pack("<IIQQQ", OPEN, 0, 0, 0, 7 << 8 | 1))
+        if client.recv(1) != b"\0" or not list(images.glob("pagemap-*")):
+            raise Failed("no images were begun")
+        expect_interrupted(box, tool, images, signal.SIGTERM, said)
+
+
+def test_interrupted_server(boxed: Callable[..., Any]) -> None:
+    boxed(interrupted_server, net=True)
 
 
 def interrupted_at_tape(box: Box) -> None:
