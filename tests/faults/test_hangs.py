@@ -146,9 +146,13 @@ def hanging_task(box: Box) -> None:
     box.until("it reads nothing", 30, lambda: fd.is_symlink() and os.readlink(fd) == str(fs.path))
     fs.go_deaf()
     call, looks = Path(f"/proc/{pid}/syscall"), ["running"] * 50
-    # the last answers may still be on their way
-    box.until("it does not wait", 30, lambda: looks.append(call.read_text()) or
-              all(s == looks[-1] and s.startswith("17 ") for s in looks[-50:]))  # fmt: skip
+
+    def waits() -> bool:
+        """Always in the same call: the last answers may still be on their way."""
+        looks.append(call.read_text())
+        return all(s == looks[-1] and s.startswith("17 ") for s in looks[-50:])
+
+    box.until("it does not wait", 30, waits)
     images = box.dir / "images"
     for kind in ("dump", "pre-dump"):
         done = box.torpor(*command(images, pid, kind, "--timeout", LIMIT))
@@ -377,6 +381,35 @@ def frozen(box: Box, child: bool) -> None:
 def test_frozen(boxed: Callable[..., Any], child: bool) -> None:
     """Frozen tasks can be stopped but do not run what they are asked."""
     boxed(frozen, child=child)
+
+
+def frozen_v1(box: Box) -> None:
+    mounts = [line.split() for line in Path("/proc/self/mounts").open()]
+    found = [m[1] for m in mounts if m[2] == "cgroup" and "freezer" in m[3].split(",")]
+    if not found:
+        raise Skipped("no freezer of version 1 here")
+    group = Path(found[0]) / f"torpor-test-{time.time_ns()}"
+    group.mkdir()
+    state = group / "freezer.state"
+    try:
+        target = Target(box, ["sh", "-c", BEATS, "x"])
+        (group / "cgroup.procs").write_text(str(target.pid))
+        state.write_text("FROZEN")
+        box.until("it does not freeze", 30, lambda: state.read_text().strip() == "FROZEN")
+        images = box.dir / "images"
+        done = box.torpor(*command(images, target.pid, "dump", "--timeout", LIMIT))
+        expect_refusal(done, f"task {target.pid} cannot be stopped", "frozen", "freezer.state")
+        state.write_text("THAWED")
+        target.expect_untouched(images)
+    finally:
+        state.write_text("THAWED")
+        box.kill_all()
+        group.rmdir()
+
+
+def test_frozen_v1(boxed: Callable[..., Any]) -> None:
+    """Tasks in the older freezer cannot even be stopped."""
+    boxed(frozen_v1)
 
 
 # --------------------------------------------------------------------------------------- interrupts
