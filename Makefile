@@ -55,7 +55,8 @@ check-programs: all
 	PROGRAMS=all ROUNDS=$(ROUNDS) $(PYTHON) -m pytest tests/live/programs tests/live/test_mariadb.py
 
 check-modes: deps all
-	TORPOR_MODES=all $(PYTHON) -m pytest tests/modes tests/faults/test_attacks.py
+	TORPOR_MODES=all $(PYTHON) -m pytest tests/modes tests/faults/test_attacks.py \
+		tests/validator/test_sealed.py
 
 check-increments: deps all
 	INCREMENT_SEEDS=40 $(PYTHON) -m pytest tests/increments
