@@ -346,7 +346,6 @@ def failed_restore(box: Box) -> None:
 def unanswered(box: Box) -> None:
     """A restore takes longer than bytes may stay without an answer: the connection outlives that."""
     server, client = ends(box)
-    Path("/proc/sys/net/ipv4/tcp_retries2").write_text("3")  # given up after 4 seconds
     deaf = "add table inet deaf; add chain inet deaf in { type filter hook input priority 0; policy drop; }"
     enter = client.enter
     subprocess.run([*enter, "nft", deaf], check=True)
@@ -363,8 +362,12 @@ def unanswered(box: Box) -> None:
     words = ("restore", "-d", "-D", server.images, "-o", "restore.log", "-v4", "--tcp-established")
     out = box.dir / "restore.out"
     tool = box.start([*server.enter, TORPOR, *words, "--pidfile", fifo], out=out)
+    retries = Path("/proc/sys/net/ipv4/tcp_retries2")
+    usual = retries.read_text()
+    retries.write_text("3")  # given up after 4 seconds
     box.until("no connection", 60, lambda: log.exists() and "'facets' took" in log.read_text())
     time.sleep(6)
+    retries.write_text(usual)
     box.statuses.pop(server.pid, None)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     if box.wait(tool, 60) != 0:
