@@ -157,7 +157,8 @@ static int write_raw(struct image_set *set, const struct sealed_raw *raw, struct
 	int r = image_create_fd(set, raw->name, &fd, err);
 
 	if (r == 0)
-		r = seal_writer_new(&set->sealed->key, raw->name, fd, image_set_patience(set), salt, &w, err);
+		r = seal_writer_new(&set->sealed->key, raw->name, fd, image_set_patience(set), salt,
+			&w, err);
 	if (r < 0)
 		return r;
 	index = sealed_note(set->sealed, raw->name, salt);

@@ -112,7 +112,8 @@ static int seal_begin(struct image_set *set, enum image_id type, struct image_wr
 
 	if (!set->sealed || type == IMG_INVENTORY)
 		return 0;
-	r = seal_writer_new(&set->sealed->key, w->name, w->fd, image_set_patience(set), salt, &w->seal, err);
+	r = seal_writer_new(&set->sealed->key, w->name, w->fd, image_set_patience(set), salt,
+		&w->seal, err);
 	if (r == 0)
 		w->seal_index = sealed_note(set->sealed, w->name, salt);
 	return r;

@@ -283,7 +283,8 @@ void hold_end(struct hold *h, size_t n)
 	unmap_areas(h, n);
 	tick_end(&h[0].tick);
 	for (size_t i = 0; i < n; i++) {
-		if (h[i].dirty && !h[i].adrift && io_pwrite_all(h[i].mem, zeros, sizeof(zeros), (off_t)h[i].cave) < 0)
+		if (h[i].dirty && !h[i].adrift &&
+			io_pwrite_all(h[i].mem, zeros, sizeof(zeros), (off_t)h[i].cave) < 0)
 			log_warn("unused code stays in task %d at 0x%lx", h[i].by->tgid,
 				(unsigned long)h[i].cave);
 		if (h[i].mem >= 0)
