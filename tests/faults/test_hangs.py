@@ -6,6 +6,7 @@ Whatever happens the target runs on, and nothing is left.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -142,10 +143,15 @@ def hanging_task(box: Box) -> None:
     script = "import os, sys\nf = os.open(sys.argv[1], os.O_RDONLY | os.O_DIRECT)\n"
     script += "while True:\n    os.pread(f, 100, 0)\n"
     pid = box.start(["python3", "-c", script, fs.path])
-    fd = Path(f"/proc/{pid}/fd/3")
-    box.until("it reads nothing", 30, lambda: fd.is_symlink() and os.readlink(fd) == str(fs.path))
-    fs.go_deaf()
     call, looks = Path(f"/proc/{pid}/syscall"), ["running"] * 50
+
+    def has_opened() -> bool:
+        with contextlib.suppress(OSError):
+            return os.readlink(f"/proc/{pid}/fd/3") == str(fs.path)
+        return False
+
+    box.until("it opens nothing", 30, has_opened)
+    fs.go_deaf()
 
     def waits() -> bool:
         """Always in the same call: the last answers may still be on their way."""

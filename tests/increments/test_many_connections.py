@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -197,7 +198,8 @@ def good(box: Box) -> None:
     ends = speak(server.port, first)
     for stranger in STRANGERS:
         (other,) = speak(server.port, stranger)
-        other.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):  # it may have been refused already
+            other.shutdown(socket.SHUT_WR)
         number, sentence = answer(other)
         words = (b"does not belong to the dump at", b"has closed the connection")
         if number <= 0 or not any(w in sentence for w in words):
