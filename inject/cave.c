@@ -149,6 +149,29 @@ static bool is_cave(const uint8_t *at)
 }
 
 /*
+ * Whether the thread has an address within the cave on its stack: it met a signal on its way out, as
+ * soon as that was no longer blocked, and the handler will return there. What such a frame looks like
+ * is the kernel's business, so any word counts; a false alarm costs another place for the cave.
+ */
+static bool returns_there(const struct user_regs_struct *regs, int mem, uint64_t cave)
+{
+	enum { STACK_MOST = 1 << 20 };
+	uint64_t words[512], at = regs->rsp & -(uint64_t)sizeof(*words);
+
+	while (at < regs->rsp + STACK_MOST) {
+		ssize_t n = pread(mem, words, sizeof(words), (off_t)at);
+
+		for (ssize_t i = 0; i < n / (ssize_t)sizeof(*words); i++)
+			if (words[i] >= cave && words[i] < cave + CAVE_LEN)
+				return true;
+		if (n < (ssize_t)sizeof(words))
+			break;
+		at += sizeof(words);
+	}
+	return false;
+}
+
+/*
  * Whether a thread of the process (all are stopped, we are their tracer) is still on its way out of
  * a player or a cave that a torpor which was killed has left: those bytes are needed.
  */
@@ -159,7 +182,7 @@ static bool is_leaving(pid_t tid, int mem, uint64_t cave)
 
 	if (ptrace(PTRACE_GETREGS, tid, NULL, &regs) < 0)
 		return true;
-	if (regs.rip >= cave && regs.rip < cave + CAVE_LEN)
+	if ((regs.rip >= cave && regs.rip < cave + CAVE_LEN) || returns_there(&regs, mem, cave))
 		return true;
 	return io_pread_all(mem, page, sizeof(page), (off_t)(regs.rip & -(uint64_t)PAGE_LEN)) == 0 &&
 		!memcmp(page, player_start, PLAYER_LEN);
