@@ -331,6 +331,15 @@ def _make_private(places: tuple[str, ...], keep: Iterable[Path]) -> None:
         os.close(fd)
 
 
+def pipe_with(data: bytes) -> int:
+    """A descriptor which children inherit."""
+    read_end, write_end = os.pipe()
+    os.write(write_end, data)
+    os.close(write_end)
+    os.set_inheritable(read_end, True)
+    return read_end
+
+
 def link_up(name: str) -> None:
     """Sets a network device of this namespace up."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:

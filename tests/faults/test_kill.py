@@ -130,7 +130,11 @@ def kill_harness(box: Box, kills: int, seed: int) -> dict[str, Any]:
         elif status == 0:
             delays.missed(delay)
         else:
-            raise Failed(f"{what}: the dump ended with {status}: {tail(images / 'dump.log')}")
+            box.reap()
+            raise Failed(
+                f"{what}: the dump ended with {status}, the target with "
+                f"{box.statuses.get(s.pid)} {s.lines()}: {tail(images / 'dump.log')}"
+            )
         complete += (images / "inventory.img").exists()
         every_thread_goes_on(s, beats, what)
         shutil.rmtree(images)

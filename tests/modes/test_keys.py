@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from box import SOURCE, TORPOR, Box, Failed, Skipped
+from box import SOURCE, TORPOR, Box, Failed, Skipped, pipe_with
 from daemons import PATIENCE
 from sealed_sets import AESGCM, Reader, hkdf, secret_key
 from subjects import Subject
@@ -110,15 +110,6 @@ def asked(box: Box) -> None:
 
 def test_asked(boxed: Callable[..., Any]) -> None:
     boxed(asked)
-
-
-def pipe_with(data: bytes) -> int:
-    """A descriptor which children inherit."""
-    read_end, write_end = os.pipe()
-    os.write(write_end, data)
-    os.close(write_end)
-    os.set_inheritable(read_end, True)
-    return read_end
 
 
 def refused(box: Box) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from box import BUILD, TORPOR, Box, Failed, Skipped
+from box import BUILD, TORPOR, Box, Failed, Skipped, pipe_with
 from sealed_sets import AESGCM, Extent, Reader
 from subjects import Subject
 
@@ -181,15 +181,6 @@ def test_like_restore(boxed: Callable[..., Any], kind: str) -> None:
 
 
 # ---------------------------------------------------------------------------- the command line
-
-
-def pipe_with(data: bytes) -> int:
-    """A descriptor which children inherit."""
-    read_end, write_end = os.pipe()
-    os.write(write_end, data)
-    os.close(write_end)
-    os.set_inheritable(read_end, True)
-    return read_end
 
 
 def commands(box: Box) -> None:
