@@ -9,6 +9,7 @@
 #include "base/io.h"
 #include "base/parse.h"
 #include "dump/ctx.h"
+#include "inject/explain.h"
 #include "kernel/kcmp.h"
 #include <linux/sched.h>
 #include <sched.h>
@@ -27,20 +28,12 @@ static uint64_t clone3_flags(pid_t tid, uint64_t at)
 	return process_vm_readv(tid, &local, 1, &remote, 1, 0) == sizeof(flags) ? flags : 0;
 }
 
-/* "58 0x0 0x1 ...": number and arguments of the call in which a thread is blocked (proc(5)). */
-static bool is_in_vfork(pid_t pid, pid_t tid)
+static bool is_in_vfork(pid_t tid)
 {
-	auto_free char *text = NULL;
-	uint64_t nr, first = 0;
-	struct cursor c;
+	uint64_t nr, first;
 
-	if (io_slurpf(&text, NULL, "/proc/%d/task/%d/syscall", pid, tid) < 0)
+	if (!current_call(tid, &nr, &first))
 		return false;
-	c = cursor_of(text);
-	if (!parse_u64(&c, 10, &nr))
-		return false;
-	if (parse_lit(&c, " 0x"))
-		(void)parse_u64(&c, 16, &first);
 	if (nr == SYS_vfork)
 		return true;
 	if (nr == SYS_clone3)
@@ -80,7 +73,7 @@ int vfork_refuse(pid_t pid, pid_t tid, struct err *err)
 	char comm[32], other[32];
 	pid_t child;
 
-	if (!is_in_vfork(pid, tid))
+	if (!is_in_vfork(tid))
 		return 0;
 	comm_of(pid, comm, sizeof(comm));
 	child = child_with_memory(pid, tid);

@@ -106,21 +106,31 @@ void explain_call(long nr, uint64_t first, char *buf, size_t size)
 		snprintf(buf, size, "%s", call);
 }
 
+/* "58 0x0 0x1 ..." */
+bool current_call(pid_t tid, uint64_t *ret_nr, uint64_t *ret_first)
+{
+	auto_free char *text = NULL;
+	struct cursor c;
+
+	*ret_first = 0;
+	if (io_slurpf(&text, NULL, "/proc/%d/syscall", tid) < 0)
+		return false;
+	c = cursor_of(text);
+	if (!parse_u64(&c, 10, ret_nr))
+		return false;
+	if (parse_lit(&c, " 0x"))
+		(void)parse_u64(&c, 16, ret_first);
+	return true;
+}
+
 void explain_place(pid_t tid, char *buf, size_t size)
 {
-	auto_free char *call = NULL;
 	auto_free char *place = NULL;
-	struct cursor c;
-	uint64_t nr, first = 0;
+	uint64_t nr, first;
 
 	*buf = '\0';
-	if (io_slurpf(&call, NULL, "/proc/%d/syscall", tid) < 0)
+	if (!current_call(tid, &nr, &first))
 		return;
-	c = cursor_of(call);
-	if (!parse_u64(&c, 10, &nr))
-		return;
-	if (parse_lit(&c, " 0x"))
-		(void)parse_u64(&c, 16, &first);
 	explain_call((long)nr, first, buf, size);
 	if (io_slurpf(&place, NULL, "/proc/%d/wchan", tid) >= 0 && strlen(place) > 1)
 		snprintf(buf + strlen(buf), size - strlen(buf), ", at %s", place);
