@@ -3,7 +3,9 @@
  * What a process would give back to System V semaphores at its end (SEM_UNDO, semop(2)). The kernel
  * tells nobody, but it refuses an operation whose undo value would leave -32768..32767 with ERANGE.
  * So the process itself is made to try operations that cannot succeed: the last step of each takes
- * more than there is (EAGAIN), and a semop(2) happens completely or not at all.
+ * more than there is (EAGAIN), and a semop(2) happens completely or not at all. They are made for a
+ * value of the semaphore, which others than the tree may change at any time: an answer counts only if
+ * the value was the same before and after, and several times.
  *
  * Restore: a set that was found has got its values back when the tree was killed, so the operation is
  * done again; in one that was made anew the values are right, so it changes the undo value only.
@@ -18,7 +20,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-enum { VALUE_MAX = 32767, STEPS = 6, PROBES = 500 };
+enum { VALUE_MAX = 32767, STEPS = 6, PROBES = 200, AGREE = 3, SAMPLES = 100, TURNS = 20 };
 
 union semun {
 	int val;
@@ -91,66 +93,142 @@ static int play(struct asking *a, struct err *err)
 	return hold_play(&turn, 1, err);
 }
 
-/* The largest t for which the test says yes; it does for 1. */
-static int measure(struct asking *a, int id, unsigned short num, int v, bool above, int *ret,
-	struct err *err)
+/* One semaphore, and in which direction something may be given back to it. */
+struct question {
+	int id;
+	unsigned short num;
+	bool above;
+};
+
+/* The attempt between two looks at the value. */
+struct sample {
+	size_t before, attempt, after;
+};
+
+static struct sample take(struct tape *tape, const struct question *q, int v, int t)
 {
-	int lo = 1, hi = VALUE_MAX + !above;
+	struct sample s;
 
-	while (lo < hi) {
-		int mid = lo + (hi - lo + 1) / 2, r;
-		size_t call;
+	s.before = tape_call(tape, "sem", 0, SYS_semctl, T(q->id), T(q->num), T(GETVAL), T(0));
+	s.attempt = q->above ? try_above(tape, q->id, q->num, v, t) :
+			       try_below(tape, q->id, q->num, v, t);
+	s.after = tape_call(tape, "sem", 0, SYS_semctl, T(q->id), T(q->num), T(GETVAL), T(0));
+	return s;
+}
 
+/* Whether the value was v all the time; one that the task may not read has to be believed. */
+static bool was_still(const struct tape *tape, const struct sample *s, int v)
+{
+	int64_t before = tape_result(tape, s->before), after = tape_result(tape, s->after);
+
+	return (before < 0 || before == v) && (after < 0 || after == v);
+}
+
+/* Whether the undo value reaches t: asked until answers that count agree. */
+static int reaches(struct asking *a, const struct question *q, int t, bool *ret, struct err *err)
+{
+	struct sample samples[SAMPLES];
+	int agreed = 0;
+
+	*ret = false;
+	for (int turn = 0; turn < TURNS && agreed < AGREE; turn++) {
+		int v = semctl(q->id, q->num, GETVAL), r;
+
+		if (v < 0) { /* removed meanwhile */
+			*ret = false;
+			return 0;
+		}
 		tape_reset(a->tape);
-		call = above ? try_above(a->tape, id, num, v, mid) :
-			       try_below(a->tape, id, num, v, mid);
+		/* few do for a value that is still */
+		for (int i = 0; i < (turn ? SAMPLES : AGREE); i++)
+			samples[i] = take(a->tape, q, v, t);
 		r = play(a, err);
 		if (r < 0)
 			return r;
-		if (tape_result(a->tape, call) == -ERANGE)
+		for (int i = 0; i < (turn ? SAMPLES : AGREE) && agreed < AGREE; i++) {
+			bool yes = tape_result(a->tape, samples[i].attempt) == -ERANGE;
+
+			if (!was_still(a->tape, &samples[i], v))
+				continue;
+			agreed = agreed && yes == *ret ? agreed + 1 : 1;
+			*ret = yes;
+		}
+	}
+	return agreed == AGREE ? 0 :
+		err_busy(err, "semaphore %u of the System V semaphores %d changes all the time, so "
+			"nobody can tell what task %d gives back to it; try again", q->num, q->id,
+			a->task->pid);
+}
+
+/* The largest t that is reached, 0 if none is. */
+static int measure(struct asking *a, const struct question *q, int *ret, struct err *err)
+{
+	int lo = 0, hi = VALUE_MAX + !q->above;
+	bool yes = false;
+	int r = reaches(a, q, 1, &yes, err);
+
+	if (r == 0 && yes)
+		lo = 1;
+	else
+		hi = 0;
+	while (r == 0 && lo < hi) {
+		int mid = lo + (hi - lo + 1) / 2;
+
+		r = reaches(a, q, mid, &yes, err);
+		if (yes)
 			lo = mid;
 		else
 			hi = mid - 1;
 	}
-	*ret = above ? lo : -lo;
-	return 0;
+	*ret = q->above ? lo : -lo;
+	return r;
 }
 
-static int add_undo(struct asking *a, int id, unsigned short num, int v, bool above, struct err *err)
+static int add_undo(struct asking *a, const struct question *q, struct err *err)
 {
 	TorporSemUndo *u = arena_msg(a->world->arena, TorporSemUndo, torpor_sem_undo);
 	TorporTaskEntry *extra = a->task->extra;
 	int r;
 
-	u->id = (uint32_t)id;
-	u->num = num;
-	r = measure(a, id, num, v, above, &u->adjust, err);
-	if (r == 0)
+	u->id = (uint32_t)q->id;
+	u->num = q->num;
+	r = measure(a, q, &u->adjust, err);
+	if (r == 0 && u->adjust)
 		arena_push(a->world->arena, extra->sem_undos, extra->n_sem_undos, u);
 	return r;
 }
 
-/* Semaphores [from, to) of a set: first whether there is anything at all. */
+/* Semaphores [from, to) of a set: first whether there may be anything at all. */
 static int ask_some(struct asking *a, int id, const unsigned short *values, uint32_t from, uint32_t to,
 	struct err *err)
 {
-	size_t calls[PROBES][2];
-	int64_t got[PROBES][2];
+	struct question q = { .id = id };
+	struct sample samples[PROBES][2];
+	bool may_be[PROBES][2];
 	int r;
 
 	tape_reset(a->tape);
-	for (uint32_t i = from; i < to; i++) {
-		calls[i - from][0] = try_above(a->tape, id, (unsigned short)i, values[i], 1);
-		calls[i - from][1] = try_below(a->tape, id, (unsigned short)i, values[i], 1);
-	}
+	for (uint32_t i = from; i < to; i++)
+		for (int k = 0; k < 2; k++) {
+			q.num = (unsigned short)i;
+			q.above = k == 0;
+			samples[i - from][k] = take(a->tape, &q, values[i], 1);
+		}
 	r = play(a, err);
 	for (uint32_t i = from; i < to && r == 0; i++)
-		for (int k = 0; k < 2; k++)
-			got[i - from][k] = tape_result(a->tape, calls[i - from][k]);
+		for (int k = 0; k < 2; k++) {
+			const struct sample *s = &samples[i - from][k];
+
+			may_be[i - from][k] = tape_result(a->tape, s->attempt) == -ERANGE ||
+				!was_still(a->tape, s, values[i]);
+		}
 	for (uint32_t i = from; i < to && r == 0; i++)
-		for (int k = 0; k < 2 && r == 0; k++)
-			if (got[i - from][k] == -ERANGE)
-				r = add_undo(a, id, (unsigned short)i, values[i], k == 0, err);
+		for (int k = 0; k < 2 && r == 0; k++) {
+			q.num = (unsigned short)i;
+			q.above = k == 0;
+			if (may_be[i - from][k])
+				r = add_undo(a, &q, err);
+		}
 	return r;
 }
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +88,47 @@ def taken(box: Box) -> None:
 
 def test_taken(boxed: Callable[..., Any]) -> None:
     boxed(taken)
+
+
+HAMMER = """
+import ctypes, struct, sys
+libc = ctypes.CDLL(None)
+sem = libc.semget(0, 1, 0o600 | 0o1000)
+up, down = (struct.pack("HhH", 0, n, 0) for n in (1, -1))
+print(sem, flush=True)
+while True:
+    libc.semop(sem, up, 1)
+    libc.semop(sem, up, 1)
+    libc.semop(sem, down, 1)
+    libc.semop(sem, down, 1)
+"""
+
+
+def others_at_work(box: Box) -> None:
+    """Semaphores that others use all the time are not taken for what a task gives back at its end.
+
+    Every process with threads has a list of such, so each is asked.
+    """
+    own_ipc()
+    ours = Subject(box, "sysv")
+    ours.start()
+    other = box.start(["python3", "-c", HAMMER], out=box.dir / "hammer")
+    box.aside.add(other)
+    box.until("no hammer", 60, lambda: (box.dir / "hammer").read_text())
+    sem = int((box.dir / "hammer").read_text())
+    for _ in range(10):
+        ours.dump("-R")
+        told = box.torpor("decode", "-i", ours.images / "torpor-state").output
+        undos = [u for e in json.loads(told)["entries"] for u in e.get("sem_undos", [])]
+        if not undos or any(u["id"] == sem for u in undos):
+            raise Failed(f"semaphores {sem} are not ours: {undos}")
+    ours.dump()
+    ours.restore()
+    ours.finish()
+
+
+def test_others_at_work(boxed: Callable[..., Any]) -> None:
+    boxed(others_at_work)
 
 
 def queues_setup(box: Box, seen: bool) -> Subject:
