@@ -115,12 +115,16 @@ static void test_ours(struct seize_guard *g)
 	struct tracee_kin kin = { all, 1 };
 	const uint64_t last = patience_ends();
 	int r = start(&t) ? 0 : -ECHILD;
+	bool is_ours;
 
 	if (r == 0)
 		r = tracee_seize(&all[0], t.sleeper, t.pid, 0, &err);
 	ok(r == 0 && call(&t), "a thread in execve(2) waits for a tracee of ours", &err);
 	r = seize_guarded(g, &kin, last, &all[1], t.caller, t.pid, 0, &err);
-	ok(r == 0, "it goes on, as another program, and is ours", &err);
+	/* PTRACE_SEIZE looks for it again after each look of the guard: it may be the leader by then */
+	is_ours = r == 0;
+	ok(r == 0 || r == -ESRCH, "it goes on, as another program", &err);
+	err_clear(&err);
 	r = tracee_interrupt(&all[1], &err);
 	ok(r == -ESRCH, "its own number is gone", &err);
 	err_clear(&err);
@@ -128,7 +132,12 @@ static void test_ours(struct seize_guard *g)
 	ok(r == -ESRCH, "the tracee has ended", &err);
 	err_clear(&err);
 	all[2] = (struct tracee){ .tid = t.pid, .tgid = t.pid, .seized = true };
-	r = tracee_wait_stop(&all[2], last, &kin, &err);
+	kin.n = 0;
+	r = is_ours ? 0 : seize_guarded(g, &kin, last, &all[2], t.pid, t.pid, 0, &err);
+	if (r == 0 && !is_ours)
+		r = tracee_interrupt(&all[2], &err);
+	if (r == 0)
+		r = tracee_wait_stop(&all[2], last, &kin, &err);
 	ok(r == 0, "the leader, which it is now, stops", &err);
 	tracee_release(&all[2]);
 	end(&t);
