@@ -8,7 +8,7 @@
 #include "base/io.h"
 #include "base/parse.h"
 #include "dump/ctx.h"
-#include "kernel/cgroup2.h"
+#include "inject/explain.h"
 #include "names/answer.h"
 #include <stdio.h>
 #include <string.h>
@@ -181,13 +181,12 @@ int dump_await_file_systems(struct dump *d, struct err *err)
 static int check_group(const struct dump *d, struct err *err)
 {
 	const struct subject *root = &d->subjects.at[0];
-	struct cgroup2 group;
+	char frozen[400];
 
-	if (!cgroup2_of_task(root->pid, &group) || !cgroup2_is_frozen(&group))
+	if (!explain_frozen(root->pid, frozen, sizeof(frozen)))
 		return 0;
-	return err_target(err, EBUSY, "task %d (%s) cannot be asked about itself: its control group "
-		"'%.300s' is frozen; thaw it (cgroup.freeze)", root->pid, task_comm(root->task),
-		group.folder);
+	return err_target(err, EBUSY, "task %d (%s) cannot be asked about itself: %s", root->pid,
+		task_comm(root->task), frozen);
 }
 
 int dump_await_answers(void *ctx, struct err *err)

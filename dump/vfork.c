@@ -70,7 +70,7 @@ static void comm_of(pid_t pid, char *buf, size_t size)
 
 int vfork_refuse(pid_t pid, pid_t tid, struct err *err)
 {
-	char comm[32], other[32];
+	char comm[32], other[32], frozen[400];
 	pid_t child;
 
 	if (!is_in_vfork(tid))
@@ -83,6 +83,10 @@ int vfork_refuse(pid_t pid, pid_t tid, struct err *err)
 			"process that has its memory; it can be saved when that one has ended or "
 			"executed a program (--timeout waits longer)", pid, comm, tid);
 	comm_of(child, other, sizeof(other));
+	if (explain_frozen(child, frozen, sizeof(frozen)))
+		return err_target(err, EDEADLK,
+			"task %d (%s): thread %d waits in vfork for its child %d (%s), which does not run: %s",
+			pid, comm, tid, child, other, frozen);
 	return err_target(err, EDEADLK,
 		"task %d (%s): thread %d waits in vfork for its child %d (%s), which has neither "
 		"executed a program nor ended and still has the memory of its parent; save it "

@@ -4,6 +4,7 @@
 #include "base/io.h"
 #include "base/parse.h"
 #include "base/vec.h"
+#include "kernel/freezer.h"
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -134,4 +135,15 @@ void explain_place(pid_t tid, char *buf, size_t size)
 	explain_call((long)nr, first, buf, size);
 	if (io_slurpf(&place, NULL, "/proc/%d/wchan", tid) >= 0 && strlen(place) > 1)
 		snprintf(buf + strlen(buf), size - strlen(buf), ", at %s", place);
+}
+
+bool explain_frozen(pid_t tid, char *buf, size_t size)
+{
+	struct frozen_group group;
+	bool frozen = frozen_group_of(tid, &group);
+
+	if (frozen)
+		snprintf(buf, size, "its control group '%.300s' is frozen; thaw it (%s)", group.folder,
+			group.file);
+	return frozen;
 }

@@ -18,3 +18,8 @@ bool current_call(pid_t tid, uint64_t *ret_nr, uint64_t *ret_first);
  * empty if the kernel does not tell.
  */
 void explain_place(pid_t tid, char *buf, size_t size);
+/*
+ * "its control group '/a/b' is frozen; thaw it (cgroup.freeze)", if that is so; then a task does not
+ * run, not even when it is traced, and one of version 1 is not even stopped.
+ */
+bool explain_frozen(pid_t tid, char *buf, size_t size);

@@ -2,8 +2,8 @@
 /* Waiting for a held thread with an end: see inject/tick.h. */
 #include "base/interrupt.h"
 #include "base/io.h"
+#include "inject/explain.h"
 #include "inject/hold_priv.h"
-#include "kernel/cgroup2.h"
 #include <errno.h>
 #include <signal.h>
 #include <sys/wait.h>
@@ -12,11 +12,11 @@ enum { INTERRUPTED_US = 2000000 };
 
 static int err_late(struct err *err, pid_t tid, unsigned waited_s)
 {
-	struct cgroup2 group;
+	char frozen[400];
 
-	if (cgroup2_of_task(tid, &group) && cgroup2_is_frozen(&group))
-		return err_target(err, ETIMEDOUT, "task %d cannot be asked about itself: its control "
-			"group '%.300s' is frozen; thaw it (cgroup.freeze)", tid, group.folder);
+	if (explain_frozen(tid, frozen, sizeof(frozen)))
+		return err_target(
+			err, ETIMEDOUT, "task %d cannot be asked about itself: %s", tid, frozen);
 	return err_target(err, ETIMEDOUT, "task %d does not run to be asked about itself for %u s: it "
 		"gets no time on a processor, or is busy inside the kernel (--timeout waits longer)", tid,
 		waited_s);

@@ -134,16 +134,18 @@ int tracee_wait(pid_t tid, int *ret_status, struct err *err)
 
 static int err_late(struct err *err, pid_t tid)
 {
-	char place[128];
+	char place[128], frozen[400];
 
+	if (explain_frozen(tid, frozen, sizeof(frozen)))
+		return err_target(err, ETIMEDOUT, "task %d cannot be stopped: %s", tid, frozen);
 	if (state_of(tid, NULL) == 'R')
 		return err_target(err, ETIMEDOUT, "task %d does not stop within --timeout: it gets no "
 			"time on a processor (this computer is busy and the task's scheduling policy "
 			"lets others go first)", tid);
 	explain_place(tid, place, sizeof(place));
 	if (strstr(place, "refrigerator"))
-		return err_target(err, ETIMEDOUT, "task %d cannot be stopped: its control group is frozen; "
-			"thaw it (freezer.state)", tid);
+		return err_target(err, ETIMEDOUT,
+			"task %d cannot be stopped: its control group is frozen; thaw it", tid);
 	return err_target(err, ETIMEDOUT, "task %d does not stop within --timeout: it is busy inside the "
 		"kernel%s%s (perhaps waiting for a disk or server that hangs)", tid,
 		*place ? " in " : "", place);

@@ -11,14 +11,14 @@
 
 enum { DEEPEST = 32 };
 
-static bool find_mount(char *ret, size_t size)
+bool cgroup_mount(const char *type, const char *option, char *ret, size_t size)
 {
 	FILE *f = setmntent("/proc/self/mounts", "re");
 	struct mntent *m;
 	bool found = false;
 
 	while (f && !found && (m = getmntent(f)))
-		found = !strcmp(m->mnt_type, "cgroup2") &&
+		found = !strcmp(m->mnt_type, type) && (!option || hasmntopt(m, option)) &&
 			snprintf(ret, size, "%s", m->mnt_dir) < (int)size;
 	if (f)
 		endmntent(f);
@@ -34,7 +34,7 @@ bool cgroup2_of_task(pid_t pid, struct cgroup2 *ret)
 	size_t len;
 
 	if (io_slurpf(&text, NULL, "/proc/%d/cgroup", pid) < 0 || !parse_field(text, "0::", &rest) ||
-		!find_mount(mount, sizeof(mount)))
+		!cgroup_mount("cgroup2", NULL, mount, sizeof(mount)))
 		return false;
 	len = (size_t)(rest.end - rest.at);
 	/* "/": the root; "/..": outside of our own cgroup namespace */

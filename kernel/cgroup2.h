@@ -3,6 +3,7 @@
 #pragma once
 #include <limits.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -19,3 +20,8 @@ bool cgroup2_is_frozen(const struct cgroup2 *g);
 /* Whether all processes in the group and below are ones for which is_ours() is true. */
 bool cgroup2_holds_only(const struct cgroup2 *g, bool (*is_ours)(pid_t pid, const void *ctx),
 	const void *ctx);
+/*
+ * Where control groups of a version are mounted: type "cgroup2", or "cgroup" and the controller in
+ * option. False: nowhere, or the name does not fit.
+ */
+bool cgroup_mount(const char *type, const char *option, char *ret, size_t size);

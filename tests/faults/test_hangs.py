@@ -389,6 +389,29 @@ def test_frozen(boxed: Callable[..., Any], child: bool) -> None:
     boxed(frozen, child=child)
 
 
+def frozen_in_vfork(box: Box) -> None:
+    """The parent cannot be stopped before its child runs on, which it does not."""
+    group = Group()
+    try:
+        s = Subject(box, "vforks", ("never",))
+        s.start()
+        (child,) = [t.pid for t in box.tasks() if t.ppid == s.pid]
+        group.take(child)
+        group.freeze(box, True)
+        images = box.dir / "images"
+        done = run(box, command(images, s.pid, "dump", "--timeout", LIMIT))
+        expect_refusal(
+            done, f"task {s.pid} ", "vfork", f"child {child} ", str(group.path), "frozen"
+        )
+        expect_nothing(images)
+    finally:
+        group.end(box)
+
+
+def test_frozen_in_vfork(boxed: Callable[..., Any]) -> None:
+    boxed(frozen_in_vfork)
+
+
 def frozen_v1(box: Box) -> None:
     mounts = [line.split() for line in Path("/proc/self/mounts").open()]
     found = [m[1] for m in mounts if m[2] == "cgroup" and "freezer" in m[3].split(",")]
@@ -404,7 +427,7 @@ def frozen_v1(box: Box) -> None:
         box.until("it does not freeze", 30, lambda: state.read_text().strip() == "FROZEN")
         images = box.dir / "images"
         done = box.torpor(*command(images, target.pid, "dump", "--timeout", LIMIT))
-        expect_refusal(done, f"task {target.pid} cannot be stopped", "frozen", "freezer.state")
+        expect_refusal(done, f"task {target.pid} ", str(group), "frozen", "freezer.state")
         state.write_text("THAWED")
         target.expect_untouched(images)
     finally:

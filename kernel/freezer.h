@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Frozen control groups of both versions (Documentation/admin-guide/cgroup-v2.rst: cgroup.freeze;
+ * cgroup-v1/freezer-subsystem.rst).
+ */
+#pragma once
+#include <limits.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct frozen_group {
+	char folder[PATH_MAX];
+	const char *file; /* in it, to thaw it by */
+};
+
+/*
+ * Whether the group of a task is frozen, or one above it. False also where the group cannot be seen:
+ * outside of our mounts or our cgroup namespace.
+ */
+bool frozen_group_of(pid_t pid, struct frozen_group *ret);
