@@ -4,8 +4,10 @@
  * tells nobody, but it refuses an operation whose undo value would leave -32768..32767 with ERANGE.
  * So the process itself is made to try operations that cannot succeed: the last step of each takes
  * more than there is (EAGAIN), and a semop(2) happens completely or not at all. They are made for a
- * value of the semaphore, which others than the tree may change at any time: an answer counts only if
- * the value was the same before and after, and several times.
+ * value of the semaphore, which others than the tree may change at any time, so their first steps
+ * check it (EAGAIN again): yes is always true, no may mean that the value was another one. Where
+ * nobody was at work, no is true as well; elsewhere it is believed when it came many times with the
+ * same value before and after.
  *
  * Restore: a set that was found has got its values back when the tree was killed, so the operation is
  * done again; in one that was made anew the values are right, so it changes the undo value only.
@@ -18,9 +20,10 @@
 #include <sys/ipc.h>
 #include <sys/sem.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { VALUE_MAX = 32767, STEPS = 6, PROBES = 200, AGREE = 3, SAMPLES = 100, TURNS = 20 };
+enum { VALUE_MAX = 32767, STEPS = 7, PROBES = 200, ENOUGH = 40, SAMPLES = 100, TURNS = 20 };
 
 union semun {
 	int val;
@@ -37,8 +40,15 @@ struct attempt {
 
 static void step(struct attempt *a, int op, int flags)
 {
-	if (op)
-		a->steps[a->n++] = (struct sembuf){ a->num, (short)op, (short)(flags | IPC_NOWAIT) };
+	a->steps[a->n++] = (struct sembuf){ a->num, (short)op, (short)(flags | IPC_NOWAIT) };
+}
+
+/* Goes on with 0 if the value is v, and fails (EAGAIN) if it is any other. */
+static void expect_value(struct attempt *a, int v)
+{
+	if (v)
+		step(a, -v, 0);
+	step(a, 0, 0); /* "wait for zero" */
 }
 
 static size_t try(struct tape *tape, int id, const struct attempt *a)
@@ -47,12 +57,13 @@ static size_t try(struct tape *tape, int id, const struct attempt *a)
 		T_DATA(tape_data(tape, a->steps, a->n * sizeof(a->steps[0]))), T(a->n));
 }
 
-/* ERANGE exactly if the undo value is at least t (t >= 1) of a semaphore that is v now. */
+/* ERANGE exactly if the undo value is at least t (t >= 1) of a semaphore that is v. */
 static size_t try_above(struct tape *tape, int id, unsigned short num, int v, int t)
 {
 	struct attempt a = { .num = num };
 
-	step(&a, VALUE_MAX - v, 0);
+	expect_value(&a, v);
+	step(&a, VALUE_MAX, 0);
 	step(&a, -(VALUE_MAX + 1 - t), SEM_UNDO);
 	step(&a, -t, 0);
 	return try(tape, id, &a);
@@ -64,7 +75,7 @@ static size_t try_below(struct tape *tape, int id, unsigned short num, int v, in
 	struct attempt a = { .num = num };
 	int rest = VALUE_MAX + 2 - t;
 
-	step(&a, -v, 0);
+	expect_value(&a, v);
 	if (rest > VALUE_MAX) { /* one operation adds at most VALUE_MAX */
 		step(&a, VALUE_MAX, SEM_UNDO);
 		step(&a, -VALUE_MAX, 0);
@@ -124,37 +135,41 @@ static bool was_still(const struct tape *tape, const struct sample *s, int v)
 	return (before < 0 || before == v) && (after < 0 || after == v);
 }
 
-/* Whether the undo value reaches t: asked until answers that count agree. */
+/* One yes, or the noes of a turn's samples that count. */
+static bool judge(const struct tape *tape, const struct sample *samples, size_t n, int v, int *noes)
+{
+	bool yes = false;
+
+	for (size_t i = 0; i < n && !yes; i++) {
+		yes = tape_result(tape, samples[i].attempt) == -ERANGE;
+		*noes += !yes && was_still(tape, &samples[i], v);
+	}
+	return yes;
+}
+
+/* Whether the undo value reaches t. */
 static int reaches(struct asking *a, const struct question *q, int t, bool *ret, struct err *err)
 {
 	struct sample samples[SAMPLES];
-	int agreed = 0;
+	int noes = 0;
 
 	*ret = false;
-	for (int turn = 0; turn < TURNS && agreed < AGREE; turn++) {
+	for (int turn = 0; turn < TURNS && !*ret && noes < ENOUGH; turn++) {
+		/* few do for a value that is still */
+		const size_t n = turn ? SAMPLES : ENOUGH;
 		int v = semctl(q->id, q->num, GETVAL), r;
 
-		if (v < 0) { /* removed meanwhile */
-			*ret = false;
+		if (v < 0) /* removed meanwhile */
 			return 0;
-		}
 		tape_reset(a->tape);
-		/* few do for a value that is still */
-		for (int i = 0; i < (turn ? SAMPLES : AGREE); i++)
+		for (size_t i = 0; i < n; i++)
 			samples[i] = take(a->tape, q, v, t);
 		r = play(a, err);
 		if (r < 0)
 			return r;
-		for (int i = 0; i < (turn ? SAMPLES : AGREE) && agreed < AGREE; i++) {
-			bool yes = tape_result(a->tape, samples[i].attempt) == -ERANGE;
-
-			if (!was_still(a->tape, &samples[i], v))
-				continue;
-			agreed = agreed && yes == *ret ? agreed + 1 : 1;
-			*ret = yes;
-		}
+		*ret = judge(a->tape, samples, n, v, &noes);
 	}
-	return agreed == AGREE ? 0 :
+	return *ret || noes >= ENOUGH ? 0 :
 		err_busy(err, "semaphore %u of the System V semaphores %d changes all the time, so "
 			"nobody can tell what task %d gives back to it; try again", q->num, q->id,
 			a->task->pid);
@@ -198,13 +213,23 @@ static int add_undo(struct asking *a, const struct question *q, struct err *err)
 	return r;
 }
 
+/* Nobody changed a semaphore of the set since some time before `since` (real time, seconds). */
+static bool was_quiet(int id, time_t since)
+{
+	struct semid_ds ds;
+
+	return semctl(id, 0, IPC_STAT, (union semun){ .buf = &ds }) == 0 && ds.sem_otime < since - 1 &&
+		ds.sem_ctime < since - 1;
+}
+
 /* Semaphores [from, to) of a set: first whether there may be anything at all. */
 static int ask_some(struct asking *a, int id, const unsigned short *values, uint32_t from, uint32_t to,
 	struct err *err)
 {
 	struct question q = { .id = id };
 	struct sample samples[PROBES][2];
-	bool may_be[PROBES][2];
+	bool may_be[PROBES][2], quiet;
+	time_t since = time(NULL);
 	int r;
 
 	tape_reset(a->tape);
@@ -215,11 +240,13 @@ static int ask_some(struct asking *a, int id, const unsigned short *values, uint
 			samples[i - from][k] = take(a->tape, &q, values[i], 1);
 		}
 	r = play(a, err);
+	quiet = was_quiet(id, since);
 	for (uint32_t i = from; i < to && r == 0; i++)
 		for (int k = 0; k < 2; k++) {
 			const struct sample *s = &samples[i - from][k];
 
-			may_be[i - from][k] = tape_result(a->tape, s->attempt) == -ERANGE ||
+			may_be[i - from][k] = !quiet ||
+				tape_result(a->tape, s->attempt) == -ERANGE ||
 				!was_still(a->tape, s, values[i]);
 		}
 	for (uint32_t i = from; i < to && r == 0; i++)
