@@ -28,21 +28,28 @@ static bool parse_freezer_line(struct cursor line, struct cursor *ret_path)
 	return false;
 }
 
+bool freezer_path(const char *text, struct cursor *ret)
+{
+	struct cursor c = cursor_of(text), line;
+
+	while (parse_line(&c, &line))
+		if (parse_freezer_line(line, ret))
+			return true;
+	return false;
+}
+
 static bool frozen_v1(pid_t pid, struct frozen_group *ret)
 {
 	char mount[PATH_MAX / 2];
 	auto_free char *groups = NULL;
 	auto_free char *state = NULL;
-	struct cursor c, line, path;
-	bool found = false;
+	struct cursor path;
 
 	if (io_slurpf(&groups, NULL, "/proc/%d/cgroup", pid) < 0 ||
 		!cgroup_mount("cgroup", "freezer", mount, sizeof(mount)))
 		return false;
-	for (c = cursor_of(groups); !found && parse_line(&c, &line);)
-		found = parse_freezer_line(line, &path);
 	ret->file = "freezer.state";
-	return found &&
+	return freezer_path(groups, &path) &&
 		snprintf(ret->folder, sizeof(ret->folder), "%s%.*s", mount,
 			(int)(path.end - path.at), path.at) < (int)sizeof(ret->folder) &&
 		io_slurpf(&state, NULL, "%s/%s", ret->folder, ret->file) == 0 &&

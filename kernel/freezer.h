@@ -4,6 +4,7 @@
  * cgroup-v1/freezer-subsystem.rst).
  */
 #pragma once
+#include "base/parse.h"
 #include <limits.h>
 #include <stdbool.h>
 #include <sys/types.h>
@@ -18,3 +19,6 @@ struct frozen_group {
  * outside of our mounts or our cgroup namespace.
  */
 bool frozen_group_of(pid_t pid, struct frozen_group *ret);
+
+/* The path in the freezer's hierarchy, in a text of /proc/PID/cgroup (cgroups(7)); false: none. */
+bool freezer_path(const char *text, struct cursor *ret);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* libFuzzer: texts of /proc/PID/status, stat, timers and limits. */
+/* libFuzzer: texts of /proc/PID/status, stat, timers, limits and cgroup. */
+#include "kernel/freezer.h"
 #include "kernel/proc_limits.h"
 #include "kernel/proc_stat.h"
 #include "kernel/proc_status.h"
@@ -16,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct proc_stat stat;
 	struct proc_limits limits;
 	struct proc_timer timer;
-	struct cursor c;
+	struct cursor c, path;
 	uint32_t gid;
 
 	if (!text)
@@ -28,6 +29,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			;
 	(void)!proc_stat_parse(text, &stat, NULL);
 	(void)!proc_limits_parse(text, &limits, NULL);
+	(void)freezer_path(text, &path);
 	c = cursor_of(text);
 	while (proc_timers_next(&c, &timer, NULL) > 0)
 		;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Parsers of status, stat, timers and limits: recorded texts, this process's own files, and many
+ * Parsers of status, stat, timers, limits and cgroup: recorded texts, this process's own files, and many
  * mutated copies, which must be refused or understood without leaving their bounds.
  */
 #include "base/cleanup.h"
 #include "base/io.h"
+#include "kernel/freezer.h"
 #include "kernel/proc_limits.h"
 #include "kernel/proc_stat.h"
 #include "kernel/proc_status.h"
@@ -35,6 +36,9 @@ static const char timers_text[] =
 	"ID: 0\nsignal: 10/00007fffdeadbeef\nnotify: signal/pid.42\nClockID: 1\n"
 	"ID: 4242\nsignal: 34/0000000000000001\nnotify: signal/tid.43\nClockID: -6\n"
 	"ID: 7\nsignal: 0/0000000000000000\nnotify: none/pid.42\nClockID: 7\n";
+
+static const char cgroup_text[] = "9:name=systemd:/a\n8:cpu,cpuacct:/b\n7:devices,freezer:/c/d:e\n"
+				  "5:freezers:/f\n0::/user.slice\n";
 
 static bool groups_are(struct cursor c, const uint32_t *want, size_t n)
 {
@@ -111,6 +115,19 @@ static void test_timers(struct tap *t)
 		pt[1].clock == -6 && pt[2].notify == 1, "timers: the others", NULL);
 }
 
+static void test_freezer(struct tap *t)
+{
+	struct cursor path;
+
+	tap_ok(t, freezer_path(cgroup_text, &path) && path.end - path.at == 6 &&
+		!memcmp(path.at, "/c/d:e", 6), "the freezer's group", NULL);
+	tap_ok(t, freezer_path("2:freezer:/", &path) && path.end - path.at == 1, "alone, at the root",
+		NULL);
+	tap_ok(t, !freezer_path("", &path) && !freezer_path("0::/a\n", &path) &&
+		!freezer_path("freezer\n:freezer\n3:freezers:/\n3:xfreezer:/\n", &path),
+		"no freezer", NULL);
+}
+
 static void test_own(struct tap *t)
 {
 	auto_free char *status = NULL, *stat = NULL, *limits = NULL;
@@ -154,6 +171,7 @@ static void parse_all(const char *text)
 	struct proc_stat s;
 	struct proc_limits l;
 	struct proc_timer pt;
+	struct cursor path;
 	uint32_t gid;
 
 	if (proc_status_parse(text, &st, NULL) == 0)
@@ -161,6 +179,7 @@ static void parse_all(const char *text)
 			;
 	(void)!proc_stat_parse(text, &s, NULL);
 	(void)!proc_limits_parse(text, &l, NULL);
+	(void)freezer_path(text, &path);
 	while (proc_timers_next(&c, &pt, NULL) > 0)
 		;
 }
@@ -192,6 +211,7 @@ int main(void)
 	test_status(&t);
 	test_stat(&t);
 	test_timers(&t);
+	test_freezer(&t);
 	test_own(&t);
 	tap_ok(&t, proc_status_parse("", &st, NULL) < 0 && proc_stat_parse("", &s, NULL) < 0 &&
 		proc_stat_parse("1 (", &s, NULL) < 0 && proc_stat_parse("1 )(", &s, NULL) < 0 &&
@@ -203,7 +223,8 @@ int main(void)
 		mutate(stat_text, &state);
 		mutate(timers_text, &state);
 		mutate(limits, &state);
+		mutate(cgroup_text, &state);
 	}
-	tap_ok(&t, true, "200,000 mutated texts", NULL);
+	tap_ok(&t, true, "250,000 mutated texts", NULL);
 	return tap_done(&t);
 }
