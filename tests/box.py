@@ -331,6 +331,28 @@ def _make_private(places: tuple[str, ...], keep: Iterable[Path]) -> None:
         os.close(fd)
 
 
+def _make_private_run() -> None:
+    """As _make_private(), for /run: what has a folder there, often made at boot, finds it again.
+
+    Others make files of their own there at any time: criu its cache, mount(8) its table.
+    """
+    links: dict[str, str] = {}
+    held: list[tuple[str, int]] = []
+    for entry in os.scandir("/run"):
+        with contextlib.suppress(FileNotFoundError):  # it was somebody's only for a moment
+            if entry.is_symlink():
+                links[entry.path] = os.readlink(entry.path)
+            elif entry.is_dir():
+                held.append((entry.path, os.open(entry.path, os.O_PATH | os.O_CLOEXEC)))
+    mount("torpor-test", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755")
+    for path, target in links.items():
+        os.symlink(target, path)
+    for path, fd in held:
+        os.mkdir(path)
+        mount(f"/proc/self/fd/{fd}", path, "none", MS_BIND | MS_REC)
+        os.close(fd)
+
+
 def pipe_with(data: bytes) -> int:
     """A descriptor which children inherit."""
     read_end, write_end = os.pipe()
@@ -349,12 +371,16 @@ def link_up(name: str) -> None:
 def _make_namespaces(folder: Path, net: bool) -> None:
     _call("mount", b"none", b"/", None, MS_REC | MS_PRIVATE, None)
     mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    if os.path.isdir("/var/lib/torpor"):  # torpor's index of journals
+    # torpor's index of journals; where there is none, who is outside of boxes may make it meanwhile
+    with contextlib.suppress(OSError):
+        os.makedirs("/var/lib/torpor", exist_ok=True)
+    if os.path.isdir("/var/lib/torpor"):
         mount("torpor", "/var/lib/torpor", "tmpfs")
     # the numbers of its terminals are its own, too: whoever else opens one cannot take them
     mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620")
     if net:
         link_up("lo")
+    _make_private_run()
     _make_private(("/tmp", "/var/tmp", "/dev/shm"), (SOURCE, BUILD, TORPOR.parent, folder))
 
 
