@@ -100,9 +100,12 @@ class Computer:
         self.run("ip", "address", "add", f"{address}/24", "dev", device)
         self.run("ip", "link", "set", device, "up")
 
-    def has_service(self) -> None:
-        """Whoever asks for the address of the service comes here."""
+    def has_address(self) -> None:
+        """The address of the service is one of this computer's."""
         self.run("ip", "address", "add", f"{SERVICE}/32", "dev", "lo")
+
+    def is_reached(self) -> None:
+        """Whoever asks for the address of the service comes here."""
         run("ip", "route", "replace", f"{SERVICE}/32", "via", self.gate, "src", CLIENTS)
 
     def sent(self) -> int:
@@ -304,7 +307,7 @@ class Move:
         os.close(ready)
         self.copy("last")
         self.east.run("ip", "address", "del", f"{SERVICE}/32", "dev", "lo")
-        self.west.has_service()
+        self.west.has_address()
         words = self.words(self.west, "lazy-pages", "last", *to)
         with out["lazy-pages"].open("w") as f:
             lazy = self.west.start(*words, stdout=f, stderr=f)
@@ -312,6 +315,8 @@ class Move:
         self.west.run(
             *self.words(self.west, "restore", "last", "-d", "--tcp-established", "--lazy-pages")
         )
+        # not before: what reaches a computer without such a connection is answered by a reset
+        self.west.is_reached()
         running, stopped_bytes = time.monotonic(), self.total()
         if lazy.wait(2 * PATIENCE) != 0 or dump.wait(PATIENCE) != 0:
             raise Failed(" ".join(p.read_text() for p in out.values()))
@@ -365,7 +370,8 @@ def show(o: argparse.Namespace, where: Path) -> dict[str, Any]:
     run("ip", "address", "add", f"{CLIENTS}/32", "dev", "lo")
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
     east, west = two_computers()
-    east.has_service()
+    east.has_address()
+    east.is_reached()
     pid = start_redis(east, where)
     clients = [Client(i, o.mib * 1048576 // VALUE // o.clients) for i in range(o.clients)]
     for c in clients:
