@@ -2,7 +2,8 @@
 /*
  * `leftovers`: lists what dumps and restores have left outside of their image directories and, with
  * --clean, removes it. What cannot be proven to be of a dump, and what complete images still need,
- * is asked for; where nobody can be asked it stays, and the exit status is 1.
+ * is asked for; where nobody can be asked it stays, and the exit status is 1. So does what lies on a
+ * file system that does not answer.
  */
 #include "names/leftovers.h"
 #include "base/text.h"
@@ -103,6 +104,8 @@ void print_left(FILE *out, int images_fd, bool json)
 
 static const char *standing_of(const struct leftover *o)
 {
+	if (o->state == EFFECT_UNKNOWN)
+		return "may be gone: the file system there does not answer";
 	if (o->busy)
 		return "in use by a torpor at work";
 	if (o->needed)
@@ -138,9 +141,10 @@ static void print_json(const struct leftover *o, bool first)
 		json_string(stdout, o->directory);
 	else
 		fputs("null", stdout);
-	printf(", \"proven\": %s, \"needed\": %s, \"busy\": %s, \"removed\": %s}",
+	printf(", \"proven\": %s, \"needed\": %s, \"busy\": %s, \"answers\": %s, \"removed\": %s}",
 		o->state == EFFECT_OURS ? "true" : "false", o->needed ? "true" : "false",
-		o->busy ? "true" : "false", o->remove ? "true" : "false");
+		o->busy ? "true" : "false", o->state != EFFECT_UNKNOWN ? "true" : "false",
+		o->remove ? "true" : "false");
 }
 
 /* A "y" at a terminal. */
@@ -162,7 +166,7 @@ static void choose(struct leftovers *l, const struct options *o)
 	bool named = o->given[OPTION_images_dir];
 
 	vec_each(x, &l->list) {
-		if (x->busy)
+		if (x->busy || x->state == EFFECT_UNKNOWN)
 			continue;
 		x->remove = x->state == EFFECT_OURS && (named || !x->needed);
 		if (!x->remove && !o->json)
@@ -170,9 +174,21 @@ static void choose(struct leftovers *l, const struct options *o)
 	}
 }
 
+/* Directories whose journals nobody can read; people are told of them by warnings. */
+static void json_unanswered(const struct leftovers *l)
+{
+	fputs("], \"unanswered\": [", stdout);
+	vec_each(path, &l->unanswered) {
+		fputs(path == l->unanswered.at ? "" : ", ", stdout);
+		json_string(stdout, *path);
+	}
+	puts("]}");
+}
+
+/* How much there is still, as far as is known. */
 static size_t print_all(const struct leftovers *l, const struct options *o)
 {
-	size_t left = 0;
+	size_t left = l->unanswered.n;
 
 	if (o->json)
 		fputs("{\"ok\": true, \"leftovers\": [", stdout);
@@ -184,8 +200,8 @@ static size_t print_all(const struct leftovers *l, const struct options *o)
 			print_people(x, x->remove);
 	}
 	if (o->json)
-		puts("]}");
-	else if (!l->list.n)
+		json_unanswered(l);
+	else if (!l->list.n && !l->unanswered.n)
 		puts("nothing is left behind");
 	return left;
 }
@@ -196,7 +212,7 @@ int cmd_leftovers(const struct call *call, struct err *err)
 	struct leftovers l;
 	size_t left = 0;
 	int r = leftovers_find(o->given[OPTION_images_dir] ? o->images_dir : NULL, o->words,
-		(size_t)o->n_words, &l, err);
+		(size_t)o->n_words, (unsigned)o->timeout, &l, err);
 
 	if (r == 0 && o->clean) {
 		choose(&l, o);

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "cmd/command.h"
 #include "cmd/python.h"
+#include "names/answer.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -112,6 +113,39 @@ static void report(const struct options *o, const struct err *err)
 	advise(o, err);
 }
 
+/* The images and the work directory; NULL: not used. */
+struct dirs {
+	const char *paths[2];
+};
+
+static void ask_dirs(struct asking *a, const void *ctx)
+{
+	const struct dirs *d = ctx;
+
+	for (size_t i = 0; i < 2; i++)
+		if (d->paths[i])
+			answer_ask(a, d->paths[i], (int64_t)i);
+}
+
+/* They lie where somebody wants; whoever opens one on a file system that hangs, hangs. */
+static int dirs_answer(const struct options *o, bool uses_images, struct err *err)
+{
+	static const char *const what[] = { "the images directory", "the work directory" };
+	const struct dirs dirs = { { uses_images ? o->images_dir : NULL,
+		o->work_dir ? o->work_dir : o->images_dir } };
+	struct arena *a = arena_new();
+	struct mount_lines mounts;
+	struct unanswered u;
+	int r = mountinfo_read("self", a, &mounts, err);
+
+	if (r == 0 && answer_is_doubtful(&mounts))
+		r = answer_await(ask_dirs, &dirs, (unsigned)o->timeout, &u, err);
+	if (r > 0)
+		r = answer_refuse(&u, &mounts, what[u.who], u.path, err);
+	arena_free(a);
+	return r;
+}
+
 static int open_dir(const char *path, const char *what, int *ret_fd, struct err *err)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -127,8 +161,10 @@ static int open_dirs(const struct options *o, bool uses_images, int *ret_images,
 	struct err *err)
 {
 	struct err ignored = ERR_INIT;
-	int r = 0;
+	int r = dirs_answer(o, uses_images, err);
 
+	if (r < 0)
+		return r;
 	if (uses_images)
 		r = open_dir(o->images_dir, "images", ret_images, err);
 	if (o->work_dir || r == 0) {

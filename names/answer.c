@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 
 /* How often is looked whether there was an answer meanwhile. */
-enum { LOOK_MS = 100, KILL_MS = 100 };
+enum { LOOK_MS = 100, KILL_MS = 100, TOGETHER = 128 };
 
 /* In memory that both have. */
 struct asking {
@@ -145,7 +145,95 @@ int answer_await(void (*ask)(struct asking *a, const void *ctx), const void *ctx
 	return r;
 }
 
-static bool lies_below(const char *path, const char *point)
+/* ---- many at a time ---- */
+
+struct many {
+	pid_t pids[TOGETHER];
+	struct pollfd p[TOGETHER]; /* fd: its pidfd, -1: it has answered */
+	size_t n, left;
+};
+
+static int start_one(struct many *m, void (*ask)(struct asking *a, const void *ctx),
+	const void *ctx, struct err *err)
+{
+	struct asking alone = { .answered = 0 };
+	pid_t pid = fork();
+	int pidfd, r;
+
+	if (pid == 0)
+		child_main(&alone, ask, ctx);
+	if (pid < 0)
+		return err_sys(err, "cannot make a process that asks file systems");
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (pidfd < 0) {
+		r = err_sys(err, "cannot wait for a process that asks file systems");
+		end_child(pid, -1);
+		return r;
+	}
+	m->pids[m->n] = pid;
+	m->p[m->n++] = (struct pollfd){ .fd = pidfd, .events = POLLIN };
+	m->left++;
+	return 0;
+}
+
+static void take_ended(struct many *m)
+{
+	for (size_t i = 0; i < m->n; i++) {
+		if (m->p[i].fd < 0 || !m->p[i].revents)
+			continue;
+		while (waitpid(m->pids[i], NULL, 0) < 0 && errno == EINTR)
+			;
+		close(m->p[i].fd);
+		m->p[i].fd = -1;
+		m->left--;
+	}
+}
+
+static void await_many(struct many *m, unsigned timeout_s)
+{
+	uint64_t since = clock_us();
+
+	while (m->left && !interrupt_came() &&
+		(!timeout_s || clock_us() - since < 1000000ull * timeout_s))
+		if (poll(m->p, m->n, LOOK_MS) > 0)
+			take_ended(m);
+}
+
+/* At most TOGETHER of them. */
+static int ask_many(void (*ask)(struct asking *a, const void *ctx), const void *const *ctx, size_t n,
+	unsigned timeout_s, bool *ret_silent, struct err *err)
+{
+	struct many m = { .n = 0 };
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0; i++)
+		r = start_one(&m, ask, ctx[i], err);
+	if (r == 0)
+		await_many(&m, timeout_s);
+	for (size_t i = 0; i < m.n; i++) {
+		ret_silent[i] = m.p[i].fd >= 0;
+		if (!ret_silent[i])
+			continue;
+		end_child(m.pids[i], m.p[i].fd);
+		close(m.p[i].fd);
+	}
+	return r < 0 ? r : interrupt_check(err);
+}
+
+int answer_which(void (*ask)(struct asking *a, const void *ctx), const void *const *ctx, size_t n,
+	unsigned timeout_s, bool *ret_silent, struct err *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < n && r == 0; i += TOGETHER)
+		r = ask_many(ask, ctx + i, n - i < TOGETHER ? n - i : TOGETHER, timeout_s,
+			ret_silent + i, err);
+	return r;
+}
+
+/* ---- the sentence ---- */
+
+bool path_lies_below(const char *path, const char *point)
 {
 	size_t n = strlen(point);
 
@@ -162,7 +250,7 @@ static const struct mount_line *mount_of(const struct unanswered *u, const char 
 		const struct mount_line *m = &mounts->at[i];
 
 		if (u->dev ? m->dev == u->dev :
-			     lies_below(name, m->point) &&
+			     path_lies_below(name, m->point) &&
 				(!found || strlen(m->point) >= strlen(found->point)))
 			found = m;
 	}

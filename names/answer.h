@@ -37,6 +37,14 @@ bool answer_was_asked(const struct asking *a, uint32_t dev);
 int answer_await(void (*ask)(struct asking *a, const void *ctx), const void *ctx, unsigned timeout_s,
 	struct unanswered *ret, struct err *err) must_use;
 /*
+ * The same for n independent questions, ask(a, ctx[i]), each in a child of its own, many at a time:
+ * ret_silent[i] tells which were not answered within timeout_s seconds.
+ */
+int answer_which(void (*ask)(struct asking *a, const void *ctx), const void *const *ctx, size_t n,
+	unsigned timeout_s, bool *ret_silent, struct err *err) must_use;
+/* Whether a path is this mount point or below it, by its letters. */
+bool path_lies_below(const char *path, const char *point);
+/*
  * The sentence for it; `whose` begins it ("task 42 (cat)"), `name` is how people call the path. The
  * mount is looked for in mounts.
  */

@@ -199,7 +199,9 @@ static int look_one(struct effect_item *i, struct err *err)
 {
 	const struct effect *e = i->e;
 
-	i->state = EFFECT_ABSENT;
+	i->state = i->silent ? EFFECT_UNKNOWN : EFFECT_ABSENT;
+	if (i->silent)
+		return 0;
 	if (e->kind == EFFECT_LINK || e->kind == EFFECT_FILE)
 		return look_file(e, i->same_boot, &i->state, err);
 	/* All else ends with the kernel it was made in. */
@@ -250,7 +252,8 @@ int effects_remove(struct effect_item *items, size_t n, struct err *err)
 	int r = 0;
 
 	for (size_t i = 0; i < n && r == 0; i++) {
-		if (!items[i].remove || items[i].state == EFFECT_ABSENT || is_of_network(items[i].e))
+		if (!items[i].remove || items[i].silent || items[i].state == EFFECT_ABSENT ||
+			is_of_network(items[i].e))
 			continue;
 		r = remove_one(items[i].e, err);
 		if (r == 0)

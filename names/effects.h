@@ -11,11 +11,13 @@ enum effect_state {
 	EFFECT_ABSENT, /* it does not stand (any more), or cannot on this host */
 	EFFECT_OURS, /* what stands there is the one that was noted */
 	EFFECT_UNPROVEN, /* something stands there that may be another one */
+	EFFECT_UNKNOWN, /* nobody can look: the file system there does not answer */
 };
 
 struct effect_item {
 	const struct effect *e;
 	bool same_boot; /* its journal was written on this host since it was started */
+	bool silent; /* its path leads to a file system that hangs (names/silent.h): not looked at */
 	bool remove; /* effects_remove() is to take it back */
 	enum effect_state state;
 };

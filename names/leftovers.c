@@ -59,6 +59,11 @@ static bool is_at_work(const struct journal_run *run)
 	return run->pid != getpid() && run->since && journal_process_start(run->pid) == run->since;
 }
 
+static bool is_out_of_reach(const struct leftovers *l, const struct effect *e)
+{
+	return e->path && e->path[0] == '/' && silent_meets(&l->silent, e->path, false);
+}
+
 /* Everything of the journal that is not crossed out and still stands. */
 static int take_journal(struct hunt *h, int dirfd, const char *path, struct err *err)
 {
@@ -75,6 +80,7 @@ static int take_journal(struct hunt *h, int dirfd, const char *path, struct err 
 			/* What was crossed out is not on this host, as far as looking goes. */
 			items[i].e = &view.effects.at[i].effect;
 			items[i].same_boot = is_same_boot(view.effects.at[i].run);
+			items[i].silent = is_out_of_reach(l, &view.effects.at[i].effect);
 		}
 		r = effects_look(items, view.effects.n, err);
 	}
@@ -100,21 +106,38 @@ static int take_journal(struct hunt *h, int dirfd, const char *path, struct err 
 	return r < 0 ? err_while(err, "looking into '%s'", path) : 0;
 }
 
+/* Where this entry of the index leads; false: to nowhere. */
+static bool read_index(DIR *dir, const char *name, char path[PATH_MAX])
+{
+	ssize_t n = readlinkat(dirfd(dir), name, path, PATH_MAX - 1);
+
+	if (n > 0)
+		path[n] = '\0';
+	return n > 0;
+}
+
 /* One journal that cannot be read does not hide the others. */
 static void take_index(struct hunt *h)
 {
 	auto_dir DIR *dir = opendir(JOURNAL_INDEX);
+	struct leftovers *l = h->found;
 	struct dirent *d;
 
 	while (dir && (d = readdir(dir))) {
 		struct err err = ERR_INIT;
 		char path[PATH_MAX];
-		ssize_t n = readlinkat(dirfd(dir), d->d_name, path, sizeof(path) - 1);
+		const struct mount_line *silent;
 		auto_close int fd = -1;
 
-		if (n <= 0)
+		if (!read_index(dir, d->d_name, path))
 			continue;
-		path[n] = '\0';
+		silent = silent_meets(&l->silent, path, true);
+		if (silent) {
+			(void)!silent_refuse(silent, "an images directory", path, &err);
+			log_warn("%s; what it tells is not listed", err.text);
+			vec_push(&l->unanswered, keep(l, path));
+			continue;
+		}
 		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (fd < 0 || !journal_is_indexed(d->d_name, fd))
 			h->found->index_dead++;
@@ -135,9 +158,9 @@ static bool is_known(const struct leftovers *l, const struct effect *e)
 	return false;
 }
 
-static void add_named(struct hunt *h, const struct effect *e, bool belongs)
+static void add_named(struct hunt *h, const struct effect *e, enum effect_state state, bool belongs)
 {
-	struct leftover o = { .effect = *e, .state = belongs ? EFFECT_OURS : EFFECT_UNPROVEN,
+	struct leftover o = { .effect = *e, .state = state,
 		.directory = belongs ? h->directory : NULL, .needed = belongs };
 
 	if (is_known(h->found, e))
@@ -160,7 +183,7 @@ static int tables_in_network(uint64_t dev, uint64_t ino, void *ctx, struct err *
 
 		snprintf(path, sizeof(path), "inet %s", t->name);
 		if (h->everywhere || belongs)
-			add_named(h, &e, belongs);
+			add_named(h, &e, belongs ? EFFECT_OURS : EFFECT_UNPROVEN, belongs);
 	}
 	vec_done(&list);
 	return r;
@@ -186,7 +209,7 @@ static int rules_in_network(struct hunt *h, struct err *err)
 			.path = flow_text(f, text, sizeof(text)),
 			.why = "has the mark of the network lock of a dump" };
 
-		add_named(h, &e, false);
+		add_named(h, &e, EFFECT_UNPROVEN, false);
 	}
 	vec_done(&list);
 	return 0;
@@ -198,12 +221,16 @@ static void take_link(struct hunt *h, const char *path, bool belongs)
 		.why = belongs ? "keeps a file that is open without a name until the restore" :
 				 "named like the links of --link-remap" };
 	struct stat st;
+	bool silent;
 
-	if (!effect_is_link_name(path) || path[0] != '/' || lstat(path, &st) < 0)
+	if (!effect_is_link_name(path) || path[0] != '/')
 		return;
-	e.dev = st.st_dev;
-	e.ino = st.st_ino;
-	add_named(h, &e, belongs);
+	silent = is_out_of_reach(h->found, &e);
+	if (!silent && lstat(path, &st) < 0)
+		return;
+	e.dev = silent ? 0 : st.st_dev;
+	e.ino = silent ? 0 : st.st_ino;
+	add_named(h, &e, silent ? EFFECT_UNKNOWN : belongs ? EFFECT_OURS : EFFECT_UNPROVEN, belongs);
 }
 
 /* The links which the images of a directory count on. */
@@ -237,9 +264,10 @@ static int search_folder(struct hunt *h, int parent, const char *path, dev_t dev
 		return -errno;
 	while (depth && (d = readdir(dir))) {
 		if (!strcmp(d->d_name, ".") || !strcmp(d->d_name, "..") ||
-			fstatat(fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_dev != dev ||
 			snprintf(below, sizeof(below), "%s/%s", strcmp(path, "/") ? path : "",
-				d->d_name) >= PATH_MAX)
+				d->d_name) >= PATH_MAX ||
+			silent_is_point(&h->found->silent, below) ||
+			fstatat(fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 || st.st_dev != dev)
 			continue;
 		if (S_ISDIR(st.st_mode))
 			(void)!search_folder(h, fd, below, dev, depth - 1);
@@ -251,13 +279,15 @@ static int search_folder(struct hunt *h, int parent, const char *path, dev_t dev
 
 static int search_links(struct hunt *h, const char *folder, struct err *err)
 {
-	auto_free char *path = realpath(folder, NULL);
+	const struct mount_line *silent = silent_meets(&h->found->silent, folder, true);
+	auto_free char *path = silent ? NULL : realpath(folder, NULL);
 	struct stat st;
-	int r = path && stat(path, &st) == 0 ? 0 : -errno;
+	int r = silent ? silent_refuse(silent, "the folder to search", folder, err) :
+		path && stat(path, &st) == 0 ? 0 : -errno;
 
 	if (r == 0)
 		r = search_folder(h, AT_FDCWD, path, st.st_dev, 512);
-	return r < 0 ? err_sysn(err, -r, "cannot search '%s'", folder) : 0;
+	return r < 0 && !silent ? err_sysn(err, -r, "cannot search '%s'", folder) : r;
 }
 
 /* ---- both ---- */
@@ -280,16 +310,17 @@ static int take_directory(struct hunt *h, const char *path, struct err *err)
 	return r;
 }
 
-int leftovers_find(const char *directory, char *const *search, size_t n_search,
+int leftovers_find(const char *directory, char *const *search, size_t n_search, unsigned timeout_s,
 	struct leftovers *ret, struct err *err)
 {
 	struct hunt h = { .found = ret, .everywhere = !directory };
-	int r = 0;
+	int r;
 
 	*ret = (struct leftovers){ .arena = arena_new() };
-	if (directory)
+	r = silent_find(ret->arena, timeout_s, &ret->silent, err);
+	if (r == 0 && directory)
 		r = take_directory(&h, directory, err);
-	else
+	else if (r == 0)
 		take_index(&h);
 	if (r == 0)
 		r = effect_each_network(tables_in_network, &h, err);
@@ -345,19 +376,17 @@ static void cross_out(struct leftovers *l)
 }
 
 /* Entries of the index which lead nowhere. */
-static void prune_index(void)
+static void prune_index(const struct leftovers *l)
 {
 	auto_dir DIR *dir = opendir(JOURNAL_INDEX);
 	struct dirent *d;
 
 	while (dir && (d = readdir(dir))) {
 		char path[PATH_MAX];
-		ssize_t n = readlinkat(dirfd(dir), d->d_name, path, sizeof(path) - 1);
 		auto_close int fd = -1;
 
-		if (n <= 0)
+		if (!read_index(dir, d->d_name, path) || silent_meets(&l->silent, path, true))
 			continue;
-		path[n] = '\0';
 		fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		if (fd < 0 || !journal_is_indexed(d->d_name, fd))
 			unlinkat(dirfd(dir), d->d_name, 0);
@@ -371,13 +400,14 @@ int leftovers_remove(struct leftovers *l, struct err *err)
 
 	for (size_t i = 0; i < l->list.n; i++)
 		items[i] = (struct effect_item){ .e = &l->list.at[i].effect, .same_boot = true,
-			.remove = l->list.at[i].remove, .state = l->list.at[i].state };
+			.remove = l->list.at[i].remove, .state = l->list.at[i].state,
+			.silent = l->list.at[i].state == EFFECT_UNKNOWN };
 	r = effects_remove(items, l->list.n, err);
 	for (size_t i = 0; i < l->list.n; i++)
 		l->list.at[i].remove = items[i].remove && items[i].state == EFFECT_ABSENT;
 	cross_out(l);
 	if (r == 0)
-		prune_index();
+		prune_index(l);
 	return r;
 }
 
@@ -385,6 +415,7 @@ void leftovers_done(struct leftovers *l)
 {
 	vec_done(&l->list);
 	vec_done(&l->absent);
+	vec_done(&l->unanswered);
 	arena_free(l->arena);
 }
 

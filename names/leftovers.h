@@ -7,6 +7,7 @@
 #pragma once
 #include "base/vec.h"
 #include "names/effects.h"
+#include "names/silent.h"
 
 struct leftover {
 	struct effect effect;
@@ -19,20 +20,24 @@ struct leftover {
 };
 
 struct leftover_list vec_of(struct leftover);
+struct path_list vec_of(const char *);
 
 struct leftovers {
 	struct arena *arena;
 	struct leftover_list list;
 	struct leftover_list absent; /* noted on this host, but not there: crossed out by a removal */
 	size_t index_dead; /* entries of the index that lead to no journal any more */
+	struct silent silent; /* file systems that do not answer */
+	struct path_list unanswered; /* image directories on them, which nobody can look into */
 };
 
 /*
  * directory NULL: all that the index knows, and names everywhere. Otherwise only what belongs to
- * that directory. Below the folders of `search` files called link_remap.* are looked for. The
- * caller calls leftovers_done(), also after a failure.
+ * that directory. Below the folders of `search` files called link_remap.* are looked for. File
+ * systems that do not answer within timeout_s seconds (0: waits for ever) are left out. The caller
+ * calls leftovers_done(), also after a failure.
  */
-int leftovers_find(const char *directory, char *const *search, size_t n_search,
+int leftovers_find(const char *directory, char *const *search, size_t n_search, unsigned timeout_s,
 	struct leftovers *ret, struct err *err) must_use;
 /* Takes back those marked; journals are brought up to date, dead entries of the index go. */
 int leftovers_remove(struct leftovers *l, struct err *err) must_use;

@@ -106,4 +106,7 @@ def start(box: Box, where: Path) -> SlowFs:
         _serve(fuse)
     os.close(fuse)
     box.aside.add(pid)
-    return SlowFs(where, pid)
+    fs = SlowFs(where, pid)
+    # who has answered heeds signals
+    fs.path.stat()
+    return fs

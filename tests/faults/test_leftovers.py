@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from box import TORPOR, Box, Failed, Skipped, read_stat, read_task
+import slowfs
+from box import TORPOR, Box, Failed, Skipped, mount, read_stat, read_task
 from subjects import Subject
 
 KILL_CALLS = os.environ.get("KILL_CALLS", "16")
@@ -264,3 +265,64 @@ def hostile(box: Box) -> None:
 
 def test_hostile(boxed: Callable[..., Any]) -> None:
     boxed(hostile, net=True)
+
+
+# ------------------------------------------------------------------- file systems that do not answer
+
+
+def silent_journal(box: Box, slow: Path) -> tuple[Path, Path]:
+    """Images with a link of their own and one on the file system; the index leads to both places."""
+    images, link = box.dir / "images", box.dir / "link_remap.6"
+    images.mkdir()
+    link.touch()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    st = link.stat()
+    lines = HOSTILE.format(boot=boot, victim="", link="", dev=0, ino=0).splitlines()[:2]
+    lines += [
+        f"make 1 kind=link path={box.dir}/way/link_remap.5 dev=1 ino=5 .",
+        f"make 2 kind=link path={link} dev={st.st_dev} ino={st.st_ino} .",
+    ]
+    journal = images / "torpor-journal"
+    journal.write_text("\n".join(lines) + "\n")
+    journal.chmod(0o600)
+    (box.dir / "way").symlink_to("slow")
+    if not os.path.isdir("/var/lib/torpor"):
+        mount("torpor", "/var/lib", "tmpfs")
+    index = Path("/var/lib/torpor/journals")
+    index.mkdir(parents=True)
+    st = images.stat()
+    (index / f"{st.st_dev:x}-{st.st_ino:x}").symlink_to(images)
+    (index / "1-1").symlink_to(slow / "images")
+    return link, index
+
+
+def silent(box: Box) -> None:
+    """It answers for everything else; what it cannot look at is said, and stays."""
+    fs = slowfs.start(box, box.dir / "slow")
+    link, index = silent_journal(box, fs.dir)
+    limit = ("--timeout", "2")
+    fs.go_deaf()
+    done = box.torpor("leftovers", "--json", *limit, box.dir, timeout=60)
+    said = json.loads(done.output.splitlines()[-1])
+    found = {f["what"]: f for f in said["leftovers"]}
+    there = f"{box.dir}/way/link_remap.5"
+    if set(found) != {str(link), there} or said["unanswered"] != [str(fs.dir / "images")]:
+        raise Failed(f"listed is {said}")
+    if found[there]["answers"] or found[there]["proven"] or not found[str(link)]["proven"]:
+        raise Failed(f"listed is {said}")
+    done = box.torpor("leftovers", *limit, timeout=60)
+    if done.status != 0 or f"'{fs.dir}') does not answer" not in done.output:
+        raise Failed(f"'{done.output}' does not say who does not answer")
+    for words in (["-D", str(box.dir / "way/images")], [str(box.dir / "way")]):
+        done = box.torpor("leftovers", *limit, *words, timeout=60)
+        if done.status != 1 or "does not answer" not in done.output:
+            raise Failed(f"status {done.status}: {done.output}")
+    done = box.torpor("leftovers", "--clean", *limit, timeout=60)
+    if done.status != 1 or link.exists() or not (index / "1-1").is_symlink():
+        raise Failed(f"status {done.status}: {done.output}")
+    fs.end()
+    box.until(f"tasks are left: {box.tasks()}", 30, lambda: not box.tasks())
+
+
+def test_silent(boxed: Callable[..., Any]) -> None:
+    boxed(silent, net=True)
