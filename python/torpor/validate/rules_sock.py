@@ -9,6 +9,7 @@ from typing import Any
 from torpor.images import ImageError, wire
 from torpor.images import messages as pb
 from torpor.images.limits import PAGE
+from torpor.validate import sockopts
 from torpor.validate.context import INT32_MAX, Context
 
 UINT16_MAX, INT64_MAX = 0xFFFF, (1 << 63) - 1
@@ -24,17 +25,6 @@ TCP_WSCALE, TCP_WSCALE_MAX = 4, 14  # tcp_stream_entry.opt_mask
 GROUPS_MAX = 65536
 VSOCK_ANY = 0xFFFFFFFF
 INET, INET6 = 2, 10
-SOCKETS = (pb.inet_sk_entry, pb.unix_sk_entry, pb.netlink_sk_entry, pb.packet_sock_entry)
-LEVELS: dict[type, int] = {pb.netlink_sk_entry: 270, pb.packet_sock_entry: 263}
-# (level, name) of options with 8 bytes, and level -> names of those with 4 bytes
-WIDE = {(1, 37), (1, 47), (1, 61), (1, 65)}
-PLAIN: dict[int, set[int]] = {
-    0: {6, 7, 10, 11, 12, 13, 18, 19, 20, 21, 24, 25, 26, 34, 49, 50, 51},
-    1: {1, 3, 29, 35, 40, 41, 42, 43, 45, 46, 49, 60, 63, 64, 69, 70, 73, 74, 75, 76, 82, 83, 84},
-    6: {7, 8, 9, 16, 18, 25, 27, 34, 36, 37},
-    263: {19, 20, 23, 24},
-    270: {3, 4, 5, 8, 10, 11, 12},
-}
 # (type, protocol) an internet socket can have
 KINDS = {(STREAM, 6), (STREAM, 262), (DGRAM, 17), (DGRAM, 136)}
 ICMP = {INET: 1, INET6: 58}
@@ -70,17 +60,13 @@ def _sizes(c: Context) -> None:
     """Values of options that the common message has no field for (socket(7), ip(7), tcp(7))."""
     for id_, extra in c.file_extras.items():
         details = c.details(c.files[id_]) if id_ in c.files and id_ in c.used else None
-        if not isinstance(details, SOCKETS):
+        if isinstance(details, pb.ext_file_entry) and extra.HasField("vsock"):
+            details = extra.vsock
+        if isinstance(details, pb.unix_sk_entry) and details.uflags & EXTERN:
             continue
-        levels = {1, LEVELS.get(type(details), 0)}
-        if isinstance(details, pb.inet_sk_entry):
-            levels.add(details.proto)
-        for o in extra.options:
-            wanted = 8 if (o.level, o.name) in WIDE else 4
-            known = o.name in PLAIN.get(o.level, ()) or wanted == 8
-            if known and o.level in levels and len(o.value) != wanted:
-                text = f"its option {o.name} of level {o.level} has {len(o.value)} bytes"
-                c.about_file("sock-option-size", id_, text)
+        for o in sockopts.wrong(details, extra.options):
+            text = f"its option {o.name} of level {o.level} has {len(o.value)} bytes"
+            c.about_file("sock-option-size", id_, text)
 
 
 def _inet(c: Context, id_: int, e: pb.inet_sk_entry) -> None:
