@@ -5,6 +5,8 @@
 #include <signal.h>
 #include <sys/syscall.h>
 
+#define AUTODISARM ((int)(1U << 31)) /* linux/signal.h, which cannot stand beside signal.h */
+
 static int altstack_ask(struct tape *t, struct look *l, struct cue *cue, struct err *err)
 {
 	cue->at[1] = tape_room(t, sizeof(stack_t));
@@ -42,6 +44,9 @@ static int altstack_tell(struct tape *t, const struct arise *a, struct err *err)
 		ss.ss_sp = (void *)(uintptr_t)sas->ss_sp;
 		ss.ss_size = sas->ss_size;
 		ss.ss_flags = (int)(sas->ss_flags & ~(uint32_t)SS_ONSTACK);
+		/* none; whether sigaltstack(2) takes this depends on what the thread was born with */
+		if (!ss.ss_size && !(ss.ss_flags & ~AUTODISARM))
+			ss.ss_flags = SS_DISABLE;
 	}
 	tape_call(t, "altstack", TAPE_MUST, SYS_sigaltstack, T_DATA(tape_data(t, &ss, sizeof(ss))),
 		T(0));

@@ -118,6 +118,28 @@ def test_fifo_as_file(boxed: Callable[..., Any]) -> None:
     boxed(fifo_as_file)
 
 
+# ---------------------------------------------------------------------------------------- stacks
+
+
+def no_stack(box: Box) -> None:
+    """An alternate stack of no bytes is none, in leaders and other threads, whatever its mode."""
+    base = bases.make(box, "live:threads")
+    for mode in (0, 1, 1 << 31, 2):
+        folder = Folder(copy_sets(base.chain, box.dir / "changed")[0])
+        for image in (f for f in folder.found if f.kind.id == "CORE"):
+            entries = folder.load(image)
+            sas = entries[0].message.thread_core.sas
+            sas.ss_sp, sas.ss_size, sas.ss_flags = 0x1000, 0, mode
+            folder.store(image, entries)
+        out = run_case(box, base, folder.path)
+        if out.rules or out.status or out.crash:
+            raise Failed(f"mode 0x{mode:x}: {out}")
+
+
+def test_no_stack(boxed: Callable[..., Any]) -> None:
+    boxed(no_stack)
+
+
 # ------------------------------------------------------------------------------ the harness itself
 
 

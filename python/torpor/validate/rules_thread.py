@@ -255,7 +255,7 @@ def _memory_of(c: Context, t: TaskView, th: ThreadView, part: pb.thread_core_ent
     if part.HasField("sas"):
         mode = part.sas.ss_flags & ~SS_AUTODISARM & ~SS_ONSTACK
         size = part.sas.ss_size
-        if mode not in (0, SS_DISABLE) or (not mode and size < MINSIGSTKSZ):
+        if mode not in (0, SS_DISABLE) or (not mode and 0 < size < MINSIGSTKSZ):
             text = f"the alternate stack of thread {th.tid} has mode {mode} and {size} bytes"
             _add(c, "stack-alternate", t, th, text)
     if part.futex_rla and part.futex_rla_len != 24:
