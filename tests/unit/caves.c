@@ -11,9 +11,9 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 
 static int n_tests, n_failed;
 
@@ -26,8 +26,11 @@ static void ok(bool good, const char *what, const struct err *err)
 	fflush(stdout);
 }
 
-/* Of the target: its handler says that it runs and waits until it may return. */
-static int told[2], leave[2], end[2];
+/*
+ * Of the target: its handler says that it runs and waits until it may return; the tape waits for a
+ * byte, too.
+ */
+static int told[2], leave[2], end[2], tape_end[2];
 
 static void handler(int signo)
 {
@@ -40,7 +43,9 @@ static void handler(int signo)
 static pid_t spawn_target(bool other_stack)
 {
 	struct sigaction action = { .sa_handler = handler, .sa_flags = SA_RESTART };
-	pid_t pid = pipe(told) == 0 && pipe(leave) == 0 && pipe(end) == 0 ? fork() : -1;
+	bool pipes = pipe(told) == 0 && pipe(leave) == 0 && pipe(end) == 0 &&
+		socketpair(AF_UNIX, SOCK_STREAM, 0, tape_end) == 0;
+	pid_t pid = pipes ? fork() : -1;
 	stack_t stack = { .ss_size = 65536 };
 	struct pollfd p = { .fd = end[0], .events = POLLIN };
 	char c = 0;
@@ -71,10 +76,9 @@ static int hold(struct hold *h, struct tracee *t, pid_t pid, struct err *err)
 	return r < 0 ? r : hold_begin(h, &(struct tracee *){ t }, 1, 60, err);
 }
 
-/* Plays a tape that takes a while, and is killed meanwhile. */
+/* Plays a tape that takes as long as we want, and is killed meanwhile. */
 static bool torpor_is_killed(pid_t target)
 {
-	struct timespec while_ns = { .tv_nsec = 500000000 };
 	pid_t pid = fork();
 	bool meant;
 
@@ -88,14 +92,15 @@ static bool torpor_is_killed(pid_t target)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (hold(&h, &t, target, &err) < 0)
 			_exit(1);
-		d = tape_data(tape, &while_ns, sizeof(while_ns));
-		tape_call(tape, "test", 0, SYS_nanosleep, T_DATA(d), T(0));
+		d = tape_room(tape, 1);
+		tape_call(tape, "test", 0, SYS_recvfrom, T(tape_end[0]), T_DATA(d), T(1), T(0),
+			T(0), T(0));
 		(void)!hold_play(&(struct hold_turn){ .h = &h, .t = &t, .tape = tape }, 1, &err);
 		_exit(2);
 	}
-	meant = sleeps_in_call(target, SYS_nanosleep) && kill(target, SIGUSR1) == 0;
+	meant = sleeps_in_call(target, SYS_recvfrom) && kill(target, SIGUSR1) == 0;
 	kill(pid, SIGKILL);
-	return waitpid(pid, NULL, 0) == pid && meant;
+	return waitpid(pid, NULL, 0) == pid && write(tape_end[1], "t", 1) == 1 && meant;
 }
 
 static void test_handler(bool other_stack)
