@@ -1,17 +1,24 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Lists of sockets: ours are found with what we know of them. */
+/*
+ * Lists of sockets: ours are found with what we know of them. In a network namespace of the test's
+ * own: in a list of which others' sockets come and go the kernel may miss one or tell it twice.
+ */
 #include "kernel/sock_diag.h"
 #include "base/cleanup.h"
 #include "tests/unit/tap.h"
 #include <arpa/inet.h>
 #include <linux/if_ether.h>
 #include <linux/netlink.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netpacket/packet.h>
+#include <sched.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 static uint32_t ino_of(int fd)
 {
@@ -174,12 +181,26 @@ static void test_namespace(struct tap *t)
 		"asked in a namespace by descriptor", &err);
 }
 
+/* Without the right to it, among all the others. */
+static void own_network(void)
+{
+	struct ifreq up = { .ifr_name = "lo", .ifr_flags = IFF_UP };
+	auto_close int fd = -1;
+
+	if (unshare(CLONE_NEWNET) < 0)
+		return;
+	fd = socket(AF_INET, SOCK_DGRAM, 0);
+	if (fd < 0 || ioctl(fd, SIOCSIFFLAGS, &up) < 0)
+		printf("# lo is not up: %m\n");
+}
+
 int main(void)
 {
 	struct tap t = { 0 };
 	struct err err = ERR_INIT;
 	auto_close int diag = -1;
 
+	own_network();
 	tap_ok(&t, sock_diag_open(-1, &diag, &err) == 0, "opened", &err);
 	test_unix(&t, diag);
 	test_others(&t, diag);
