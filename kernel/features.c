@@ -9,7 +9,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LIMIT_SECONDS = 5, STATUS_OTHER = 255 };
+/*
+ * For the kernel's answer. Where many network namespaces begin and end, making another one was seen
+ * to take seconds: it waits for those that go.
+ */
+enum { LIMIT_SECONDS = 60, STATUS_OTHER = 255 };
 
 const struct feature features[FEATURE_COUNT] = {
 #define FEATURE(id, name_, since_, category_, probe_, lost_)                              \

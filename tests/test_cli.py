@@ -21,7 +21,7 @@ NOBODY = "2000000000"
 def run(program: Path | str, *words: str, **more: object) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("CRIU")}
     return subprocess.run(
-        [program, *words], capture_output=True, text=True, check=False, timeout=60,
+        [program, *words], capture_output=True, text=True, check=False, timeout=300,
         env=environment, **more,  # type: ignore[call-overload]
     )
 
@@ -175,5 +175,5 @@ def test_check_knows_the_features_of_criu(torpor: Path) -> None:
 
 def test_closed_standard_output(torpor: Path) -> None:
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([torpor, "--help"], stdout=full, check=False, timeout=60)
+        done = subprocess.run([torpor, "--help"], stdout=full, check=False, timeout=300)
     assert done.returncode == 1

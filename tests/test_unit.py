@@ -28,7 +28,7 @@ def test_unit(name: str, tmp_path: Path, request: Any) -> None:
     if not program.exists():
         pytest.fail(f"{program} is not built (run make)", pytrace=False)
     done = subprocess.run(
-        [program], capture_output=True, text=True, errors="replace", timeout=120, cwd=tmp_path,
+        [program], capture_output=True, text=True, errors="replace", timeout=300, cwd=tmp_path,
         check=False,
     )
     lines = done.stdout.splitlines()
