@@ -42,6 +42,7 @@ NET = {
     "inet_options": ("--tcp-established",),
     "inet_sockets": (),
     "mptcps": ("--tcp-established",),
+    "netlinks": (),  # its ports are its pid, as those of others in boxes are theirs
     "tcp_ended": (),
     "tcp_flying": ("--tcp-established",),
     "tcp_halves": ("--tcp-established",),
@@ -51,6 +52,7 @@ NET = {
 }
 # seconds for the freeze: of a machine that is busy with other things, too
 PATIENCE = 100
+PATIENT = ("--timeout", str(PATIENCE))
 # stop themselves
 STOPPED = {"stopped_root", "wakeups"}
 # take huge pages where there are any
@@ -138,8 +140,7 @@ class Subject:
     def dump_again(self, *options: str) -> list[str]:
         return [
             *("dump", "-t", str(self.pid), "-D", str(self.images), "-o", "dump.log", "-v4"),
-            *("--timeout", str(PATIENCE)),
-            *(self.options + options),
+            *(PATIENT + self.options + options),
         ]
 
     def pre_dumps(self, n: int, *options: str) -> tuple[str, ...]:
@@ -150,8 +151,7 @@ class Subject:
             images.mkdir()
             done = self.box.torpor(
                 *("pre-dump", "-t", str(self.pid), "-D", str(images), "-o", "dump.log", "-v4"),
-                *("--timeout", str(PATIENCE)),
-                *(self.options + options + previous),
+                *(PATIENT + self.options + options + previous),
             )
             if done.status != 0:
                 raise Failed("pre-dump failed")

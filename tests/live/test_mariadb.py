@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from box import TORPOR, Box, Done, Failed, Skipped
+from subjects import PATIENT
 
 ROUNDS = int(os.environ.get("ROUNDS", "2"))
 PORT = 7000
@@ -118,7 +119,7 @@ def rounds(box: Box) -> None:
         images = box.dir / f"images-{turn}"
         images.mkdir()
         words = ("-D", images, "-v4", "--file-locks", "--ghost-limit", "64M", "--tcp-established")
-        for verb, more in (("dump", ("-t", str(s.pid))), ("restore", ("-d",))):
+        for verb, more in (("dump", ("-t", str(s.pid), *PATIENT)), ("restore", ("-d",))):
             done = box.run([TORPOR, verb, *more, *words, "-o", f"{verb}.log"], timeout=PATIENCE)
             if done.status != 0:
                 raise Failed(str(done))

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from box import BUILD, TORPOR, Box, Done, Failed, Skipped, link_up
-from subjects import Subject
+from box import BUILD, TORPOR, Box, Done, Failed, Skipped, link_up, read_stat
+from subjects import PATIENT, Subject
 
 PORT = 5599
 SERVER, CLIENT = "10.77.0.1", "10.77.0.2"
@@ -113,6 +113,17 @@ class End:
             moved,
         )
 
+    def rests(self) -> tuple[int, int]:
+        """Until it has taken all that came and has no room to send more; its counters then."""
+        time.sleep(0.3)  # what is on its way
+
+        def sleeps() -> bool:
+            self.check()
+            return read_stat(f"/proc/{self.pid}/stat")[1][0] == "S"
+
+        self.box.until(f"the {self.role} does not rest", 60, sleeps)
+        return self.bytes()
+
     def tool(self, *words: str | Path, **how: Any) -> Done:
         done = self.box.run([*self.enter, TORPOR, *words], **how)
         self.box.notes.append(str(done))
@@ -123,7 +134,7 @@ class End:
         self.images.mkdir()
         done = self.tool(
             *("dump", "-t", str(self.pid), "-D", self.images, "-o", "dump.log", "-v4"),
-            *("--tcp-established", *self.options, *options),
+            *("--tcp-established", *PATIENT, *self.options, *options),
         )
         if done.status != 0:
             raise Failed(f"dump of the {self.role} failed")
@@ -238,7 +249,7 @@ def held(box: Box) -> None:
     peer.sendall(b"one\n")
     box.until("nothing is read", 60, lambda: out.read_text() == "one\n")
     words = ("-t", str(pid), "-D", images, "--tcp-established")
-    if box.torpor("dump", *words).status != 0:
+    if box.torpor("dump", *words, *PATIENT).status != 0:
         raise Failed("dump failed")
     box.reap()
     done = box.torpor("restore", "-d", *words[2:])
@@ -325,18 +336,16 @@ def failed_restore(box: Box) -> None:
     """A restore that fails at its very end has told the peer nothing: it is as before the next try."""
     server, client = ends(box)
     server.dump()
-    time.sleep(0.3)  # the client takes what it has got
-    before = client.bytes()
+    before = client.rests()
     done = box.run(
         [TORPOR, "restore", "-d", "-D", server.images, "--tcp-established"],
         env={"TORPOR_FAULT": "restore:wake"},
     )
     if done.status == 0 or not tables():
         raise Failed(f"the restore ended with {done.status}, tables are {tables()}")
-    time.sleep(0.3)
-    client.check()
-    if client.bytes() != before:
-        raise Failed(f"the restore that failed has spoken: {before}, {client.bytes()}")
+    after = client.rests()
+    if after != before:
+        raise Failed(f"the restore that failed has spoken: {before}, {after}")
     server.restore()
     client.goes_on("after the second try")
     server.goes_on("after the second try")

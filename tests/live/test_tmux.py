@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from box import TORPOR, Box, Failed, Skipped, Task, mount
+from subjects import PATIENT
 
 ROUNDS = int(os.environ.get("ROUNDS", "2"))
 
@@ -119,7 +120,7 @@ def tmux_session(box: Box) -> None:
         images = box.dir / f"images-{turn}"
         images.mkdir()
         words = ("-D", images, "-v4", "--file-locks")
-        done = box.run([TORPOR, "dump", "-t", str(s.pid), *words, "-o", "dump.log"])
+        done = box.run([TORPOR, "dump", "-t", str(s.pid), *words, *PATIENT, "-o", "dump.log"])
         if done.status != 0:
             raise Failed(str(done))
         box.reap()
@@ -158,7 +159,8 @@ def taken_number(box: Box) -> None:
     box.until("it does not start", 60, lambda: (box.dir / "up").exists())
     images = box.dir / "images"
     images.mkdir()
-    box.torpor("dump", "-t", str(pid), "-D", images)
+    if box.torpor("dump", "-t", str(pid), "-D", images, *PATIENT).status != 0:
+        raise Failed("dump failed")
     box.reap()
     box.statuses.clear()
     master, slave = os.openpty()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from box import Box, Failed, Skipped
 from sealed_sets import AESGCM, PAGE, Reader
-from subjects import Subject
+from subjects import PATIENT, Subject
 
 LZ4 = ("--compress",)
 ZSTD = ("--compress=zstd:3",)
@@ -39,7 +39,7 @@ class Chain:
         images = self.box.dir / f"set-{len(self.sets)}"
         images.mkdir(exist_ok=True)
         words: list[str | Path] = [command, "-t", str(self.subject.pid), "-D", images]
-        words += ["--tracker", "hash", "-o", "dump.log", "-v4"]
+        words += ["--tracker", "hash", "-o", "dump.log", "-v4", *PATIENT]
         words += ["--track-mem"] if command == "dump" else []
         words += ["--prev-images-dir", f"../{self.sets[-1].name}"] if self.sets else []
         words += ["--identity", self.key]

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from box import Box, Failed, Skipped
+from subjects import PATIENT
 
 HERE = Path(__file__).parent
 PORT = 7000
@@ -383,7 +384,9 @@ def run_server(box: Box, kind: type[Server], rounds: int, seed: int) -> dict[str
         images.mkdir()
         begin = time.monotonic()
         words = ["-D", str(images), "-v4", *server.options]
-        done = box.torpor("dump", "-t", str(pid), "-o", "dump.log", *words, timeout=PATIENCE)
+        done = box.torpor(
+            "dump", "-t", str(pid), "-o", "dump.log", *words, *PATIENT, timeout=PATIENCE
+        )
         if done.status != 0:
             raise Failed(f"dump {turn} failed: {done}")
         box.reap()

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from box import Box, Done, Failed, Skipped
+from subjects import PATIENT
 
 # how long it works; on a slow machine that may be over before it is stopped: then again, for longer
 SECONDS = (4, 8, 16, 32)
@@ -81,7 +82,7 @@ def interrupt(box: Box, name: str, seconds: int) -> tuple[int, Done]:
     if box.wait(pid, seconds / 4) is not None:
         raise Skipped(f"it does not run here: {out.read_text()[-300:]}")
     words = ("-D", images, *OPTIONS)
-    done = box.torpor("dump", "-t", str(pid), "-o", "dump.log", *words, timeout=PATIENCE)
+    done = box.torpor("dump", "-t", str(pid), "-o", "dump.log", *words, *PATIENT, timeout=PATIENCE)
     if done.status == 0:
         box.reap()
         box.statuses.clear()
