@@ -306,6 +306,7 @@ class Move:
             raise Failed(f"the dump says: {out['dump'].read_text()}")
         os.close(ready)
         self.copy("last")
+        cable = self.east.sent()
         self.east.run("ip", "address", "del", f"{SERVICE}/32", "dev", "lo")
         self.west.has_address()
         words = self.words(self.west, "lazy-pages", "last", *to)
@@ -315,9 +316,9 @@ class Move:
         self.west.run(
             *self.words(self.west, "restore", "last", "-d", "--tcp-established", "--lazy-pages")
         )
+        running, stopped_bytes = time.monotonic(), self.total()
         # not before: what reaches a computer without such a connection is answered by a reset
         self.west.is_reached()
-        running, stopped_bytes = time.monotonic(), self.total()
         if lazy.wait(2 * PATIENCE) != 0 or dump.wait(PATIENCE) != 0:
             raise Failed(" ".join(p.read_text() for p in out.values()))
         return {
@@ -325,6 +326,7 @@ class Move:
             "bytes": stopped_bytes - before,
             "follow_bytes": self.total() - stopped_bytes,
             "follow_seconds": time.monotonic() - running,
+            "asked_bytes": self.east.sent() - cable,
             "lazy": last_line(out["lazy-pages"]),
         }
 
