@@ -153,7 +153,7 @@ static int look_at_connecting(const struct fd_look *l, InetSkEntry *e, struct er
 static int note_connection(const struct fd_look *l, InetSkEntry *e, struct err *err)
 {
 	struct connection c = { .isk = e, .tid = l->tid, .fd = l->fd,
-		.flying = l->carrier ? l->seen : NULL,
+		.flying = l->carrier != NULL, .seen = l->seen,
 		.reuse = option_of(l->dup, SOL_SOCKET, SO_REUSEADDR) > 0 };
 	char ends[160];
 

@@ -21,7 +21,8 @@ struct connection {
 	struct flow flow;
 	pid_t tid; /* a live thread that has it, as this host calls it */
 	int fd; /* its number there */
-	struct table *flying; /* it lies in a queue, tid and fd are torpor's: for kinds/sock/guard.h */
+	bool flying; /* it lies in a queue: tid and fd are torpor's */
+	struct table *seen; /* for kinds/sock/guard.h */
 	int reuse; /* SO_REUSEADDR, which repair changes */
 	uint32_t effect; /* in the journal */
 	char who[96];
@@ -31,7 +32,7 @@ struct connection_list vec_of(struct connection);
 
 /*
  * Notes all of them in the journal, then puts each into repair, reads its state and queues into
- * its entry and image, and takes it out of repair.
+ * its entry and image, and takes it out of repair. Should torpor die meanwhile, a guard does that.
  */
 int tcp_save_all(const struct connection_list *list, struct world *w, struct image_set *images,
 	struct err *err) must_use;

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Dump side of kinds/sock/tcp.h. Each connection is in repair only while it is read, so that torpor's
- * death at any other instant does no harm; those instants are in the journal.
+ * death at any other instant does no harm. In those instants the task would find every read and write
+ * of it fail: a guard ends the repair, and the journal tells of it should the guard die as well.
  *
  * Counting (docs/FORMAT.md): inq_seq and outq_seq are the numbers behind everything, a FIN counts
  * one; the lengths are bytes without the FIN.
@@ -22,6 +23,7 @@
 #endif
 
 enum { OFF_SILENTLY = -1 }; /* TCP_REPAIR_OFF_NO_WP (linux/tcp.h) */
+enum { GUARDED = 4 }; /* options of one connection */
 
 /* Descriptors of the target, one process after the other. */
 struct grab {
@@ -135,22 +137,19 @@ static int write_stream(int fd, const InetSkEntry *isk, struct world *world, str
 	return r;
 }
 
-/* Peeking moves the offset of SO_PEEK_OFF, which TCP has since 6.9. */
-static int set_peek_offset(int fd, int value)
+/* Peeking moves the offset of SO_PEEK_OFF, which TCP has since 6.9. -1: it is off, or there is none. */
+static int get_peek_offset(int fd)
 {
-	return value < 0 ? 0 : setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &value, sizeof(value));
+	socklen_t len = sizeof(int);
+	int off;
+
+	return getsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &off, &len) < 0 ? -1 : off;
 }
 
-static int clear_peek_offset(int fd, int *ret_old)
+/* Nothing where it is off. */
+static int set_peek_offset(int fd, int old, int value)
 {
-	socklen_t len = sizeof(*ret_old);
-	int off = -1;
-
-	if (getsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, ret_old, &len) < 0 || *ret_old < 0) {
-		*ret_old = -1;
-		return 0;
-	}
-	return setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &off, sizeof(off));
+	return old < 0 ? 0 : setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &value, sizeof(value));
 }
 
 static int end_repair(int fd, const struct connection *c, struct err *err)
@@ -162,24 +161,32 @@ static int end_repair(int fd, const struct connection *c, struct err *err)
 	return r;
 }
 
-/*
- * Of one that lies in a queue no task has a descriptor by which `torpor leftovers` could end the
- * repair later: should torpor die, the guard does.
- */
-static int guard_flying(const struct connection *c, struct err *err)
+/* Should torpor die before leave_guard() the connection is as it was all the same. */
+static int guard_repair(const struct connection *c, int fd, int peek, struct err *err)
 {
-	int r;
+	int r = sock_guard_note(c->seen, fd, SOL_SOCKET, SO_REUSEADDR, c->reuse, err);
 
-	if (!c->flying || sock_guard_room(c->flying) < 2)
-		return 0;
-	r = sock_guard_note(c->flying, c->fd, SOL_SOCKET, SO_REUSEADDR, c->reuse, err);
-	return r < 0 ? r : sock_guard_note(c->flying, c->fd, IPPROTO_TCP, TCP_REPAIR, OFF_SILENTLY, err);
+	if (r == 0 && peek >= 0)
+		r = sock_guard_note(c->seen, fd, SOL_SOCKET, SO_PEEK_OFF, peek, err);
+	if (r == 0)
+		r = sock_guard_note(c->seen, fd, IPPROTO_TCP, TCP_REPAIR, OFF_SILENTLY, err);
+	/* the first to be undone: it can be set in repair only, and would outlast it */
+	return r < 0 ? r : sock_guard_note(c->seen, fd, IPPROTO_TCP, TCP_REPAIR_QUEUE,
+		TCP_QUEUE_NONE, err);
 }
 
 static void leave_guard(const struct connection *c)
 {
-	if (c->flying)
-		sock_guard_forget(c->flying);
+	sock_guard_forget(c->seen);
+}
+
+/*
+ * Of one that lies in a queue no task has a descriptor by which `torpor leftovers` could end the
+ * repair later.
+ */
+static int guard_flying(const struct connection *c, struct err *err)
+{
+	return c->flying && sock_guard_room(c->seen) >= GUARDED ? guard_repair(c, c->fd, -1, err) : 0;
 }
 
 /* It may have been reset between being noted and the lock: then there is nothing to save. */
@@ -205,20 +212,22 @@ static int save_one(struct grab *g, const struct connection *c, struct world *w,
 {
 	struct err second = ERR_INIT;
 	auto_close int fd = -1;
-	int r = grab_fd(g, c, &fd, err), q, peek = -1;
+	int r = grab_fd(g, c, &fd, err), q, peek;
 
-	if (r == 0)
-		r = guard_flying(c, err);
+	if (r < 0)
+		return r;
+	peek = get_peek_offset(fd);
+	r = guard_repair(c, fd, peek, err);
 	if (r == 0)
 		r = tcp_repair_begin(fd, err);
 	if (r < 0)
 		return r;
-	r = clear_peek_offset(fd, &peek) < 0 ? err_sys(err, "cannot set SO_PEEK_OFF") : 0;
+	r = set_peek_offset(fd, peek, -1) < 0 ? err_sys(err, "cannot set SO_PEEK_OFF") : 0;
 	if (r == 0)
 		r = save_in_repair(fd, c, w, images, err);
 	if (r == 0)
 		r = fault_point("repair", err);
-	(void)!set_peek_offset(fd, peek);
+	(void)!set_peek_offset(fd, peek, peek);
 	q = end_repair(fd, c, r < 0 ? &second : err);
 	leave_guard(c);
 	if (r == 0)
@@ -259,6 +268,8 @@ int tcp_save_all(const struct connection_list *list, struct world *w, struct ima
 		if (r < 0)
 			err_while(err, "saving a connection of %s", c->who);
 	}
+	if (list->n)
+		sock_guard_end(list->at->seen);
 	grab_done(&g);
 	return r;
 }

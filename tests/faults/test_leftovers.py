@@ -69,6 +69,8 @@ def listed(box: Box, *words: str | Path) -> list[dict[str, Any]]:
 
 def compare(box: Box, s: Subject, what: str, images: Path) -> None:
     """Reality, and the list with and without a directory."""
+    # what torpor's guard of connections takes back it takes back now
+    box.until("the guard does not end", 60, lambda: all(t.comm != "torpor" for t in box.tasks()))
     real = tables() | links(box.dir / "work")
     repairs = repaired(s.pid)
     choices: list[list[str | Path]] = [[], ["-D", images]]

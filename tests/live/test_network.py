@@ -268,21 +268,25 @@ def test_held(boxed: Callable[..., Any]) -> None:
     boxed(held, net=True)
 
 
-def cut_off(box: Box, how: str) -> None:
-    """torpor fails or dies while a connection that lies in a queue is in repair: it ends that."""
-    s = Subject(box, "tcp_flying", options=("--tcp-established",))
+def cut_off(box: Box, name: str, how: str) -> None:
+    """torpor fails or dies while a connection (of a task, in a queue) is in repair: that ends at once."""
+    s = Subject(box, name, options=("--tcp-established", "--link-remap", "--network-lock", "skip"))
     s.start()
     done = box.torpor(*s.dump_command(), env={"TORPOR_FAULT": f"repair{how}"})
     if done.status != (-signal.SIGKILL if how else 1):
         raise Failed(f"dump ended with {done.status}")
-    box.torpor("leftovers", "--clean", "-D", s.images)  # the lock
+    box.until("the guard does not end", 60, lambda: all(t.comm != "torpor" for t in box.tasks()))
+    if "repair of socket" in box.torpor("leftovers", "-D", s.images).output:
+        raise Failed("a connection stays in repair")
+    box.torpor("leftovers", "--clean", "-D", s.images)  # the link
     s.expect_tasks()
     s.finish()
 
 
 @pytest.mark.parametrize("how", ["", "=kill"], ids=["fails", "dies"])
-def test_cut_off(boxed: Callable[..., Any], how: str) -> None:
-    boxed(cut_off, net=True, how=how)
+@pytest.mark.parametrize("name", ["tcp_flying", "leaver"])
+def test_cut_off(boxed: Callable[..., Any], name: str, how: str) -> None:
+    boxed(cut_off, net=True, name=name, how=how)
 
 
 # ---------------------------------------------------------------------------------- the lock
