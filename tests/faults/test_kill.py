@@ -149,5 +149,5 @@ def kill_harness(box: Box, kills: int, seed: int) -> dict[str, Any]:
 @pytest.mark.parametrize("part", range(2))
 def test_kill(boxed: Callable[..., Any], part: int) -> None:
     seed = int(os.environ.get("SEED", time.time_ns() % 1000000)) + part
-    figures = boxed(kill_harness, kills=KILLS // 2, seed=seed, timeout=60 + KILLS)
+    figures = boxed(kill_harness, kills=KILLS // 2, seed=seed, timeout=300 + 3 * KILLS)
     print(figures)

@@ -14,6 +14,7 @@ from box import Box, Failed, run_boxed
 
 
 NANOSLEEP = ("35", "230")  # nanosleep(2), clock_nanosleep(2)
+HUNG = 15  # seconds, in which a box and its sleeper must have come about
 
 
 def sleeper(box: Box) -> None:
@@ -53,12 +54,12 @@ def hung_box(box: Box) -> None:
         (hung_program, "'cat /dev/zero' ended with -1000: \nit did not end within 0.2 s"),
         (vain_wait, "after 0.2 s: nothing comes"),
         (another_error, "nothing comes"),
-        (hung_box, "the box was killed: not done after 6 s"),
+        (hung_box, f"the box was killed: not done after {HUNG} s"),
     ],
 )
 def test_late(function: Callable[[Box], None], sentence: str) -> None:
     with pytest.raises(Failed) as caught:
-        run_boxed(function, timeout=6 if function is hung_box else 300)
+        run_boxed(function, timeout=HUNG if function is hung_box else 300)
     text = str(caught.value)
     assert text.startswith(sentence)
     line = next(t for t in text.splitlines() if t.endswith("processor time: sleep"))

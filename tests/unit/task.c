@@ -129,14 +129,18 @@ static void set_limit(int which, rlim_t cur, rlim_t max)
 static void set_misc(void)
 {
 	cpu_set_t one;
-	int fd = open("/proc/self/oom_score_adj", O_WRONLY);
+	int cpu = 0, fd = open("/proc/self/oom_score_adj", O_WRONLY);
 	struct sched_param zero = { 0 };
 
 	need(fd);
 	need(write(fd, "300", 3));
 	close(fd);
+	/* the first that we may use */
+	need(sched_getaffinity(0, sizeof(one), &one));
+	while (!CPU_ISSET(cpu, &one))
+		cpu++;
 	CPU_ZERO(&one);
-	CPU_SET(0, &one);
+	CPU_SET(cpu, &one);
 	need(sched_setaffinity(0, sizeof(one), &one));
 	need(setpriority(PRIO_PROCESS, 0, 5));
 	need(sched_setscheduler(0, SCHED_BATCH | SCHED_RESET_ON_FORK, &zero));
