@@ -18,10 +18,11 @@ from typing import Any
 
 import pytest
 import slowfs
-from box import TORPOR, Box, Done, Failed, Skipped
+from box import TORPOR, Box, Done, Failed, Skipped, Task
 from subjects import Subject
 
 LIMIT = "1"  # --timeout
+PATIENCE = 100  # seconds for what comes at once where nobody else computes
 OPEN = 4  # of the page server's protocol
 USER = """
 import mmap, os, sys, time
@@ -48,7 +49,8 @@ class Target:
         self.box = box
         self.beats = box.dir / f"{name}.beats"
         self.pid = box.start([*argv, self.beats])
-        self.runs_on("before anything")
+        # past its beginning, in which it still makes room for itself
+        box.until("the target does not begin", PATIENCE, lambda: self.size() >= 10)
         self.tasks = box.tasks()
 
     def size(self) -> int:
@@ -56,7 +58,7 @@ class Target:
 
     def runs_on(self, when: str) -> None:
         before = self.size()
-        self.box.until(f"{when}: the target stands still", 30, lambda: self.size() > before)
+        self.box.until(f"{when}: the target stands still", PATIENCE, lambda: self.size() > before)
 
     def expect_untouched(self, images: Path) -> None:
         """It runs on, and nothing is left."""
@@ -65,38 +67,32 @@ class Target:
 
     def expect_tasks(self) -> None:
         self.box.until(
-            f"tasks differ: {self.box.tasks()}", 30, lambda: self.box.tasks() == self.tasks
+            f"tasks differ: {self.box.tasks()}", PATIENCE, lambda: self.box.tasks() == self.tasks
         )
 
 
 def command(images: Path, pid: int, what: str = "dump", *options: str) -> list[str]:
     images.mkdir(exist_ok=True)
+    if "--timeout" not in options:
+        options += ("--timeout", str(PATIENCE))
     return [what, "-t", str(pid), "-D", str(images), "-o", "dump.log", "-v4", *options]
 
 
 def run_all(box: Box, commands: dict[str, list[str]]) -> dict[str, Done]:
-    """Runs them side by side; again where the busy computer is what --timeout ended."""
+    """Runs them side by side."""
+    outs = {name: box.dir / f"said-{name}" for name in commands}
+    for out in outs.values():
+        out.unlink(missing_ok=True)
+    tools = {n: box.start([TORPOR, *argv], out=outs[n]) for n, argv in commands.items()}
     done: dict[str, Done] = {}
-    while len(done) < len(commands):
-        left = {name: argv for name, argv in commands.items() if name not in done}
-        outs = {name: box.dir / f"said-{name}" for name in left}
-        for out in outs.values():
-            out.unlink(missing_ok=True)
-        tools = {n: box.start([TORPOR, *argv], out=outs[n]) for n, argv in left.items()}
-        for name, tool in tools.items():
-            begin = time.monotonic()
-            status = box.wait(tool, 60)
-            text = outs[name].read_text()
-            if status is None:
-                raise Failed(f"{name} does not end: {text}")
-            if "does not stop within --timeout" not in text:
-                seconds = time.monotonic() - begin
-                done[name] = Done(commands[name], status, text, seconds)
+    for name, tool in tools.items():
+        begin = time.monotonic()
+        status = box.wait(tool, PATIENCE)
+        text = outs[name].read_text()
+        if status is None:
+            raise Failed(f"{name} does not end: {text}")
+        done[name] = Done(commands[name], status, text, time.monotonic() - begin)
     return done
-
-
-def run(box: Box, argv: list[str]) -> Done:
-    return run_all(box, {argv[0]: argv})[argv[0]]
 
 
 def expect_nothing(images: Path) -> None:
@@ -112,6 +108,17 @@ def expect_refusal(done: Done, *words: str) -> None:
         raise Failed(f"'{done.output}' does not say {words}")
 
 
+def expect_refusals(box: Box, commands: dict[str, list[str]], *words: str) -> None:
+    """Side by side; what --timeout ended for another reason, on a busy computer, is run again."""
+    left, end = dict(commands), time.monotonic() + PATIENCE
+    while left:
+        for name, done in run_all(box, left).items():
+            said = all(w in done.output for w in words)
+            if said or "--timeout" not in done.output or time.monotonic() > end:
+                expect_refusal(done, *words)
+                del left[name]
+
+
 # ------------------------------------------------------------------------------------ file systems
 
 
@@ -124,8 +131,9 @@ def hanging_file(box: Box, what: str, deaf: bool) -> None:
     fs.go_deaf() if deaf else fs.stop()
     for kind in ("dump", "pre-dump") if what == "map" else ("dump",):
         images = box.dir / kind
-        done = run(box, command(images, target.pid, kind, "--timeout", LIMIT))
-        expect_refusal(done, f"task {target.pid} (python3)", "fuse", f"'{fs.dir}'", "--timeout")
+        argv = command(images, target.pid, kind, "--timeout", LIMIT)
+        words = (f"task {target.pid} (python3)", "fuse", f"'{fs.dir}'", "--timeout")
+        expect_refusals(box, {kind: argv}, *words)
         target.expect_untouched(images)
     fs.end()
     target.expect_tasks()
@@ -150,7 +158,7 @@ def hanging_task(box: Box) -> None:
             return os.readlink(f"/proc/{pid}/fd/3") == str(fs.path)
         return False
 
-    box.until("it opens nothing", 30, has_opened)
+    box.until("it opens nothing", PATIENCE, has_opened)
     fs.go_deaf()
 
     def waits() -> bool:
@@ -158,14 +166,15 @@ def hanging_task(box: Box) -> None:
         looks.append(call.read_text())
         return all(s == looks[-1] and s.startswith("17 ") for s in looks[-50:])
 
-    box.until("it does not wait", 30, waits)
+    box.until("it does not wait", PATIENCE, waits)
     images = box.dir / "images"
     for kind in ("dump", "pre-dump"):
-        done = box.torpor(*command(images, pid, kind, "--timeout", LIMIT))
-        expect_refusal(done, f"task {pid} does not stop within --timeout", "in pread64, at ")
+        argv = command(images, pid, kind, "--timeout", LIMIT)
+        words = (f"task {pid} does not stop within --timeout", "in pread64, at ")
+        expect_refusals(box, {kind: argv}, *words)
         expect_nothing(images)
     fs.end()
-    box.wait(pid, 30)
+    box.wait(pid, PATIENCE)
 
 
 def test_task(boxed: Callable[..., Any]) -> None:
@@ -178,12 +187,12 @@ def hanging_restore(box: Box) -> None:
     images = box.dir / "images"
     if box.torpor(*command(images, target.pid)).status != 0:
         raise Failed("dump failed")
-    restore = ["restore", "-d", "-D", str(images), "-o", "restore.log", "-v4"]
+    restore = ["restore", "-d", "-D", str(images), "-o", "restore.log", "-v4", "--timeout", LIMIT]
     fs.go_deaf()
-    done = box.torpor(*restore, "--timeout", LIMIT)
-    expect_refusal(done, f"'{fs.path}'", "fuse", "does not answer", "--timeout")
+    words = (f"'{fs.path}'", "fuse", "does not answer", "--timeout")
+    expect_refusals(box, {"restore": restore}, *words)
     fs.end()
-    box.until(f"tasks are left: {box.tasks()}", 30, lambda: not box.tasks())
+    box.until(f"tasks are left: {box.tasks()}", PATIENCE, lambda: not box.tasks())
     if not (images / "inventory.img").exists():
         raise Failed("the images are gone")
 
@@ -206,8 +215,8 @@ def silent_server(box: Box) -> None:
             form: command(box.dir / form, target[form].pid, "dump", "--timeout", LIMIT, *where, *o)
             for form, o in forms.items()
         }
-        for form, done in run_all(box, argv).items():
-            expect_refusal(done, f"127.0.0.1 port {port} does not answer for 6 s")
+        expect_refusals(box, argv, f"127.0.0.1 port {port} does not answer for 6 s")
+        for form in forms:
             target[form].expect_untouched(box.dir / form)
 
 
@@ -223,13 +232,13 @@ def stopped_daemon(box: Box) -> None:
     s.forget()
     daemon = box.start([TORPOR, "lazy-pages", "-D", s.images, "-o", "lazy.log"])
     box.aside.add(daemon)
-    box.until("no daemon", 30, lambda: (s.images / "lazy-pages.socket").exists())
+    box.until("no daemon", PATIENCE, lambda: (s.images / "lazy-pages.socket").exists())
     os.kill(daemon, signal.SIGSTOP)
     done = box.torpor(*s.restore_command("--lazy-pages", "--timeout", LIMIT))
     expect_refusal(done, "lazy-pages daemon does not bring for 6 s", f"({s.name})")
     if done.seconds > 30:
         raise Failed(f"it took {done.seconds} s")
-    box.until(f"tasks are left: {box.tasks()}", 30, lambda: not box.tasks())
+    box.until(f"tasks are left: {box.tasks()}", PATIENCE, lambda: not box.tasks())
 
 
 def test_stopped_daemon(boxed: Callable[..., Any]) -> None:
@@ -266,15 +275,17 @@ def unread_stream(box: Box) -> None:
     with socket.socket(socket.AF_UNIX) as streamer:
         streamer.bind(str(box.dir / "streamer/streamer-capture.sock"))
         streamer.listen()
-        for name, done in run_all(box, argv).items():
-            expect_refusal(done, "takes nothing any more")
+        expect_refusals(box, argv, "takes nothing any more")
+        for name in argv:
             targets[name].runs_on("afterwards")
     for fds in pipes:
         os.close(fds[0])
         os.close(fds[1])
-    left = [t for t in box.tasks() if t.comm == "torpor"]
-    if left:
-        raise Failed(f"left: {left}")
+
+    def left() -> list[Task]:
+        return [t for t in box.tasks() if t.comm == "torpor"]
+
+    box.until(lambda: f"left: {left()}", PATIENCE, lambda: not left())
 
 
 def test_unread_stream(boxed: Callable[..., Any]) -> None:
@@ -302,7 +313,7 @@ def fifos(box: Box) -> None:
         images = box.dir / f"to-{name}"
         images.mkdir()
         os.mkfifo(images / name)
-        done = box.torpor(*command(images, target.pid, "dump", "-R"), timeout=30)
+        done = box.torpor(*command(images, target.pid, "dump", "-R"))
         if name != "inventory.img":
             expect_refusal(done, f"'{name}'", "no regular file")
         elif done.status != 0:
@@ -312,7 +323,7 @@ def fifos(box: Box) -> None:
         (good / name).rename(box.dir / "aside")
         os.mkfifo(good / name)
         for words in (["restore", "-d", "-D", str(good)], ["show", str(good)]):
-            done = box.torpor(*words, timeout=30)
+            done = box.torpor(*words)
             if words[0] == "restore":
                 expect_refusal(done, f"'{name}' is no regular file")
         (box.dir / "aside").rename(good / name)
@@ -323,6 +334,13 @@ def test_fifos(boxed: Callable[..., Any]) -> None:
 
 
 # ---------------------------------------------------------------------------------- control groups
+
+
+def is_removed(group: Path) -> bool:
+    """Who has ended may belong to it for another moment."""
+    with contextlib.suppress(OSError):
+        group.rmdir()
+    return not group.exists()
 
 
 class Group:
@@ -348,12 +366,12 @@ class Group:
     def freeze(self, box: Box, on: bool) -> None:
         (self.path / "cgroup.freeze").write_text("1" if on else "0")
         events = self.path / "cgroup.events"
-        box.until("it does not freeze", 30, lambda: f"frozen {int(on)}" in events.read_text())
+        box.until("it does not freeze", PATIENCE, lambda: f"frozen {int(on)}" in events.read_text())
 
     def end(self, box: Box) -> None:
         (self.path / "cgroup.freeze").write_text("0")
         box.kill_all()
-        self.path.rmdir()
+        box.until("the control group stays", PATIENCE, lambda: is_removed(self.path))
 
 
 PARENT = f"sh -c '{BEATS}' child \"$1\"; exit"
@@ -371,11 +389,11 @@ def frozen(box: Box, child: bool) -> None:
         group.take(loop)
         group.freeze(box, True)
         images = box.dir / "images"
-        done = run(box, command(images, target.pid, "dump", "--timeout", LIMIT))
-        expect_refusal(done, f"task {loop}", str(group.path), "frozen")
+        argv = command(images, target.pid, "dump", "--timeout", LIMIT)
+        expect_refusals(box, {"dump": argv}, f"task {loop}", str(group.path), "frozen")
         group.freeze(box, False)
         target.expect_untouched(images)
-        box.until("memory stays mapped", 30, lambda: maps.read_text() == before)
+        box.until("memory stays mapped", PATIENCE, lambda: maps.read_text() == before)
         if box.torpor(*command(box.dir / "later", target.pid, "dump", "-R")).status != 0:
             raise Failed("a dump of what was thawed failed")
         target.runs_on("after the dump")
@@ -399,10 +417,9 @@ def frozen_in_vfork(box: Box) -> None:
         group.take(child)
         group.freeze(box, True)
         images = box.dir / "images"
-        done = run(box, command(images, s.pid, "dump", "--timeout", LIMIT))
-        expect_refusal(
-            done, f"task {s.pid} ", "vfork", f"child {child} ", str(group.path), "frozen"
-        )
+        argv = command(images, s.pid, "dump", "--timeout", LIMIT)
+        words = (f"task {s.pid} ", "vfork", f"child {child} ", str(group.path), "frozen")
+        expect_refusals(box, {"dump": argv}, *words)
         expect_nothing(images)
     finally:
         group.end(box)
@@ -424,16 +441,17 @@ def frozen_v1(box: Box) -> None:
         target = Target(box, ["sh", "-c", BEATS, "x"])
         (group / "cgroup.procs").write_text(str(target.pid))
         state.write_text("FROZEN")
-        box.until("it does not freeze", 30, lambda: state.read_text().strip() == "FROZEN")
+        box.until("it does not freeze", PATIENCE, lambda: state.read_text().strip() == "FROZEN")
         images = box.dir / "images"
-        done = box.torpor(*command(images, target.pid, "dump", "--timeout", LIMIT))
-        expect_refusal(done, f"task {target.pid} ", str(group), "frozen", "freezer.state")
+        argv = command(images, target.pid, "dump", "--timeout", LIMIT)
+        words = (f"task {target.pid} ", str(group), "frozen", "freezer.state")
+        expect_refusals(box, {"dump": argv}, *words)
         state.write_text("THAWED")
         target.expect_untouched(images)
     finally:
         state.write_text("THAWED")
         box.kill_all()
-        group.rmdir()
+        box.until("the control group stays", PATIENCE, lambda: is_removed(group))
 
 
 def test_frozen_v1(boxed: Callable[..., Any]) -> None:
@@ -447,7 +465,7 @@ def test_frozen_v1(boxed: Callable[..., Any]) -> None:
 def expect_interrupted(box: Box, tool: int, images: Path, signo: int, said: Path) -> None:
     """The tool ends by the signal, soon, says so, and leaves nothing."""
     os.kill(tool, signo)
-    status = box.wait(tool, 30)
+    status = box.wait(tool, PATIENCE)
     text = said.read_text()
     if status != -signo or f"interrupted by {signal.Signals(signo).name}" not in text:
         raise Failed(f"status {status}: {text}")
@@ -461,9 +479,9 @@ def interrupted_at_stop(box: Box) -> None:
     images, said = box.dir / "images", box.dir / "said"
     tool = box.start([TORPOR, *command(images, s.pid, "dump", "--timeout", "0")], out=said)
     log = images / "dump.log"
-    box.until("nobody is waited for", 30, lambda: log.exists() and "again" in log.read_text())
+    box.until("nobody is waited for", PATIENCE, lambda: log.exists() and "again" in log.read_text())
     expect_interrupted(box, tool, images, signal.SIGINT, said)
-    box.until("tasks differ", 30, lambda: box.tasks() == s.before)
+    box.until("tasks differ", PATIENCE, lambda: box.tasks() == s.before)
     os.kill(s.pid, signal.SIGUSR1)
     s.finish()
 
@@ -479,7 +497,7 @@ def interrupted_at_file(box: Box) -> None:
     fs.stop()
     argv = command(images, target.pid, "dump", "--timeout", "0")
     tool = box.start([TORPOR, *argv], out=said)
-    box.until("nobody asks", 30, lambda: any(t.ppid == tool for t in box.tasks()))
+    box.until("nobody asks", PATIENCE, lambda: any(t.ppid == tool for t in box.tasks()))
     expect_interrupted(box, tool, images, signal.SIGINT, said)
     target.runs_on("afterwards")
     fs.end()
@@ -527,8 +545,8 @@ def interrupted_server(box: Box) -> None:
     images.mkdir()
     words = ["page-server", "-D", str(images), "-o", "dump.log", "--address", "127.0.0.1"]
     tool = box.start([TORPOR, *words], out=said)
-    box.until("it does not listen", 30, lambda: "on port" in said.read_text())
-    port = int(said.read_text().split()[-1])
+    box.until("it does not listen", PATIENCE, lambda: said.read_text().endswith("\n"))
+    port = int(said.read_text().split("on port ")[1].split()[0])
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.settimeout(30)
         client.sendall(struct.pack("<IIQQQ", OPEN, 0, 0, 0, 7 << 8 | 1))
@@ -545,7 +563,8 @@ def interrupted_at_tape(box: Box) -> None:
     """A task is asked about itself but does not run."""
     group = Group()
     try:
-        target = Target(box, ["sh", "-c", PARENT, "parent"])
+        # not a shell: where it is frozen in vfork nobody is asked anything, see frozen_in_vfork()
+        target = Target(box, ["sh", "-c", 'perl -e "$0" "$1"; exit', BEATS_ALONE])
         (loop,) = [t.pid for t in box.tasks() if t.ppid == target.pid]
         maps = Path(f"/proc/{loop}/maps")
         before = maps.read_text()
@@ -555,11 +574,13 @@ def interrupted_at_tape(box: Box) -> None:
         argv = command(images, target.pid, "dump", "--timeout", "0")
         tool = box.start([TORPOR, *argv], out=said)
         log = images / "dump.log"
-        box.until("no stage 'look'", 30, lambda: log.exists() and "'look' took" in log.read_text())
+        box.until(
+            "no stage 'look'", PATIENCE, lambda: log.exists() and "'look' took" in log.read_text()
+        )
         expect_interrupted(box, tool, images, signal.SIGTERM, said)
         group.freeze(box, False)
         target.expect_untouched(images)
-        box.until("memory stays mapped", 30, lambda: maps.read_text() == before)
+        box.until("memory stays mapped", PATIENCE, lambda: maps.read_text() == before)
     finally:
         group.end(box)
 
