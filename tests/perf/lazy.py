@@ -52,7 +52,7 @@ def restore(box: Box, pid: int, images: Path, options: tuple[str, ...]) -> list[
     if daemon:
         daemon.end()
     os.kill(pid, signal.SIGKILL)
-    box.until("it does not end", 30, lambda: not Path(f"/proc/{pid}").exists())
+    box.until("it does not end", 120, lambda: not Path(f"/proc/{pid}").exists())
     return [first, nearly, whole, done.seconds]
 
 
@@ -67,7 +67,7 @@ def one_way(box: Box, mib: int, way: str) -> list[float]:
     done = box.run([TORPOR, "dump", "-t", str(pid), "-D", images, "-o", "dump.log", *dump])
     if done.status != 0:
         raise Failed(str(done))
-    box.until("it does not end", 30, lambda: not Path(f"/proc/{pid}").exists())
+    box.until("it does not end", 120, lambda: not Path(f"/proc/{pid}").exists())
     found = restore(box, pid, images, options)
     if way == "lazy again":
         found = restore(box, pid, images, options)
