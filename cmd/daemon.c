@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 #include "cmd/daemon.h"
 #include "base/cleanup.h"
+#include "base/interrupt.h"
 #include "base/io.h"
 #include "base/log.h"
 #include <errno.h>
@@ -64,6 +65,7 @@ static int fork_daemon(const struct call *call, bool *ret_parent, struct err *er
 	if (pid < 0)
 		return err_sys(err, "cannot go to the background");
 	if (pid > 0) {
+		interrupt_unwatch();
 		close(p[1]);
 		n = read(p[0], err, sizeof(*err));
 		close(p[0]);

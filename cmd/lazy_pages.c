@@ -6,6 +6,8 @@
  */
 #include "base/cleanup.h"
 #include "base/fault.h"
+#include "base/interrupt.h"
+#include "base/io.h"
 #include "base/log.h"
 #include "cmd/command.h"
 #include "cmd/daemon.h"
@@ -14,6 +16,7 @@
 #include "pages/lazy.h"
 #include "pages/wire.h"
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -60,9 +63,11 @@ static int listen_there(int *ret_fd, struct err *err)
 	unlink(early_name);
 	*ret_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (*ret_fd < 0 || bind(*ret_fd, (struct sockaddr *)&a, sizeof(a)) < 0 ||
-		listen(*ret_fd, 1) < 0 || rename(early_name, socket_name) < 0)
-		return err_sys(err, "cannot listen at '%s' in the work directory", socket_name);
-	return 0;
+		listen(*ret_fd, 1) < 0 || rename(early_name, socket_name) < 0) {
+		r = err_sys(err, "cannot listen at '%s' in the work directory", socket_name);
+		unlink(early_name);
+	}
+	return r;
 }
 
 static int take_descriptor(int sock, int *ret_fd, struct err *err)
@@ -162,24 +167,48 @@ static int bring(const struct call *call, struct image_set *set, struct page_get
 	return r;
 }
 
+/* One connection, unless we are ended before. */
+static int accept_there(int listening, int *ret_sock, struct err *err)
+{
+	int r = io_await(listening, POLLIN, 0);
+
+	if (r < 0 && interrupt_check(err) < 0)
+		return -EINTR;
+	*ret_sock = r < 0 ? r : accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+	return *ret_sock < 0 ? err_sysn(err, r < 0 ? -r : errno, "cannot accept the restore's connection") :
+			       0;
+}
+
+/* The socket is there for one restore: its file goes when that has come, or when we are ended. */
+static int await_restore(const struct call *call, bool *ret_parent, int *ret_sock, struct err *err)
+{
+	auto_close int listening = -1;
+	int r;
+
+	interrupt_watch();
+	r = listen_there(&listening, err);
+	if (r == 0)
+		r = daemon_ready(call, ret_parent, err);
+	if (*ret_parent)
+		return r;
+	/* timers are not inherited by who went to the background (fork(2)) */
+	interrupt_watch();
+	if (r == 0)
+		r = accept_there(listening, ret_sock, err);
+	if (listening >= 0)
+		unlink(socket_name);
+	interrupt_unwatch();
+	return r;
+}
+
 static int serve(const struct call *call, struct image_set *set, struct page_getter *getter,
 	struct err *err)
 {
-	auto_close int listening = -1, sock = -1;
+	auto_close int sock = -1;
 	bool parent = false;
-	int r = listen_there(&listening, err);
+	int r = await_restore(call, &parent, &sock, err);
 
-	if (r == 0)
-		r = daemon_ready(call, &parent, err);
-	if (r < 0 || parent)
-		return r;
-	do
-		sock = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
-	while (sock < 0 && errno == EINTR);
-	r = sock < 0 ? err_sys(err, "cannot accept the restore's connection") :
-		       bring(call, set, getter, sock, err);
-	unlink(socket_name);
-	return r;
+	return r < 0 || parent ? r : bring(call, set, getter, sock, err);
 }
 
 int cmd_lazy_pages(const struct call *call, struct err *err)

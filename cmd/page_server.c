@@ -16,6 +16,7 @@
 #include "pages/parent.h"
 #include "pages/tls.h"
 #include <errno.h>
+#include <unistd.h>
 
 /* Where it listens, for people and programs: with port 0 nobody could know. */
 static void say_port(const struct call *call, uint16_t port)
@@ -45,12 +46,9 @@ static int receive_one(const struct call *call, struct conn *c, int listening, s
 	struct page_server_figures f = { 0 };
 	int r;
 
-	/* what has come of a dump that is not complete goes when we are ended, too */
-	interrupt_watch();
 	r = begin_tls(call->o, c, err);
 	if (r == 0)
 		r = page_server_receive(c, &setup, &f, err);
-	interrupt_unwatch();
 	if (r == 0 && !f.complete)
 		log_info("%s said nothing", c->peer);
 	else if (r == 0 && f.files)
@@ -109,39 +107,63 @@ static int give_away(const struct call *call, struct conn *c, int listening, str
 	return r < 0 ? r : 0;
 }
 
-static int link_parent(const struct call *call, struct err *err)
+static int link_parent(const struct call *call, bool *ret_made, struct err *err)
 {
-	bool made;
-
+	*ret_made = false;
 	return call->o->prev_images_dir ?
-		parent_link_make(call->images_fd, call->o->prev_images_dir, &made, err) : 0;
+		parent_link_make(call->images_fd, call->o->prev_images_dir, ret_made, err) : 0;
 }
 
-int cmd_page_server(const struct call *call, struct err *err)
+/* One dump's pages, or with --lazy-pages all that are asked for, over a connection that is there. */
+static int talk(const struct call *call, struct conn *c, int listening, struct err *err)
+{
+	return call->o->lazy_pages ? give_away(call, c, listening, err) :
+				     receive(call, c, listening, err);
+}
+
+/* Until somebody comes; listening and *ret_conn are the caller's, also after a failure. */
+static int await_one(const struct call *call, int *ret_listening, struct conn *ret_conn,
+	bool *ret_parent, struct err *err)
 {
 	const struct options *o = call->o;
 	const enum conn_role role = o->lazy_pages ? CONN_ASKER : CONN_SENDER;
+	uint16_t port = 0;
+	int r = 0;
+
+	if (o->ps_socket < 0)
+		r = conn_listen(o->address, (uint16_t)o->port, ret_listening, &port, err);
+	if (r == 0 && o->ps_socket < 0)
+		say_port(call, port);
+	if (r == 0)
+		r = daemon_ready(call, ret_parent, err);
+	if (r < 0 || *ret_parent)
+		return r;
+	/* timers are not inherited by who went to the background (fork(2)) */
+	if (!o->lazy_pages)
+		interrupt_watch();
+	if (o->ps_socket < 0)
+		return conn_accept(role, *ret_listening, ret_conn, err);
+	conn_of_fd(role, (int)o->ps_socket, ret_conn);
+	return 0;
+}
+
+/* What has come of a dump that is not complete goes when we are ended, too, and the link. */
+int cmd_page_server(const struct call *call, struct err *err)
+{
 	auto_close int listening = -1;
 	struct conn c = { .fd = -1 };
-	uint16_t port = 0;
-	bool parent;
-	int r = link_parent(call, err);
+	bool made, parent = false;
+	int r;
 
-	if (r < 0)
-		return r;
-	if (o->ps_socket >= 0) {
-		r = daemon_ready(call, &parent, err);
-		conn_of_fd(role, (int)o->ps_socket, &c);
-	} else {
-		r = conn_listen(o->address, (uint16_t)o->port, &listening, &port, err);
-		if (r == 0) {
-			say_port(call, port);
-			r = daemon_ready(call, &parent, err);
-		}
-		if (r == 0 && !parent)
-			r = conn_accept(role, listening, &c, err);
-	}
-	if (r < 0 || parent)
-		return r;
-	return o->lazy_pages ? give_away(call, &c, listening, err) : receive(call, &c, listening, err);
+	if (!call->o->lazy_pages)
+		interrupt_watch();
+	r = link_parent(call, &made, err);
+	if (r == 0)
+		r = await_one(call, &listening, &c, &parent, err);
+	if (r == 0 && !parent)
+		r = talk(call, &c, listening, err);
+	if (r < 0 && made)
+		unlinkat(call->images_fd, PARENT_LINK, 0);
+	interrupt_unwatch();
+	return r;
 }

@@ -177,13 +177,17 @@ int conn_listen(const char *address, uint16_t port, int *ret_fd, uint16_t *ret_p
 
 int conn_accept(enum conn_role role, int listening, struct conn *ret, struct err *err)
 {
-	int fd;
+	int fd, r;
 
-	do
-		fd = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
-	while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
+	do {
+		r = io_await(listening, POLLIN, 0);
+		if (r < 0 && interrupt_check(err) < 0)
+			return -EINTR;
+		fd = r < 0 ? r : accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+	} while (r == 0 && fd < 0 && (errno == EINTR || errno == ECONNABORTED));
 	if (fd < 0)
-		return err_sys(err, "cannot accept a connection of %s", roles[role].name);
+		return err_sysn(err, r < 0 ? -r : errno, "cannot accept a connection of %s",
+			roles[role].name);
 	conn_of_fd(role, fd, ret);
 	return 0;
 }

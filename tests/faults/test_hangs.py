@@ -497,6 +497,8 @@ def interrupted_at_file(box: Box) -> None:
     fs.stop()
     argv = command(images, target.pid, "dump", "--timeout", "0")
     tool = box.start([TORPOR, *argv], out=said)
+    log = images / "dump.log"
+    box.until("no stage 'identity'", PATIENCE, lambda: log.exists() and "'identity' took" in log.read_text())
     box.until("nobody asks", PATIENCE, lambda: any(t.ppid == tool for t in box.tasks()))
     expect_interrupted(box, tool, images, signal.SIGINT, said)
     target.runs_on("afterwards")
@@ -557,6 +559,44 @@ def interrupted_server(box: Box) -> None:
 
 def test_interrupted_server(boxed: Callable[..., Any]) -> None:
     boxed(interrupted_server, net=True)
+
+
+def interrupted_alone(box: Box, name: str, words: list[str], file: str) -> None:
+    """Nobody has come yet: what was made so that somebody can is taken away."""
+    target = Target(box, ["sh", "-c", BEATS, "x"])
+    images, pidfile, said = box.dir / "images", box.dir / "pid", box.dir / "said"
+    if box.torpor(*command(images, target.pid, "dump", "-R")).status != 0:
+        raise Failed("dump failed")
+    (box.dir / "previous").mkdir()
+    before = sorted(images.iterdir())
+    argv = [TORPOR, name, "-D", images, "-o", "dump.log", *words]
+
+    def expect_end(pid: int) -> int | None:
+        box.until(f"there is no '{file}'", 30, lambda: os.path.lexists(images / file))
+        os.kill(pid, signal.SIGTERM)
+        box.until("it does not end", 30, lambda: len(box.tasks()) == 1)
+        if sorted(images.iterdir()) != before:
+            raise Failed(f"there is {sorted(images.iterdir())}, there was {before}")
+        return box.wait(pid, 30) if pid in box.statuses else None
+
+    pid = box.start(argv, out=said)
+    if expect_end(pid) != -signal.SIGTERM or "interrupted by SIGTERM" not in said.read_text():
+        raise Failed(f"it said: {said.read_text()}")
+    if box.run([*argv, "-d", "--pidfile", pidfile]).status != 0:
+        raise Failed("it does not go to the background")
+    expect_end(int(pidfile.read_text()))
+
+
+ALONE = {
+    "lazy-pages": ([], "lazy-pages.socket"),
+    "page-server": (["--address", "127.0.0.1", "--prev-images-dir", "../previous"], "parent"),
+}
+
+
+@pytest.mark.parametrize("name", ALONE)
+def test_interrupted_alone(boxed: Callable[..., Any], name: str) -> None:
+    words, file = ALONE[name]
+    boxed(interrupted_alone, net=True, name=name, words=words, file=file)
 
 
 def interrupted_at_tape(box: Box) -> None:
