@@ -36,30 +36,53 @@ static int begin_tls(const struct options *o, struct conn *c, struct err *err)
 	return o->tls ? conn_secure(c, &files, NULL, err) : 0;
 }
 
-/* What one connection, or those of one dump, have to say; 1: a dump is complete, 0: nothing. */
-static int receive_one(const struct call *call, struct conn *c, int listening, struct err *err)
+static void say_what_came(const struct conn *c, const struct page_server_figures *f)
+{
+	if (!f->begun)
+		log_info("%s said nothing", c->peer);
+	else if (!f->complete)
+		log_info("%s ended before it had sent any pages", c->peer);
+	else if (f->files)
+		log_info("received %lu files of pages, %lu bytes", (unsigned long)f->files,
+			(unsigned long)f->bytes);
+	else
+		log_info("received %lu pages of %lu tasks and shared objects; %lu are in the parent "
+			"images", (unsigned long)f->pages, (unsigned long)f->objects,
+			(unsigned long)f->parent_pages);
+}
+
+/* What one connection, or those of one dump, have to say. */
+static int receive_one(const struct call *call, struct conn *c, struct lobby *lobby,
+	struct page_server_figures *ret, struct err *err)
 {
 	const struct options *o = call->o;
 	const struct page_server_setup setup = { .images_dirfd = call->images_fd,
-		.auto_dedup = o->auto_dedup, .listening = listening, .tls = o->tls,
+		.auto_dedup = o->auto_dedup, .lobby = lobby, .tls = o->tls,
 		.tls_files = { o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key } };
-	struct page_server_figures f = { 0 };
 	int r;
 
+	*ret = (struct page_server_figures){ 0 };
 	r = begin_tls(call->o, c, err);
 	if (r == 0)
-		r = page_server_receive(c, &setup, &f, err);
-	if (r == 0 && !f.complete)
-		log_info("%s said nothing", c->peer);
-	else if (r == 0 && f.files)
-		log_info("received %lu files of pages, %lu bytes", (unsigned long)f.files,
-			(unsigned long)f.bytes);
-	else if (r == 0)
-		log_info("received %lu pages of %lu tasks and shared objects; %lu are in the parent "
-			"images", (unsigned long)f.pages, (unsigned long)f.objects,
-			(unsigned long)f.parent_pages);
+		r = page_server_receive(c, &setup, ret, err);
+	if (r == 0)
+		say_what_came(c, ret);
 	conn_close(c);
-	return r < 0 ? r : f.complete;
+	return r;
+}
+
+/*
+ * Whether another one may come after this one. A stranger is no dump; but if something is wrong with
+ * what the only one says, that is a dump with other options, who would wait for ever.
+ */
+static bool may_another_come(const struct call *call, const struct lobby *lobby,
+	const struct page_server_figures *f, int result)
+{
+	if (f->complete || interrupt_came())
+		return false;
+	if (call->o->keep_listening)
+		return true;
+	return !f->begun && (result == 0 || result == -ETIMEDOUT || lobby->n > 0);
 }
 
 static void warn_and_forget(struct err *err, const char *what_now)
@@ -70,19 +93,26 @@ static void warn_and_forget(struct err *err, const char *what_now)
 	err_clear(err);
 }
 
-static int receive(const struct call *call, struct conn *c, int listening, struct err *err)
+static int receive(const struct call *call, int listening, struct err *err)
 {
-	int r = receive_one(call, c, listening, err);
+	struct page_server_figures f = { 0 };
+	struct conn c = { .fd = -1 };
+	struct lobby lobby;
+	int r;
 
-	while (r <= 0 && call->o->keep_listening && !interrupt_came()) {
+	lobby_init(&lobby, CONN_SENDER, listening);
+	for (;;) {
+		r = lobby_next(&lobby, NULL, NULL, &c, err);
+		if (r < 0)
+			break;
+		r = receive_one(call, &c, &lobby, &f, err);
+		if (!may_another_come(call, &lobby, &f, r))
+			break;
 		if (r < 0)
 			warn_and_forget(err, "waiting for the next dump");
-		r = conn_accept(CONN_SENDER, listening, c, err);
-		if (r < 0)
-			return r;
-		r = receive_one(call, c, listening, err);
 	}
-	return r < 0 ? r : 0;
+	lobby_done(&lobby);
+	return r;
 }
 
 static int give_away(const struct call *call, struct conn *c, int listening, struct err *err)
@@ -98,7 +128,7 @@ static int give_away(const struct call *call, struct conn *c, int listening, str
 	image_giver_init(&g, set);
 	if (r == 0)
 		r = page_giver_serve(&g.base, &place, c, err);
-	else
+	else if (c)
 		conn_close(c);
 	log_info("%lu pages were given away", (unsigned long)g.given);
 	image_giver_done(&g);
@@ -114,44 +144,42 @@ static int link_parent(const struct call *call, bool *ret_made, struct err *err)
 		parent_link_make(call->images_fd, call->o->prev_images_dir, ret_made, err) : 0;
 }
 
-/* One dump's pages, or with --lazy-pages all that are asked for, over a connection that is there. */
-static int talk(const struct call *call, struct conn *c, int listening, struct err *err)
-{
-	return call->o->lazy_pages ? give_away(call, c, listening, err) :
-				     receive(call, c, listening, err);
-}
-
-/* Until somebody comes; listening and *ret_conn are the caller's, also after a failure. */
-static int await_one(const struct call *call, int *ret_listening, struct conn *ret_conn,
-	bool *ret_parent, struct err *err)
+/* Somebody can come from now on; *ret_listening, or -1 where a connection was given, is the caller's. */
+static int open_door(const struct call *call, int *ret_listening, bool *ret_parent, struct err *err)
 {
 	const struct options *o = call->o;
-	const enum conn_role role = o->lazy_pages ? CONN_ASKER : CONN_SENDER;
 	uint16_t port = 0;
 	int r = 0;
 
-	if (o->ps_socket < 0)
+	if (o->ps_socket < 0) {
 		r = conn_listen(o->address, (uint16_t)o->port, ret_listening, &port, err);
-	if (r == 0 && o->ps_socket < 0)
-		say_port(call, port);
-	if (r == 0)
-		r = daemon_ready(call, ret_parent, err);
-	if (r < 0 || *ret_parent)
-		return r;
+		if (r == 0)
+			say_port(call, port);
+	}
+	return r < 0 ? r : daemon_ready(call, ret_parent, err);
+}
+
+/* One dump's pages, or with --lazy-pages all that are asked for. */
+static int serve(const struct call *call, int listening, struct err *err)
+{
+	const struct options *o = call->o;
+	struct page_server_figures f;
+	struct conn given = { .fd = -1 };
+	bool is_given = o->ps_socket >= 0;
+
+	if (is_given)
+		conn_of_fd(o->lazy_pages ? CONN_ASKER : CONN_SENDER, (int)o->ps_socket, &given);
+	if (o->lazy_pages)
+		return give_away(call, is_given ? &given : NULL, listening, err);
 	/* timers are not inherited by who went to the background (fork(2)) */
-	if (!o->lazy_pages)
-		interrupt_watch();
-	if (o->ps_socket < 0)
-		return conn_accept(role, *ret_listening, ret_conn, err);
-	conn_of_fd(role, (int)o->ps_socket, ret_conn);
-	return 0;
+	interrupt_watch();
+	return is_given ? receive_one(call, &given, NULL, &f, err) : receive(call, listening, err);
 }
 
 /* What has come of a dump that is not complete goes when we are ended, too, and the link. */
 int cmd_page_server(const struct call *call, struct err *err)
 {
 	auto_close int listening = -1;
-	struct conn c = { .fd = -1 };
 	bool made, parent = false;
 	int r;
 
@@ -159,9 +187,9 @@ int cmd_page_server(const struct call *call, struct err *err)
 		interrupt_watch();
 	r = link_parent(call, &made, err);
 	if (r == 0)
-		r = await_one(call, &listening, &c, &parent, err);
+		r = open_door(call, &listening, &parent, err);
 	if (r == 0 && !parent)
-		r = talk(call, &c, listening, err);
+		r = serve(call, listening, err);
 	if (r < 0 && made)
 		unlinkat(call->images_fd, PARENT_LINK, 0);
 	interrupt_unwatch();

@@ -18,7 +18,7 @@ struct page_client {
 	struct conn conn;
 	size_t head_size;
 	bool files;
-	bool used;
+	bool opened, used;
 	uint64_t sent; /* bytes */
 	struct client_crew *crew; /* connections for the content of files; NULL: there is only one */
 	uint32_t file; /* the one at hand */
@@ -83,6 +83,7 @@ int page_client_open(const struct page_client_setup *setup, struct page_client *
 		page_client_drop(c);
 		return r;
 	}
+	c->opened = true;
 	*ret = c;
 	return 0;
 }
@@ -90,15 +91,6 @@ int page_client_open(const struct page_client_setup *setup, struct page_client *
 bool page_client_is_idle(const struct page_client *c)
 {
 	return !c->used;
-}
-
-void page_client_drop(struct page_client *c)
-{
-	if (!c)
-		return;
-	client_crew_free(c->crew);
-	conn_close(&c->conn);
-	free(c);
 }
 
 static int send_head(struct page_client *c, const struct wire_head *h, const void *body, size_t len,
@@ -116,6 +108,26 @@ static int send_head(struct page_client *c, const struct wire_head *h, const voi
 		return err_while(err, "asking whether it has all pages");
 	return err_while(err, "sending the pages of %s %lu",
 		type == IMG_PAGEMAP_SHMEM ? "shared memory" : "task", id);
+}
+
+/* A server does not take one who never said anything for a dump that has failed. */
+static void take_leave(struct page_client *c)
+{
+	const struct wire_head h = { .cmd = WIRE_CLOSE };
+	struct err ignored = ERR_INIT;
+
+	if (c->opened && !c->used && !c->files)
+		(void)!send_head(c, &h, NULL, 0, &ignored);
+}
+
+void page_client_drop(struct page_client *c)
+{
+	if (!c)
+		return;
+	take_leave(c);
+	client_crew_free(c->crew);
+	conn_close(&c->conn);
+	free(c);
 }
 
 static int get_answer(struct conn *c, void *buf, size_t len, struct err *err)

@@ -17,6 +17,7 @@ enum {
 	/* numbers of pages files, out of the way of those of a dump into the same directory */
 	FIRST_PAGES_ID = 0x10001,
 	HANG_UP_US = 2000000,
+	GREETING_S = 10,
 };
 
 struct server {
@@ -199,7 +200,8 @@ static int parent_command(struct server *s, const struct wire_head *h, struct er
 /* The pages are safe before the answer says so. */
 static int close_command(struct server *s, struct err *err)
 {
-	s->figures->complete = true;
+	/* who has nothing to send takes its leave: that is a dump which has failed early */
+	s->figures->complete = s->figures->objects > 0;
 	if (!err_is_set(&s->why) && finish_object(s, &s->why) == 0 &&
 		syncfs(image_set_dirfd(s->set)) < 0)
 		err_sys(&s->why, "cannot write the pages to the disk");
@@ -236,7 +238,10 @@ static int command(struct server *s, const struct wire_head *h, struct err *err)
 static int take_files(struct server *s, struct err *err)
 {
 	struct files_taken taken = { 0 };
-	int r = server_take_files(s->conn, s->setup, s->set, &taken, &s->why, err);
+	int r;
+
+	s->figures->begun = true;
+	r = server_take_files(s->conn, s->setup, s->set, &taken, &s->why, err);
 
 	s->figures->complete = r == 0;
 	s->figures->files = taken.files;
@@ -244,16 +249,28 @@ static int take_files(struct server *s, struct err *err)
 	return r;
 }
 
+/* Over TLS they are no strangers and may take their time. */
+static int read_first(struct server *s, size_t *ret_size, struct wire_head *ret, struct err *err)
+{
+	int r;
+
+	s->conn->patience_s = s->setup->lobby && !s->conn->tls ? GREETING_S : 0;
+	r = wire_read_first(s->conn, ret_size, ret, err);
+	s->conn->patience_s = 0;
+	return r;
+}
+
 static int serve(struct server *s, struct err *err)
 {
 	struct wire_head h;
 	size_t size;
-	int r = wire_read_first(s->conn, &size, &h, err);
+	int r = read_first(s, &size, &h, err);
 
 	if (r > 0 && !size)
 		return take_files(s, err);
 	while (r > 0) {
 		r = command(s, &h, err);
+		s->figures->begun |= r >= 0;
 		if (r <= 0)
 			return r;
 		r = wire_read(s->conn, size, &h, err);

@@ -17,9 +17,13 @@
 struct page_server_figures {
 	uint64_t objects, pages, parent_pages;
 	uint64_t files, bytes; /* of torpor's own form */
-	bool complete; /* the sender said that this was all; false: it never said anything */
+	bool begun; /* the sender said something that a dump says */
+	bool complete; /* and in the end that this was all */
 };
 
-/* Serves one dump. Returns when the sender has closed the connection. */
+/*
+ * Serves one dump. Returns when the sender has closed the connection. From a lobby comes who has
+ * something to say: its first command is waited for for 10 s (-ETIMEDOUT).
+ */
 int page_server_receive(struct conn *c, const struct page_server_setup *setup,
 	struct page_server_figures *ret, struct err *err) must_use;

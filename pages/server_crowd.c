@@ -5,7 +5,6 @@
  * No thread is left when server_take_crowd() returns.
  */
 #include "base/cleanup.h"
-#include "base/interrupt.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/table.h"
@@ -15,7 +14,6 @@
 #include "pages/wire.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -25,8 +23,6 @@
 
 /* How long a connection may take to say to whom it belongs. */
 enum { GREETING_S = 10 };
-/* How often is looked whether torpor was interrupted. */
-enum { LOOK_MS = 500 };
 
 struct part_file {
 	uint32_t id;
@@ -236,26 +232,6 @@ static void *member_main(void *arg)
 
 /* ---- all of them ---- */
 
-/* The next connection, unless the first one ends meanwhile. */
-static int next_conn(const struct page_server_setup *setup, struct conn *first, struct conn *ret,
-	struct err *err)
-{
-	struct pollfd p[2] = { { .fd = setup->listening, .events = POLLIN },
-		{ .fd = first->fd, .events = POLLRDHUP } };
-	int r = 0, n = 0;
-
-	while (r == 0 && n <= 0) {
-		n = poll(p, 2, LOOK_MS);
-		r = n < 0 && errno != EINTR ? err_sys(err, "cannot wait for a connection") :
-					      interrupt_check(err);
-	}
-	if (r < 0)
-		return r;
-	if (p[1].revents) /* who else comes belongs to the next dump */
-		return conn_ended(first, "before all its other ones were made", err);
-	return conn_accept(CONN_SENDER, setup->listening, ret, err);
-}
-
 /* Whether it says that it belongs to the dump. */
 static int greet(struct conn *conn, const struct page_server_setup *setup, const struct conn *first,
 	uint64_t join, struct err *err)
@@ -300,7 +276,8 @@ static int join(struct crowd *c, struct member *m, const struct page_server_setu
 	for (;;) {
 		struct err why = ERR_INIT;
 
-		r = next_conn(setup, c->first, &m->conn, err);
+		r = lobby_next(setup->lobby, c->first, "before all its other ones were made",
+			&m->conn, err);
 		if (r < 0)
 			return r;
 		if (greet(&m->conn, setup, c->first, join, &why) == 0)
@@ -402,9 +379,9 @@ int server_take_crowd(struct conn *first, const struct page_server_setup *setup,
 	struct err bad = ERR_INIT;
 	int r = 0;
 
-	if (n < 2 || n > FRAME_CONNECTIONS_MAX || setup->listening < 0) {
+	if (n < 2 || n > FRAME_CONNECTIONS_MAX || !setup->lobby) {
 		r = err_set(err, ERR_RESOURCE, EPROTO, "%s wants %zu connections; this server takes %s",
-			first->peer, n, setup->listening < 0 ? "the one it was given" : "2 to 17");
+			first->peer, n, !setup->lobby ? "the one it was given" : "2 to 17");
 		fail(&c, err);
 		return r;
 	}

@@ -114,6 +114,11 @@ static int read_rest(struct conn *c, uint8_t *buf, size_t len, struct err *err)
 	return r ? r : conn_ended(c, "in the middle of a command", err);
 }
 
+bool wire_is_begun(const uint8_t *bytes, size_t n)
+{
+	return n >= WIRE_HEAD_OLD || (n >= 4 && get32(bytes) == WIRE_FILES);
+}
+
 int wire_read_first(struct conn *c, size_t *ret_size, struct wire_head *ret, struct err *err)
 {
 	uint8_t buf[WIRE_HEAD];

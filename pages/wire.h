@@ -41,6 +41,8 @@ size_t wire_pack(const struct wire_head *h, size_t size, uint8_t *buf);
 void wire_parse(const uint8_t *buf, size_t size, struct wire_head *ret);
 /* Reads a head of `size` bytes: 1, or 0 at the end of the stream. */
 int wire_read(struct conn *c, size_t size, struct wire_head *ret, struct err *err) must_use;
+/* Whether a connection has begun with so much that it can be judged: of n bytes at most WIRE_HEAD_OLD. */
+bool wire_is_begun(const uint8_t *bytes, size_t n);
 /*
  * Reads the first head and finds out its size, which the first command that names an object allows.
  * Size 0: it was WIRE_FILES instead.

@@ -498,7 +498,11 @@ def interrupted_at_file(box: Box) -> None:
     argv = command(images, target.pid, "dump", "--timeout", "0")
     tool = box.start([TORPOR, *argv], out=said)
     log = images / "dump.log"
-    box.until("no stage 'identity'", PATIENCE, lambda: log.exists() and "'identity' took" in log.read_text())
+    box.until(
+        "no stage 'identity'",
+        PATIENCE,
+        lambda: log.exists() and "'identity' took" in log.read_text(),
+    )
     box.until("nobody asks", PATIENCE, lambda: any(t.ppid == tool for t in box.tasks()))
     expect_interrupted(box, tool, images, signal.SIGINT, said)
     target.runs_on("afterwards")

@@ -48,7 +48,7 @@ static void *take_answers(void *fd)
 
 static void serve(int take_fd)
 {
-	const struct page_server_setup setup = { .images_dirfd = dirfd, .listening = -1 };
+	const struct page_server_setup setup = { .images_dirfd = dirfd };
 	struct page_server_figures figures;
 	struct err err = ERR_INIT;
 	struct conn conn;

@@ -427,6 +427,66 @@ def test_keeps_listening(boxed: Callable[..., Any], options: tuple[str, ...]) ->
     boxed(keeps_listening, options=options)
 
 
+def connect(port: int, said: bytes = b"") -> socket.socket:
+    c = socket.create_connection(("127.0.0.1", port), PATIENCE)
+    c.sendall(said)
+    return c
+
+
+def strangers(box: Box, how: str) -> None:
+    """Who connects first and is silent, breaks off or talks nonsense beside others does no harm."""
+    s = Subject(box, "mem_stack_brk")
+    s.start()
+    words: list[str] = []
+    options: tuple[str, ...] = ()
+    if how == "tls":
+        make_certificates(box.dir / "tls")
+        words = tls_options(box.dir / "tls", "good")
+    elif how == "connections":
+        options = ("--connections", "3", "--compress")
+    server = Server(box, box.dir / "pages", *words)
+    # more than the server lets wait
+    silent = [connect(server.port) for _ in range(3 if how == "tls" else 70)]
+    connect(server.port).close()
+    reset = connect(server.port)
+    reset.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("<ii", 1, 0))
+    reset.close()
+    talker = connect(server.port, b"GET / HTTP/1.0\r\n\r\n" + bytes(40))
+    silent.append(connect(server.port, head(32, OPEN, obj=TASK)[:9]))
+    s.dump(*server.options, *words, *options)
+    server.end()
+    talker.close()
+    for c in silent:
+        c.close()
+    merge(server.images, s.images)
+    s.restore()
+    s.finish()
+
+
+@pytest.mark.parametrize("how", ["plain", "tls", "connections"])
+def test_strangers(boxed: Callable[..., Any], how: str) -> None:
+    boxed(strangers, how=how)
+
+
+def goes_early(box: Box) -> None:
+    """The server of a dump that fails before it has sent anything ends with it."""
+    s = Subject(box, "mem_stack_brk")
+    s.start()
+    server = Server(box, box.dir / "pages")
+    done = box.torpor(*s.dump_command(*server.options), env={"TORPOR_FAULT": "dump:seize"})
+    if done.status != 1:
+        raise Failed("the fault had no effect")
+    server.end()
+    if [p.name for p in server.images.iterdir()] != ["server.log"]:
+        raise Failed("the server has kept something")
+    s.expect_tasks()
+    s.finish()
+
+
+def test_goes_early(boxed: Callable[..., Any]) -> None:
+    boxed(goes_early)
+
+
 def background(box: Box) -> None:
     """--daemon, --pidfile, --status-fd, --ps-socket."""
     s = Subject(box, "mem_stack_brk")
