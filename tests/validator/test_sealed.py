@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -183,6 +184,35 @@ def test_like_restore(boxed: Callable[..., Any], kind: str) -> None:
 # ---------------------------------------------------------------------------- the command line
 
 
+def looks(box: Box, images: Path, key: Path, stranger: Path) -> None:
+    """diff and decode, of whole sets and of single images."""
+    other = box.dir / "other"
+    shutil.copytree(images, other, symlinks=True)
+
+    def run(status: int, text: str, *words: str | Path) -> None:
+        done = box.torpor(*words)
+        if done.status != status or text not in done.output or "Traceback" in done.output:
+            raise Failed(f"{words} should end with {status} and say '{text}': {done}")
+        if text.startswith(("give", "it is")) and len(done.output.splitlines()) != 1:
+            raise Failed(f"more than one sentence: {done}")
+
+    for a, b, status, text in (
+        (images, other, 1, "not compared"),
+        (images / "pstree.img", other / "pstree.img", 0, ""),
+    ):
+        run(status, text, "diff", a, b, "--identity", key)
+        run(1, "give --identity FILE", "diff", a, b)
+        run(1, "it is not the key of the set", "diff", "--identity", stranger, a, b)
+    image = images / "pstree.img"
+    run(0, '{"magic": "PSTREE"', "decode", image, "--identity", key)
+    run(0, '{"magic": "INVENTORY"', "decode", images / "inventory.img")
+    run(1, "give --identity FILE", "decode", image)
+    run(1, "it is not the key of the set", "decode", image, "--identity", stranger)
+    changed = other / "pstree.img"
+    changed.write_bytes(flipped(changed.read_bytes(), 80))
+    run(1, "pstree.img", "diff", images, other, "--identity", key)
+
+
 def commands(box: Box) -> None:
     """Keys of all kinds, right and wrong, for all commands that take them."""
     if AESGCM is None:
@@ -237,6 +267,7 @@ def commands(box: Box) -> None:
     unusable("has no line", "--identity", TORPOR)
     unusable("hex digits", "--identity", box.dir / "odd")
     unusable("check sum", "--identity", box.dir / "typo")
+    looks(box, s.images, key, stranger)
     done = box.torpor("validate", s.images)
     if done.status != 1 or "[set-encrypted]" not in done.output:
         raise Failed(f"without a key: {done}")

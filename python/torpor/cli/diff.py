@@ -8,11 +8,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from torpor.cli import UsageError
-from torpor.images import ImageSet, Trait, diff
+from torpor.cli import UsageError, keys
+from torpor.images import Trait, diff
 from torpor.images.diff import Change, Pages
 from torpor.images.imageset import Found
-from torpor.images.reader import Image
+from torpor.images.keys import Keys
 
 PLACES = 8
 
@@ -22,6 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("new", type=Path, metavar="B", help="what to compare it with")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.add_argument("--all", action="store_true", help="statistics and other noise, too")
+    keys.arguments(parser)
     parser.epilog = "Exit status: 0 no difference, 1 differences or an error, 2 wrong usage."
 
 
@@ -30,7 +31,8 @@ def run(args: argparse.Namespace) -> int:
         path.stat()  # what is not there is said to be missing
     if args.old.is_dir() != args.new.is_dir():
         raise UsageError("one is a directory and the other is not")
-    found = list(_sets(args) if args.old.is_dir() else _images(args))
+    given = keys.of(args)
+    found = list(_sets(args, given) if args.old.is_dir() else _images(args, given))
     if args.json:
         print(json.dumps({"differences": [_json(f) for f in found]}, indent=1))
     else:
@@ -39,17 +41,19 @@ def run(args: argparse.Namespace) -> int:
     return 1 if found else 0
 
 
-def _sets(args: argparse.Namespace) -> Iterator[Change | Pages]:
+def _sets(args: argparse.Namespace, given: Keys | None) -> Iterator[Change | Pages]:
     def wanted(found: Found) -> bool:
-        return args.all or not found.kind.traits & Trait.SERVICE
+        noise = found.kind.traits & Trait.SERVICE or found.kind.id == "TORPOR_MANIFEST"
+        return args.all or not noise
 
-    with ImageSet(args.old) as old, ImageSet(args.new) as new:
+    with keys.open_set(args.old, given) as old, keys.open_set(args.new, given) as new:
         yield from diff.sets(old, new, wanted)
 
 
-def _images(args: argparse.Namespace) -> Iterator[Change | Pages]:
-    with Image.open(args.old) as old, Image.open(args.new, old.kind) as new:
-        yield from diff.images(old, new)
+def _images(args: argparse.Namespace, given: Keys | None) -> Iterator[Change | Pages]:
+    with keys.open_image(args.old, given) as old:
+        with keys.open_image(args.new, given, old.kind) as new:
+            yield from diff.images(old, new)
 
 
 def _json(found: Change | Pages) -> dict[str, object]:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 from torpor.cli import UsageError
 from torpor.images import ImageError, ImageSet, keys
+from torpor.images.kinds import Kind, parse_name
 from torpor.images.keys import Keys, WrongKeyError
+from torpor.images.reader import Image
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,6 +40,30 @@ def of(args: argparse.Namespace) -> Keys | None:
         )
     except keys.SecretError as e:
         raise UsageError(str(e)) from None
+
+
+def open_set(path: Path, given: Keys | None) -> ImageSet:
+    """A set of which everything is to be read; ImageError, with the path, if it does not open."""
+    images = ImageSet(path, keys=given)
+    try:
+        why = images.locked
+    except ImageError:
+        return images  # there is more wrong with it, which its reader finds
+    if why:
+        images.close()
+        text = why.text if given else "the set is encrypted: give --identity FILE"
+        raise ImageError(str(path / why.name), text, None, why.rule)
+    return images
+
+
+def open_image(path: Path, given: Keys | None, kind: Kind | None = None) -> Image:
+    """An image by its path; if it is encrypted, its set lies around it."""
+    known = parse_name(path.name)
+    if given and known:
+        with open_set(path.parent, given) as images:
+            if images.sealed:
+                return images.open(known[0].id, known[1])
+    return Image.open(path, kind)
 
 
 def refuse_wrong(images: ImageSet) -> None:

@@ -23,7 +23,7 @@ from torpor.images.kinds import (
 )
 from torpor.images.keys import Keys
 from torpor.images.limits import GROWTH
-from torpor.images.reader import Image
+from torpor.images.reader import SEALED, Image
 from torpor.images.sealed import Sealed
 from torpor.images.tables import VERSION_TORPOR
 from torpor.images.wire import Lazy
@@ -158,7 +158,7 @@ class ImageSet:
             layout = self.layout
             if self._needs:
                 if self.encrypted and not type_.traits & PLAIN:
-                    raise ImageError(name, "it is encrypted", None, "set-encrypted")
+                    raise ImageError(name, SEALED, None, "set-encrypted")
                 # files of such a set begin in different ways
                 layout = layout if layout == LAYOUT_OLD else None
         return Image.open(name, type_, layout, self._fd, self.growth)

@@ -25,6 +25,9 @@ from torpor.images.limits import GROWTH, GROWTH_FREE, GROWTH_SPARE, MESSAGE_MAX,
 from torpor.images.messages import Message, MessageType
 from torpor.images.tables import MAGIC_COMMON, MAGIC_SERVICE, MAGIC_TORPOR
 
+# How a file of an encrypted set begins; what opens it is in images/sealed.py.
+SEALED_MAGIC = 0x54525345
+SEALED = "it is encrypted: give --identity FILE"
 M = TypeVar("M", bound=Message)
 E = TypeVar("E", bound=Message)
 _U32 = struct.Struct("<I")
@@ -139,6 +142,8 @@ class Image:
             if self.data[: len(head)] == head:
                 self.layout = candidate
                 return len(head)
+        if self.data[:4] == _U32.pack(SEALED_MAGIC):
+            raise ImageError(self.name, SEALED, None, "set-encrypted")
         found = self.data[:8].hex(" ", 4)
         if len(self.data) < len(kinds.header(kind, layout or 2)):
             raise ImageError(self.name, "its header is cut off", len(self.data), "image-magic")

@@ -17,12 +17,12 @@ from torpor.images import kinds
 from torpor.images import messages as pb
 from torpor.images.errors import ImageError
 from torpor.images.keys import Cipher, Keys, hkdf
-from torpor.images.reader import Image
+from torpor.images.reader import SEALED_MAGIC, Image
 
 MANIFEST = "torpor-manifest"
 RULE = "set-sealed"
 HEADER = struct.Struct("<4I16s32s")
-MAGIC, VERSION, PIECE = 0x54525345, 1, 65536
+VERSION, PIECE = 1, 65536
 TAG, SALT, ID = 16, 32, 16
 TORPOR_FIELD = b"\xc2\x3e"  # tag of inventory_entry.torpor
 CIPHERS = {"aes-gcm": 1, "chacha20-poly1305": 2}  # page filters
@@ -150,7 +150,7 @@ class Sealed:
         if st.st_size < HEADER.size + TAG:
             raise ImageError(name, f"it is too short: {st.st_size} bytes", None, RULE)
         head = os.pread(fd, HEADER.size, 0)
-        wanted = (MAGIC, VERSION, self._cipher, PIECE, self.dump_id, salt)
+        wanted = (SEALED_MAGIC, VERSION, self._cipher, PIECE, self.dump_id, salt)
         if head != HEADER.pack(*wanted):
             text = "it is not the one that was written: it belongs to another dump or was changed"
             raise ImageError(name, text, None, RULE)
