@@ -34,6 +34,35 @@ FownEntry *fown_collect(const struct fd_look *l)
 	return e;
 }
 
+void nameless_owner_collect(const struct fd_look *l, uint32_t file_id, mode_t usual)
+{
+	mode_t mode = l->st.st_mode & 07777;
+	TorporFileEntry *extra;
+
+	if (!l->st.st_uid && !l->st.st_gid && mode == usual)
+		return;
+	extra = world_want_extra(l->world, file_id);
+	extra->has_uid = extra->has_gid = true;
+	extra->uid = l->st.st_uid;
+	extra->gid = l->st.st_gid;
+	extra->has_mode = mode != usual;
+	extra->mode = mode;
+}
+
+int nameless_owner_restore(struct file_maker *m, uint32_t file_id, int fd, struct err *err)
+{
+	const TorporFileEntry *extra = world_extra(m->world, file_id);
+
+	if (!extra || !extra->has_uid || !extra->has_gid)
+		return 0;
+	if (fchown(fd, extra->uid, extra->gid) < 0)
+		return err_sys(err, "cannot give a pipe or socket to uid %u, gid %u", extra->uid,
+			extra->gid);
+	if (extra->has_mode && fchmod(fd, extra->mode & 07777) < 0)
+		return err_sys(err, "cannot give a pipe or socket the mode %o", extra->mode);
+	return 0;
+}
+
 /*
  * The kernel notes the caller's ids as those of the owner. Raw calls: they concern this thread
  * only. The saved id stays 0, so the way back is open.

@@ -74,6 +74,7 @@ static int pipe_collect(const struct fd_look *l, FileEntry *fe, struct err *err)
 	e->flags = flags_collect(l);
 	e->fown = fown_collect(l);
 	fe->pipe = e;
+	nameless_owner_collect(l, e->id, S_IRUSR | S_IWUSR);
 	pipe_note(l, e->pipe_id);
 	return 0;
 }
@@ -224,6 +225,8 @@ static int pipe_create(struct file_maker *m, const FileEntry *fe, int *ret_fd, s
 	r = pipe_begin(p, e, err);
 	if (r == 0)
 		r = pipe_take(p, e, &fd, err);
+	if (r == 0)
+		r = nameless_owner_restore(m, e->id, fd, err);
 	if (r == 0)
 		r = fown_restore(fd, e->fown, err);
 	if (r == 0)

@@ -208,19 +208,6 @@ static int collect_tcp_state(const struct fd_look *l, InetSkEntry *e, bool *ret_
 	return inet_is_connection(e) ? note_connection(l, e, err) : 0;
 }
 
-/* Firewalls and SO_REUSEPORT groups look at who made a socket. */
-static void collect_owner(const struct fd_look *l, const InetSkEntry *e)
-{
-	TorporFileEntry *extra;
-
-	if (!l->st.st_uid && !l->st.st_gid)
-		return;
-	extra = world_want_extra(l->world, e->id);
-	extra->has_uid = extra->has_gid = true;
-	extra->uid = l->st.st_uid;
-	extra->gid = l->st.st_gid;
-}
-
 static int inet_collect(const struct fd_look *l, FileEntry *fe, struct err *err)
 {
 	InetSkEntry *e = arena_msg(l->world->arena, InetSkEntry, inet_sk_entry);
@@ -253,7 +240,6 @@ static int inet_collect(const struct fd_look *l, FileEntry *fe, struct err *err)
 	if (r < 0)
 		return r;
 	collect_shutdown(l, e);
-	collect_owner(l, e);
 	return inet_opts_collect(l, e, dead, err);
 }
 
@@ -388,17 +374,6 @@ static void note_held(struct file_maker *m)
 				table_put(&m->made, held_key(t->fds->fds[i]->id), m);
 }
 
-static int own_socket(struct file_maker *m, const InetSkEntry *e, int fd, struct err *err)
-{
-	const TorporFileEntry *extra = world_extra(m->world, e->id);
-
-	if (!extra || !extra->has_uid || !extra->has_gid)
-		return 0;
-	if (fchown(fd, extra->uid, extra->gid) < 0)
-		return err_sys(err, "cannot give a socket to uid %u, gid %u", extra->uid, extra->gid);
-	return 0;
-}
-
 static int open_socket(struct file_maker *m, const InetSkEntry *e, int *ret_fd, struct err *err)
 {
 	auto_close int fd = socket((int)e->family, (int)e->type | SOCK_CLOEXEC, (int)e->proto);
@@ -410,9 +385,7 @@ static int open_socket(struct file_maker *m, const InetSkEntry *e, int *ret_fd, 
 	if (fd < 0)
 		return err_sys(err, "cannot make a socket of family %u, type %u, protocol %u", e->family,
 			e->type, e->proto);
-	r = own_socket(m, e, fd, err);
-	if (r == 0)
-		r = inet_opts_early(m, e, fd, err);
+	r = inet_opts_early(m, e, fd, err);
 	if (r == 0 && inet_is_dropped(m->world, e))
 		r = 0; /* it stays as it is: closed */
 	else if (r == 0 && tcp_end_wanted(m->world, e))

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* See kinds/sock/sockopts.h. */
 #include "kinds/sock/sockopts.h"
+#include "kinds/owner.h"
 #include <errno.h>
 #include <limits.h>
 #include <linux/filter.h>
@@ -269,6 +270,7 @@ int sockopts_collect(const struct fd_look *l, uint32_t file_id, SkOptsEntry **re
 		r = read_filter(l, o, err);
 	if (r == 0)
 		r = sockopts_collect_more(l, file_id, extras, ARRAY_LEN(extras), err);
+	nameless_owner_collect(l, file_id, ACCESSPERMS);
 	if (r == 0)
 		*ret = o;
 	return r;
@@ -434,8 +436,10 @@ int sockopts_restore_more(struct file_maker *m, uint32_t file_id, int fd,
 int sockopts_early(struct file_maker *m, uint32_t file_id, int fd, const SkOptsEntry *o,
 	struct err *err)
 {
-	int r = set_buffers(fd, o, err);
+	int r = nameless_owner_restore(m, file_id, fd, err);
 
+	if (r == 0)
+		r = set_buffers(fd, o, err);
 	if (r == 0)
 		r = set_fields(fd, o, SOCKOPT_EARLY, err);
 	if (r == 0 && o->so_bound_dev && *o->so_bound_dev)

@@ -28,7 +28,7 @@ struct sockopt {
 /* What SOCKOPT_TYPE kept of a file, or `usual`. */
 int sockopts_saved_type(const struct world *w, uint32_t file_id, int usual);
 
-/* All SOL_SOCKET options of l->dup. A BPF program as filter is refused. */
+/* All SOL_SOCKET options of l->dup, and its owner. A BPF program as filter is refused. */
 int sockopts_collect(const struct fd_look *l, uint32_t file_id, SkOptsEntry **ret, struct err *err)
 	must_use;
 /* Those of a room's table, where the kernel has them and they are not the usual ones. */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Datagrams that wait in UDP and UDP-Lite sockets. They are looked at without being taken out
- * (SO_PEEK_OFF walks through the queue, udp(7)) and stand in torpor-files: the images of other
+ * (SO_PEEK_OFF walks through the queue, udp(7); an empty one is marked when it was shown and left out
+ * from then on: net/core/datagram.c) and stand in torpor-files: the images of other
  * tools have no place for a sender. At the restore each is sent again in its sender's name, by a
  * packet that never leaves the host.
  */
@@ -63,8 +64,7 @@ static int peek_one(const struct fd_look *l, TorporFileEntry *extra, char *buf)
 	d->payload.len = (size_t)n;
 	note_destination(arena, &m, d);
 	arena_push(arena, extra->datagrams, extra->n_datagrams, d);
-	/* An empty one does not move the offset: what comes behind it cannot be reached. */
-	return n > 0;
+	return 1;
 }
 
 static int peek_all(const struct fd_look *l, const InetSkEntry *e, const char *who, struct err *err)

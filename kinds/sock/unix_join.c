@@ -200,14 +200,31 @@ static int fill_stream(struct join *j, struct unix_made *u, struct err *err)
 
 /* ---- datagrams ---- */
 
+/*
+ * The socket of the images that sends a datagram; NULL: none of them. Who has no name may be anybody
+ * without one. Of images that say nothing of senders (q->x) any will do.
+ */
+static const struct unix_made *sender_of(const struct join *j, const struct unix_made *u,
+	const struct unix_packet *q)
+{
+	const struct unix_made *c = unix_is_mutual(u) ? u->peer : u->clients;
+
+	if (q->x && q->x->has_sender)
+		return unix_made_by_ino(j->p, q->x->sender);
+	if (q->x && q->x->has_name)
+		return NULL;
+	if (!q->x || (c && c == u->peer && !c->e->name.len))
+		return c;
+	for (c = u->clients; c && c->e->name.len; c = c->next_client)
+		continue;
+	return c;
+}
+
 static bool from_peer(const struct join *j, const struct unix_made *u, const struct unix_packet *q)
 {
-	const struct unix_made *sender = q->x && q->x->has_sender ?
-		unix_made_by_ino(j->p, q->x->sender) : NULL;
+	const struct unix_made *sender = sender_of(j, u, q);
 
-	if (sender || (q->x && q->x->has_name))
-		return sender && sender == u->peer;
-	return unix_is_mutual(u);
+	return sender && sender == u->peer;
 }
 
 /* The first packet from which on all came from the peer. */
@@ -240,12 +257,8 @@ static int new_sender(struct join *j, const TorporPacket *x, int *ret, struct er
 static int open_sender(struct join *j, const struct unix_made *u, const struct unix_packet *q,
 	int *ret, struct err *err)
 {
-	const struct unix_made *s = NULL;
+	const struct unix_made *s = sender_of(j, u, q);
 
-	if (q->x && q->x->has_sender)
-		s = unix_made_by_ino(j->p, q->x->sender);
-	else if (!q->x || !q->x->has_name)
-		s = unix_is_mutual(u) ? u->peer : u->clients;
 	if (s && !unix_is_extern(s) && !s->inherited)
 		return fd_of(j, s, ret, err);
 	if (u->other >= 0) {

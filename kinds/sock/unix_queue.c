@@ -409,7 +409,8 @@ int unix_peek(const struct fd_look *l, FileEntry *fe, struct err *err)
 	if (r == 0)
 		r = look(&k, err);
 	free(k.buf);
-	if (r == 0 && !k.n_said && unix_extra(l->world, fe->id))
+	/* Where nobody could be taken for the sender there is nothing to say. */
+	if (r == 0 && !k.n_said && !k.s->clients && !k.s->d.peer && unix_extra(l->world, fe->id))
 		unix_want_extra(l->world, fe->id)->n_packets = 0;
 	return r;
 }

@@ -165,6 +165,9 @@ static void fill_queue(int from, int to)
 		int n = snprintf(buf, sizeof(buf), "datagram %d", i);
 		unsigned before = waits_in(to);
 
+		/* empty ones, too */
+		if (i % 3 == 0)
+			n = -i;
 		NEED(sendto(from, buf, n + i, 0, &there.any, name_len(&there)) == n + i);
 		for (int k = 0; k < PATIENCE_MS && waits_in(to) == before; k++)
 			usleep(1000);
@@ -181,8 +184,10 @@ static void check_queue(int from, int to)
 	for (int i = 0; i < QUEUE; i++) {
 		int n = snprintf(expect, sizeof(expect), "datagram %d", i);
 
+		if (i % 3 == 0)
+			n = -i;
 		SAME(recvfrom(to, buf, sizeof(buf), MSG_DONTWAIT, &sender.any, &len), n + i);
-		CHECK(!memcmp(buf, expect, n));
+		CHECK(n < 0 || !memcmp(buf, expect, (size_t)n));
 		CHECK(sender.v4.sin_port == mine.v4.sin_port);
 		CHECK(sender.v4.sin_addr.s_addr == htonl(INADDR_LOOPBACK));
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * pipes: data waiting in them, sizes other than usual, full, packet mode, non-blocking, both ends in
- * several tasks, ends without counterpart, opened again through /proc.
+ * several tasks, ends without counterpart, opened again through /proc, of another owner and mode.
  */
 #include "descriptors.h"
 
@@ -67,6 +67,8 @@ static void set_up(void)
 	fill_pipe(p[NO_WRITER][1], 4, 800);
 	close(p[NO_WRITER][1]);
 	close(p[NO_READER][0]);
+	NEED(fchown(p[DATA][1], 1234, 2345) == 0 && fchown(p[NO_WRITER][0], 0, 77) == 0);
+	NEED(fchmod(p[DATA][0], 0640) == 0 && fchmod(p[EMPTY][0], 0666) == 0);
 }
 
 static void use(void)

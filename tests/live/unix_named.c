@@ -222,11 +222,12 @@ static void check_waiting(void)
 
 /* ---- datagrams ---- */
 
-static int inbox, sender, quiet, removed, renamed, replaced, replacing, lonely, lost, odd;
+static int inbox, sender, quiet, removed, renamed, replaced, replacing, lonely, lost, odd, tower;
 
 static void set_up_datagrams(void)
 {
-	int stray;
+	struct sockaddr_un to;
+	int stray, other, named;
 
 	NEED(mkdir("folder", 0700) == 0);
 	inbox = bound(SOCK_DGRAM, "folder/inbox");
@@ -235,6 +236,14 @@ static void set_up_datagrams(void)
 	reach(sender, "folder/inbox");
 	put(quiet, "nameless", 8, NULL, 0);
 	put(sender, "with a name", 11, &inbox, 1);
+	/* whoever sent it: none of those that are connected to the inbox has no name */
+	tower = bound(SOCK_DGRAM, "tower");
+	named = bound(SOCK_DGRAM, "named");
+	reach(named, "tower");
+	other = new_socket(SOCK_DGRAM);
+	NEED(sendto(other, "nobody", 6, 0, (struct sockaddr *)&to, address("tower", &to)) == 6);
+	put(named, "somebody", 8, NULL, 0);
+	NEED(fchown(quiet, 1234, 2345) == 0 && fchmod(quiet, 0700) == 0);
 	stray = bound(SOCK_DGRAM, "stray");
 	n_notes--;
 	reach(stray, "folder/inbox");
@@ -279,6 +288,12 @@ static void check_datagrams(void)
 	text_is(&g, "from one that is gone");
 	CHECK(!strcmp(g.from.sun_path, "stray"));
 	CHECK(stat("stray", &st) < 0 && stat("removed", &st) < 0 && stat("renamed", &st) < 0);
+	get(&g, tower, 100);
+	text_is(&g, "nobody");
+	SAME(g.from_len, 0);
+	get(&g, tower, 100);
+	text_is(&g, "somebody");
+	CHECK(!strcmp(g.from.sun_path, "named"));
 	get(&g, odd, 100);
 	text_is(&g, "before");
 	CHECK(!strcmp(g.from.sun_path, "sender"));
