@@ -9,7 +9,11 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
+
+enum { LOCK_TRIES = 1000, LOCK_WAIT_NS = 10000000 };
 
 struct journal {
 	int dirfd; /* the caller's */
@@ -182,18 +186,58 @@ static int mend_end(struct journal *j, off_t size)
 	return last == '\n' ? 0 : io_write_all(j->fd, "\n", 1);
 }
 
-static int begin(struct journal *j, struct err *err)
+/*
+ * Who writes a journal has it locked; so nobody removes it under him. Held alone only for the moment
+ * of removal. 1: it has just been removed. Where a file system has no locks it goes without.
+ */
+static int lock_shared(int fd)
+{
+	const struct timespec wait = { .tv_nsec = LOCK_WAIT_NS };
+	struct stat st;
+	int r;
+
+	for (int i = 0; i < LOCK_TRIES; i++) {
+		r = flock(fd, LOCK_SH | LOCK_NB);
+		if (r == 0 || errno != EWOULDBLOCK)
+			return fstat(fd, &st) < 0 ? -errno : st.st_nlink == 0;
+		nanosleep(&wait, NULL);
+	}
+	return -EWOULDBLOCK;
+}
+
+/* The file that stands there, or a new one, locked. */
+static int open_locked(struct journal *j)
 {
 	const int flags = O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW;
+	int r;
+
+	do {
+		j->fd = openat(j->dirfd, JOURNAL_NAME, flags, 0600);
+		if (j->fd < 0)
+			return -errno;
+		r = lock_shared(j->fd);
+		if (r) {
+			close(j->fd);
+			j->fd = -1;
+		}
+	} while (r > 0);
+	return r;
+}
+
+static int begin(struct journal *j, struct err *err)
+{
 	struct stat st;
 	int r;
 
 	if (j->fd >= 0)
 		return 0;
 	index_add(j->dirfd);
-	j->fd = openat(j->dirfd, JOURNAL_NAME, flags, 0600);
-	if (j->fd < 0)
-		return err_sys(err, "cannot write the journal '" JOURNAL_NAME "' into the images "
+	r = open_locked(j);
+	if (r == -EWOULDBLOCK)
+		return err_target(err, EWOULDBLOCK, "the journal '" JOURNAL_NAME "' in the images "
+			"directory is locked by another process; end that first");
+	if (r < 0)
+		return err_sysn(err, -r, "cannot write the journal '" JOURNAL_NAME "' into the images "
 			"directory");
 	if (fstat(j->fd, &st) < 0)
 		return err_sys(err, "cannot look at the journal");
@@ -201,6 +245,40 @@ static int begin(struct journal *j, struct err *err)
 	if (r == 0)
 		r = sync_fd(j->dirfd);
 	return r < 0 ? err_sysn(err, -r, "cannot write the journal") : 0;
+}
+
+static bool nothing_stands(int dirfd)
+{
+	struct arena *arena = arena_new();
+	struct journal_view view;
+	struct err ignored = ERR_INIT;
+	bool nothing = journal_read(dirfd, arena, &view, &ignored) == 0;
+
+	vec_each(e, &view.effects)
+		nothing = nothing && e->gone;
+	vec_done(&view.effects);
+	arena_free(arena);
+	return nothing;
+}
+
+/* A journal which nobody else writes, and in which nothing stands, goes. */
+static void remove_idle(int dirfd, int fd)
+{
+	struct stat st;
+
+	if ((flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK) || fstat(fd, &st) < 0 ||
+		!st.st_nlink || !nothing_stands(dirfd))
+		return;
+	unlinkat(dirfd, JOURNAL_NAME, 0);
+	index_remove(dirfd);
+}
+
+void journal_tidy(int dirfd)
+{
+	auto_close int fd = openat(dirfd, JOURNAL_NAME, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	if (fd >= 0)
+		remove_idle(dirfd, fd);
 }
 
 int journal_open(int dirfd, const char *command, struct journal **ret, struct err *err)
@@ -312,11 +390,9 @@ void journal_close(struct journal *j)
 	if (!j)
 		return;
 	if (j->fd >= 0) {
+		if (!j->standing)
+			remove_idle(j->dirfd, j->fd);
 		close(j->fd);
-		if (!j->standing) {
-			unlinkat(j->dirfd, JOURNAL_NAME, 0);
-			index_remove(j->dirfd);
-		}
 	}
 	vec_done(&j->text);
 	table_done(&j->gone);

@@ -16,6 +16,8 @@
  * - "gone" follows when the effect was taken back and may be lost: who reads looks whether the
  *   effect still stands;
  * - a run which leaves no effect leaves no journal; one which finds a journal adds to it;
+ * - who writes holds a lock (flock, shared) on the file, who removes it has it alone: several may work
+ *   in one directory;
  * - the folder JOURNAL_INDEX holds a symbolic link to every image directory with a journal, so that
  *   leftovers are found without knowing where to look. It is only an index: where it cannot be
  *   written the journal works all the same.
@@ -62,8 +64,13 @@ struct journal;
  * caller's; command is a literal ("dump"). Fails if there is a journal that cannot be understood.
  */
 int journal_open(int dirfd, const char *command, struct journal **ret, struct err *err) must_use;
-/* Removes file and index entry if no effect stands, of this run or an older one. NULL is fine. */
+/*
+ * Removes file and index entry if no effect stands, of this run or another one, and nobody else
+ * writes. NULL is fine.
+ */
 void journal_close(struct journal *j);
+/* The same for what a run has left that was killed before it made anything. */
+void journal_tidy(int dirfd);
 /* The UUID of this run; a dump's stands in its inventory (dump_criu_run_id). */
 const char *journal_run_id(const struct journal *j);
 

@@ -73,6 +73,8 @@ static int take_journal(struct hunt *h, int dirfd, const char *path, struct err 
 	const char *complete = NULL;
 	int r = journal_read(dirfd, l->arena, &view, err);
 
+	if (view.found)
+		vec_push(&l->directories, path);
 	if (r == 0 && view.effects.n) {
 		complete_run(dirfd, l->arena, &complete);
 		items = arena_array(l->arena, view.effects.n, sizeof(*items));
@@ -375,6 +377,17 @@ static void cross_out(struct leftovers *l)
 	open_journal_close(&o);
 }
 
+/* Journals without any effect. */
+static void tidy(const struct leftovers *l)
+{
+	vec_each(path, &l->directories) {
+		auto_close int fd = open(*path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+		if (fd >= 0)
+			journal_tidy(fd);
+	}
+}
+
 /* Entries of the index which lead nowhere. */
 static void prune_index(const struct leftovers *l)
 {
@@ -406,6 +419,7 @@ int leftovers_remove(struct leftovers *l, struct err *err)
 	for (size_t i = 0; i < l->list.n; i++)
 		l->list.at[i].remove = items[i].remove && items[i].state == EFFECT_ABSENT;
 	cross_out(l);
+	tidy(l);
 	if (r == 0)
 		prune_index(l);
 	return r;
@@ -416,6 +430,7 @@ void leftovers_done(struct leftovers *l)
 	vec_done(&l->list);
 	vec_done(&l->absent);
 	vec_done(&l->unanswered);
+	vec_done(&l->directories);
 	arena_free(l->arena);
 }
 

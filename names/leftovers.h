@@ -24,6 +24,7 @@ struct path_list vec_of(const char *);
 
 struct leftovers {
 	struct arena *arena;
+	struct vec_of(const char *) directories; /* with a journal */
 	struct leftover_list list;
 	struct leftover_list absent; /* noted on this host, but not there: crossed out by a removal */
 	size_t index_dead; /* entries of the index that lead to no journal any more */

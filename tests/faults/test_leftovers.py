@@ -223,6 +223,25 @@ def test_foreign(boxed: Callable[..., Any]) -> None:
     boxed(foreign, net=True)
 
 
+def empty(box: Box) -> None:
+    """Killed before its first effect: what there is of a journal goes, and its entry of the index."""
+    s = Subject(box, "leaver", options=("--tcp-established", "--link-remap"))
+    s.start()
+    s.dump()
+    journal, index = s.images / "torpor-journal", Path("/var/lib/torpor/journals")
+    journal.write_text(journal.read_text().splitlines()[0] + "\n")
+    before = os.listdir(index) if index.exists() else []
+    done = box.torpor("leftovers", "--clean", "-D", s.images)
+    if done.status != 0 or journal.exists():
+        raise Failed("the journal is still there")
+    if before and os.listdir(index):
+        raise Failed("it is still in the index")
+
+
+def test_empty(boxed: Callable[..., Any]) -> None:
+    boxed(empty, net=True)
+
+
 HOSTILE = """torpor-journal 1
 run 1 command=dump id=x boot={boot} pid=99999 since=1 .
 make 1 kind=file path={victim} .

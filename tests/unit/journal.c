@@ -55,7 +55,6 @@ static void tidy(int dir)
 	struct journal *j;
 	uint32_t id;
 
-	unlinkat(dir, JOURNAL_NAME, 0);
 	if (journal_open(dir, "dump", &j, &err) < 0 || journal_add(j, &link_effect, &id, &err) < 0)
 		abort();
 	journal_gone(j, id);
@@ -148,6 +147,7 @@ static void test_death_at_every_byte(struct tap *t, int dir, struct arena *a)
 		vec_done(&v.effects);
 	}
 	tap_ok(t, good, "a journal cut at any byte can be read and added to", &err);
+	unlinkat(dir, JOURNAL_NAME, 0);
 	tidy(dir);
 }
 
@@ -177,7 +177,61 @@ static void test_hostile(struct tap *t, int dir, struct arena *a)
 	tap_ok(t, read_back(dir, a, &v) == 0 && v.effects.n == 1 && !v.trusted,
 		"what others may write is not trusted", NULL);
 	vec_done(&v.effects);
+	unlinkat(dir, JOURNAL_NAME, 0);
 	tidy(dir);
+}
+
+/* Killed before its first effect: what there is of the journal goes. */
+static void test_tidy(struct tap *t, int dir, struct arena *a)
+{
+	static const char *const idle[] = { "", "torpor-jour", "torpor-journal 1\n",
+		"torpor-journal 1\nrun 1 command=dump id=u boot=b pid=3 since=4 .\nmake 1 kind=li",
+		"torpor-journal 1\nrun 1 .\nmake 1 kind=link path=/a .\ngone 1 .\n" };
+	struct journal_view v;
+	bool good = true;
+
+	for (size_t i = 0; i < sizeof(idle) / sizeof(*idle); i++) {
+		write_file(dir, idle[i]);
+		journal_tidy(dir);
+		good &= !there(dir);
+	}
+	tap_ok(t, good, "a journal in which nothing stands goes", NULL);
+	write_file(dir, "torpor-journal 1\nrun 1 .\nmake 1 kind=link path=/a .\n");
+	journal_tidy(dir);
+	tap_ok(t, read_back(dir, a, &v) == 0 && v.effects.n == 1, "others stay", NULL);
+	vec_done(&v.effects);
+	write_file(dir, "something else\n");
+	journal_tidy(dir);
+	tap_ok(t, there(dir), "as does what is none", NULL);
+	unlinkat(dir, JOURNAL_NAME, 0);
+	journal_tidy(dir);
+}
+
+/* One that is at work has nothing standing at the moment: nobody takes its journal away. */
+static void test_two(struct tap *t, int dir, struct arena *a)
+{
+	struct err err = ERR_INIT;
+	struct journal_view v;
+	struct journal *one, *other;
+	uint32_t id;
+
+	if (journal_open(dir, "dump", &one, &err) < 0 ||
+		journal_add(one, &link_effect, &id, &err) < 0 ||
+		journal_open(dir, "leftovers", &other, &err) < 0)
+		abort();
+	journal_gone(other, id);
+	journal_close(other);
+	journal_gone(one, id);
+	journal_tidy(dir);
+	tap_ok(t, there(dir), "who closes a journal leaves it to another one at work", NULL);
+	if (journal_add(one, &link_effect, &id, &err) < 0)
+		abort();
+	tap_ok(t, read_back(dir, a, &v) == 0 && v.effects.n && !v.effects.at[v.effects.n - 1].gone,
+		"whose effects are on record", NULL);
+	vec_done(&v.effects);
+	journal_gone(one, id);
+	journal_close(one);
+	tap_ok(t, !there(dir), "and who removes it at its end", NULL);
 }
 
 int main(void)
@@ -197,6 +251,8 @@ int main(void)
 	test_later_run(&t, dir, a);
 	test_death_at_every_byte(&t, dir, a);
 	test_hostile(&t, dir, a);
+	test_tidy(&t, dir, a);
+	test_two(&t, dir, a);
 	arena_free(a);
 	close(dir);
 	rmdir(path);
