@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Where the secrets of a keyring come from: files, descriptors, the terminal. Each is read once. */
 #include "base/cleanup.h"
+#include "base/fault.h"
 #include "base/interrupt.h"
 #include "base/io.h"
 #include "image/key_text.h"
 #include "image/keys_priv.h"
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <termios.h>
 
@@ -34,9 +36,13 @@ static int read_line(int fd, char *buf, size_t *ret_len)
 	size_t n = 0;
 
 	while (n < PASSPHRASE_MOST) {
-		ssize_t got = read(fd, buf + n, 1);
+		int r = io_await(fd, POLLIN, 0); /* a signal before the read is not lost */
+		ssize_t got;
 
-		if (got < 0 && errno == EINTR && !interrupt_came())
+		if (r < 0)
+			return r;
+		got = read(fd, buf + n, 1);
+		if (got < 0 && errno == EINTR)
 			continue;
 		if (got < 0)
 			return -errno;
@@ -75,7 +81,9 @@ static int ask_once(int tty, const char *question, char *buf, struct err *err)
 	quiet.c_lflag &= ~(tcflag_t)(ECHO | ECHOE | ECHOK | ECHONL);
 	tcsetattr(tty, TCSAFLUSH, &quiet);
 	dprintf(tty, "%s: ", question);
-	r = take_passphrase(tty, "the terminal", buf, err);
+	r = fault_point("ask", err);
+	if (r == 0)
+		r = take_passphrase(tty, "the terminal", buf, err);
 	dprintf(tty, "\n");
 	tcsetattr(tty, TCSAFLUSH, &old);
 	return r;

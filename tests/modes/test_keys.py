@@ -14,12 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from box import SOURCE, TORPOR, Box, Failed, Skipped, pipe_with
+from box import SOURCE, TORPOR, Box, Failed, Skipped, pipe_with, read_task
 from daemons import PATIENCE
 from sealed_sets import AESGCM, Reader, hkdf, secret_key
 from subjects import Subject
 
 WORD = "correct horse"
+
+
+def is_stopped(pid: int) -> bool:
+    task = read_task(pid)
+    return task is not None and task.state == "T"
 
 
 class Terminal:
@@ -70,14 +75,17 @@ class Terminal:
                 raise Failed(f"what is typed is shown: {self.shown!r}")
         return -1000 if status is None else status
 
-    def interrupt(self, words: list[str]) -> None:
+    def interrupt(self, words: list[str], env: dict[str, str] | None = None) -> None:
         """Whoever is asked may interrupt it instead; the terminal is as before."""
         before = termios.tcgetattr(self.slave)
         self.shown = ""
-        pid = self.box.start([TORPOR, *words], session=False, fds=(self.slave,) * 3)
+        pid = self.box.start([TORPOR, *words], session=False, fds=(self.slave,) * 3, env=env)
         self.box.aside.add(pid)
         self.until("Passphrase")
+        if env:  # it stops itself
+            self.box.until("it does not stop", PATIENCE, lambda: is_stopped(pid))
         os.kill(pid, signal.SIGINT)
+        os.kill(pid, signal.SIGCONT)
         status = self.box.wait(pid, 60)
         if status != -signal.SIGINT or termios.tcgetattr(self.slave) != before:
             raise Failed(f"interrupted: status {status}, {self.shown!r}")
@@ -97,6 +105,8 @@ def asked(box: Box) -> None:
         raise Failed(f"dump failed: {terminal.shown}")
     s.forget()
     terminal.interrupt(s.restore_command())
+    # also between the question and the wait for an answer
+    terminal.interrupt(s.restore_command(), {"TORPOR_FAULT": "ask=stop"})
     if box.tasks():
         raise Failed(f"tasks: {box.tasks()}")
     wrong = terminal.converse(s.restore_command(), [("Passphrase", "incorrect")])
