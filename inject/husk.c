@@ -2,7 +2,6 @@
 /* Playing tapes in husks, descriptors into them, ends of them. husk_birth.c: forks and threads. */
 #include "inject/husk.h"
 #include "base/cleanup.h"
-#include "base/interrupt.h"
 #include "base/io.h"
 #include "inject/husk_priv.h"
 #include "inject/tick.h"
@@ -69,44 +68,13 @@ static int go_on(pid_t tid, struct err *err)
 	return 0;
 }
 
-static bool waits_for_memory(pid_t tid)
-{
-	auto_free char *text = NULL;
-
-	return io_slurpf(&text, NULL, "/proc/%d/wchan", tid) == 0 && !strcmp(text, "handle_userfault");
-}
-
-/* tracee_wait() for one whose memory somebody else brings, or does not. */
-static int wait_lazily(const struct husk *h, pid_t tid, int *ret_status, struct err *err)
-{
-	uint64_t since = clock_us();
-	struct tick tick;
-	siginfo_t news;
-	int r = 0;
-
-	tick_begin(&tick);
-	while (r == 0 && waitid(P_PID, (id_t)tid, &news, WSTOPPED | WEXITED | WNOWAIT | __WALL) < 0 &&
-		errno == EINTR) {
-		r = interrupt_check(err);
-		if (!waits_for_memory(tid))
-			since = clock_us();
-		if (r == 0 && clock_us() - since > 1000000ull * h->layout->lazy_s)
-			r = err_target(err, ETIMEDOUT, "task %d waits for memory that the lazy-pages "
-				"daemon does not bring for %u s: is that stopped, or its page server? "
-				"(--timeout waits longer)", tid, h->layout->lazy_s);
-	}
-	tick_end(&tick);
-	return r < 0 ? r : tracee_wait(tid, ret_status, err);
-}
-
 /* Until the marker. Other signals are dropped: what a task shall have comes later. */
 static int wait_marker(const struct husk *h, pid_t tid, struct err *err)
 {
 	int status, signal, r;
 
 	for (;;) {
-		r = h->layout->lazy_s ? wait_lazily(h, tid, &status, err) :
-					tracee_wait(tid, &status, err);
+		r = husk_wait(h, tid, &status, err);
 		if (r < 0)
 			return r;
 		signal = tracee_event(status) ? 0 : WSTOPSIG(status);
@@ -190,8 +158,10 @@ int husk_play_all(struct husk_turn *turns, size_t n, struct err *err)
 {
 	struct err ignored = ERR_INIT;
 	size_t done = 0, end;
+	struct tick tick;
 	int r = 0;
 
+	tick_begin(&tick);
 	while (done < n && r == 0) {
 		end = done + start_some(turns + done, n - done, &r, err);
 		for (; done < end; done++) {
@@ -205,6 +175,7 @@ int husk_play_all(struct husk_turn *turns, size_t n, struct err *err)
 			r = r < 0 ? r : turn->result;
 		}
 	}
+	tick_end(&tick);
 	for (; done < n; done++)
 		turns[done].result = -ECANCELED;
 	return r;

@@ -41,7 +41,7 @@ struct husk_layout {
 	uint8_t *tapes; /* the husks' tapes as we see them; NULL before husk_start() */
 	int tapes_fd; /* that memory */
 	struct user_regs_struct regs; /* of a husk: what no tape changes */
-	unsigned lazy_s; /* how long one waits for memory that somebody brings; 0: nobody does, or for ever */
+	unsigned patience_s; /* one that plays and does not run for so long is given up; 0: never */
 };
 /* Lets go of what husk_start() made for all husks; fine before it, too. */
 void husk_layout_done(struct husk_layout *layout);
@@ -91,7 +91,9 @@ struct husk_turn {
 /*
  * Plays tapes of different threads, as many of them at the same time as there is room for: all of
  * these are started before the first is waited for. Each is checked (tape_check()); after a failure
- * those that play are brought to their end. Returns the first failure.
+ * those that play are brought to their end, except when one hangs (-ETIMEDOUT) or torpor is
+ * interrupted (-EINTR): then nothing but their end by SIGKILL may follow. Returns the first failure.
+ * SIGALRM and ITIMER_REAL are in use meanwhile.
  */
 int husk_play_all(struct husk_turn *turns, size_t n, struct err *err) must_use;
 /* Bytes of its memory, whatever their protection: 0 or a negative errno. */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* Shared by husk.c, husk_birth.c and husk_start.c. */
+/* Shared by husk.c, husk_birth.c, husk_start.c and husk_wait.c. */
 #pragma once
 #include "inject/husk.h"
 
@@ -18,6 +18,12 @@ int husk_set_syscall(struct husk *h, pid_t tid, uint64_t player, long nr, const 
 /* On to the next stop at a system call's entry or end, in two halves. */
 int husk_to_syscall_stop(pid_t tid, struct err *err) must_use;
 int husk_wait_syscall_stop(pid_t tid, struct err *err) must_use;
+
+/*
+ * tracee_wait() with the layout's patience: -ETIMEDOUT when the thread has not run for so long,
+ * -EINTR when torpor is interrupted. Between tick_begin() and tick_end() only.
+ */
+int husk_wait(const struct husk *h, pid_t tid, int *ret_status, struct err *err) must_use;
 
 /*
  * A pid whose task has been reaped is free for everybody but clone3(2) for a moment longer: its

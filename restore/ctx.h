@@ -35,6 +35,7 @@ struct restore {
 	struct netlock lock;
 	bool lock_found; /* made by the dump, not by us */
 	int lazy_sock; /* to the lazy-pages daemon, -1 */
+	bool hangs; /* a task that was killed does not end */
 	cpu_set_t cpus; /* ours before we pinned ourselves */
 	struct restore_figures *figures;
 	uint64_t start_us;

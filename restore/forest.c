@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* Carries the plan out: husks with pids, sessions, groups, memory; zombies and helpers end. */
 #include "base/cleanup.h"
+#include "base/interrupt.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "base/parse.h"
+#include "inject/explain.h"
+#include "inject/tick.h"
 #include "kernel/proc_stat.h"
 #include "kinds/mem/mm.h"
 #include "restore/ctx.h"
@@ -15,6 +18,9 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
+
+/* How long killed tasks are waited for that do not get on. */
+enum { HANGING_US = 5000000, INTERRUPTED_US = 2000000 };
 
 /* ---- pids ---- */
 
@@ -364,10 +370,54 @@ int restore_forest(void *ctx, struct err *err)
 	return r;
 }
 
-static void reap_all(void)
+/* Whether it is still there and can get on: who waits without hearing SIGKILL cannot. */
+static bool is_ending(pid_t pid)
 {
-	while (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR)
-		continue;
+	auto_free char *text = NULL;
+	struct err ignored = ERR_INIT;
+	struct proc_stat st;
+
+	return io_slurpf(&text, NULL, "/proc/%d/stat", pid) == 0 &&
+		proc_stat_parse(text, &st, &ignored) == 0 && st.state != 'D';
+}
+
+static bool any_is_ending(const struct restore *rs)
+{
+	for (size_t i = 0; i < rs->n_husks; i++)
+		if (rs->husk_lives[i] && is_ending(rs->husks[i].pid))
+			return true;
+	return false;
+}
+
+/* All ends are taken, but for those of tasks that hang in the kernel: false. */
+static bool reap_all(const struct restore *rs)
+{
+	uint64_t since = clock_us();
+	struct tick tick;
+	bool all = true;
+
+	tick_begin(&tick);
+	while (all && (waitpid(-1, NULL, __WALL) > 0 || errno == EINTR)) {
+		if (errno != EINTR || any_is_ending(rs))
+			since = clock_us();
+		all = clock_us() - since < (interrupt_came() ? INTERRUPTED_US : HANGING_US);
+		errno = 0;
+	}
+	tick_end(&tick);
+	return all;
+}
+
+static void warn_of_hanging(const struct restore *rs)
+{
+	char place[128];
+
+	for (size_t i = 0; i < rs->n_husks; i++) {
+		if (!rs->husk_lives[i] || kill(rs->husks[i].pid, 0) < 0)
+			continue;
+		explain_place(rs->husks[i].pid, place, sizeof(place));
+		log_warn("task %d was killed, but ends only when the kernel does what it waits for%s%s",
+			rs->husks[i].pid, *place ? ": " : "", place);
+	}
 }
 
 /* Undo of the forest. SIGKILL to every husk, then all ends are taken. */
@@ -384,6 +434,7 @@ void restore_kill(void *ctx)
 		husk_done(&rs->husks[i]);
 		any = true;
 	}
-	if (any)
-		reap_all();
+	rs->hangs = any && !reap_all(rs);
+	if (rs->hangs)
+		warn_of_hanging(rs);
 }

@@ -173,7 +173,6 @@ int restore_hand_over(void *ctx, struct err *err)
 	struct restore *rs = ctx;
 	int r = 0;
 
-	rs->layout.lazy_s = options_peer_patience(rs->o);
 	world_each_task(t, rs->world) {
 		r = task_is_alive(t) ? hand_over(rs, t, err) : tell_number(rs, -t->pid, err);
 		if (r < 0)

@@ -23,6 +23,7 @@
  *   wake      connections end their repair; they may speak, but nobody hears them yet
  *   network   the network is unlocked
  */
+#include "base/forsake.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "kinds/mem/mm.h"
@@ -33,6 +34,7 @@
 #include "restore/ctx.h"
 #include "snapshot/check.h"
 #include "snapshot/snapshot.h"
+#include <errno.h>
 #include <malloc.h>
 #include <sched.h>
 #include <unistd.h>
@@ -80,6 +82,7 @@ static int restore_plan(void *ctx, struct err *err)
 		r = vdso_look_self(&rs->vdso, err);
 	if (r < 0)
 		return r;
+	rs->layout.patience_s = options_peer_patience(rs->o);
 	rs->huge_always = mm_huge_is_always();
 	rs->n_husks = rs->plan.n_actors;
 	rs->husks = arena_array(rs->world->arena, rs->n_husks, sizeof(*rs->husks));
@@ -250,7 +253,10 @@ int restore_run(const struct options *o, int images_dirfd, int workdir_fd, stage
 		file_store_complete(rs.files);
 	}
 	ret->total_us = clock_us() - rs.start_us;
-	if (rs.files)
+	/* to close what lies on a file system that hangs would hang, too */
+	if (r == -ETIMEDOUT || rs.hangs)
+		forsake_descriptors();
+	else if (rs.files)
 		file_store_free(rs.files);
 	if (r == 0)
 		leftovers_take_back(rs.images, rs.world->inventory->dump_criu_run_id);

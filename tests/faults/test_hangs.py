@@ -18,19 +18,26 @@ from typing import Any
 
 import pytest
 import slowfs
-from box import TORPOR, Box, Done, Failed, Skipped, Task
+import stuck
+from box import TORPOR, Box, Done, Failed, Skipped, Task, read_stat
 from subjects import Subject
 
 LIMIT = "1"  # --timeout
 PATIENCE = 100  # seconds for what comes at once where nobody else computes
 OPEN = 4  # of the page server's protocol
 USER = """
-import mmap, os, sys, time
+import ctypes, mmap, os, sys, time
 what, path, beats = sys.argv[1:]
 if what == "cwd":
     os.chdir(os.path.dirname(path))
 else:
     f = open(path, "rb", 0)
+if what == "lock":
+    libc = ctypes.CDLL(None)
+    libc.mmap.restype = ctypes.c_void_p
+    at = libc.mmap(None, 4096, 1, 2, f.fileno(), ctypes.c_long(0))
+    if libc.mlock(ctypes.c_void_p(at), 4096) != 0:
+        sys.exit("mlock")
 if what == "map":
     m = mmap.mmap(f.fileno(), 4096, prot=1, flags=2)
     f.close()
@@ -199,6 +206,46 @@ def hanging_restore(box: Box) -> None:
 
 def test_restore(boxed: Callable[..., Any]) -> None:
     boxed(hanging_restore)
+
+
+def until_stopped(box: Box, pid: int) -> None:
+    """At the fault point "=stop"."""
+
+    def is_stopped() -> bool:
+        if pid in box.statuses:
+            raise Failed("it ended before it stopped")
+        return read_stat(f"/proc/{pid}/stat")[1][0] == "T"
+
+    box.until("it does not stop", 60, is_stopped)
+
+
+def hanging_husk(box: Box, deaf: bool) -> None:
+    """It answers when it is asked; the task that is being restored waits for it, not torpor."""
+    fs = slowfs.start(box, box.dir / "slow")
+    target = Target(box, ["python3", "-c", USER, "lock", fs.path])
+    images, said = box.dir / "images", box.dir / "said"
+    if box.torpor(*command(images, target.pid)).status != 0:
+        raise Failed("dump failed")
+    mounts = Path("/proc/self/mountinfo").read_text()
+    restore = ["restore", "-d", "-D", images, "-o", "restore.log", "-v4", "--timeout", LIMIT]
+    tool = box.start([TORPOR, *restore], out=said, env={"TORPOR_FAULT": "restore:forest=stop"})
+    until_stopped(box, tool)
+    fs.go_deaf() if deaf else fs.stop()
+    os.kill(tool, signal.SIGCONT)
+    status = box.wait(tool, 20)
+    if status is None:
+        raise Failed(f"restore does not end: {said.read_text()}\n{stuck.tasks(box.pids())}")
+    done = Done(["restore"], status, said.read_text(), 0)
+    expect_refusal(done, f"task {target.pid} ", "mlock", "for 6 s", "--timeout")
+    fs.end()
+    box.until(f"tasks are left: {box.tasks()}", 30, lambda: not box.tasks())
+    if Path("/proc/self/mountinfo").read_text() != mounts:
+        raise Failed("mounts are left")
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_husk(boxed: Callable[..., Any], deaf: bool) -> None:
+    boxed(hanging_husk, deaf=deaf)
 
 
 # ------------------------------------------------------------------------------------ page servers
