@@ -14,8 +14,15 @@
 enum { INTERRUPT_GRACE_S = 10 };
 
 void interrupt_watch(void);
+/*
+ * For what can no longer be taken back and must not be left half done (a tree is killed, or let go,
+ * one task after the other): the first signal is without any effect, a second one kills. Holds until
+ * interrupt_unwatch().
+ */
+void interrupt_hold(void);
 /* From here on it kills again; one that came is remembered. */
 void interrupt_unwatch(void);
+/* Not true of one that came too late, or meanwhile (interrupt_hold()). */
 bool interrupt_came(void);
 /* 0, or the sentence that it came. */
 int interrupt_check(struct err *err) must_use;

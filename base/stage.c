@@ -55,7 +55,7 @@ int stages_run(const char *prefix, const struct stage *stages, void *ctx, stage_
 		interrupt_unwatch();
 		return r;
 	}
-	interrupt_unwatch();
+	interrupt_hold();
 	while (s-- != stages)
 		if (s->end && stage_wanted(s, ctx))
 			s->end(ctx);

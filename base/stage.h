@@ -5,7 +5,8 @@
  * - Stages run in table order. When one fails, the undo of every stage that was started (the
  *   failed one included) is called in reverse order, and its error is returned.
  * - After full success every stage's `end`, if any, is called in reverse order (to let go).
- * - SIGINT, SIGTERM and SIGHUP are such a failure of the stage that runs (base/interrupt.h).
+ * - SIGINT, SIGTERM and SIGHUP are such a failure of the stage that runs (base/interrupt.h). After
+ *   full success they are held: the caller calls interrupt_unwatch() when it has let go.
  * - Between stages the driver stops at the fault point "PREFIX:NAME" (base/fault.h) in tests.
  * - Undo and end cannot fail: they do what is possible and log a warning where something stays.
  */

@@ -26,6 +26,7 @@
  *   commit     the inventory, on disk
  *   release    kill, leave stopped, or run on
  */
+#include "base/interrupt.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "dump/ctx.h"
@@ -182,8 +183,10 @@ int dump_run_stages(const char *name, const struct stage *stages, struct dump *d
 	d->track.keeper.sock = d->track.kept.pidfd = -1;
 	r = stages_run(name, stages, d, watch, watch_data, err);
 	/* the set is valid now: letting go is not undone */
-	if (r == 0)
+	if (r == 0) {
 		r = finish(d, err);
+		interrupt_unwatch();
+	}
 	if (r == 0)
 		fill_figures(d, ret);
 	if (r == 0 && d->o->auto_dedup && d->track.parent)
@@ -194,8 +197,14 @@ int dump_run_stages(const char *name, const struct stage *stages, struct dump *d
 
 static int dump_finish(struct dump *d, struct err *err)
 {
-	int r = d->o->lazy_pages ? lazy_serve(d, err) : 0;
+	int r = 0;
 
+	if (d->o->lazy_pages) {
+		interrupt_unwatch(); /* for as long as others like, a signal ends it */
+		r = lazy_serve(d, err);
+		interrupt_watch();
+		interrupt_hold();
+	}
 	if (r < 0) {
 		dump_let_go(d, d->lazy_given > 0);
 		return r;

@@ -24,6 +24,7 @@
  *   network   the network is unlocked
  */
 #include "base/forsake.h"
+#include "base/interrupt.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "kinds/mem/mm.h"
@@ -247,6 +248,7 @@ int restore_run(const struct options *o, int images_dirfd, int workdir_fd, stage
 		restore_depart(&rs);
 		if (o->lazy_pages)
 			tell_daemon(&rs);
+		interrupt_unwatch();
 		if (o->auto_dedup)
 			restore_dedup(&rs);
 		count(rs.world, ret);

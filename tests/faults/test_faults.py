@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from box import SOURCE, Box, Failed
+from box import SOURCE, TORPOR, Box, Done, Failed
 from subjects import Subject
 
 DUMP_SUBJECTS = ["busy", "tree", "deleted", "stopped", "dead_leader", "unix_named"]
@@ -118,6 +120,88 @@ def test_restore_fails(boxed: Callable[..., Any], name: str, stage: str) -> None
 @pytest.mark.parametrize("name", ["tree", "threads"])
 def test_restore_dies(boxed: Callable[..., Any], name: str, stage: str) -> None:
     boxed(failed_restore, name=name, stage=stage, end="=kill")
+
+
+# --------------------------------------------------------------------- a signal that is too late
+
+
+def with_signal(box: Box, call: str, at: int, command: list[str]) -> Done:
+    """Torpor gets SIGTERM in its system call of that name and number."""
+    inject = f"inject={call}:signal=TERM:when={at}"
+    words = ["strace", "-o", "/dev/null", "-e", f"trace={call}", "-e", inject]
+    done = box.run([*words, TORPOR, *command])
+    box.notes.append(str(done))
+    return done
+
+
+def late_at_kill(box: Box) -> None:
+    """While a dump kills one task after the other: it ends well, and all are gone."""
+    s = Subject(box, "tree")
+    s.start()
+    for at in (1, 3):
+        done = with_signal(box, "kill", at, s.dump_command())
+        left = [t for t in box.tasks() if t.state != "Z"]
+        if done.status != 0 or left:
+            raise Failed(f"at kill {at}: status {done.status}, left are {left}")
+        s.restore()
+    s.finish()
+
+
+def late_at_unlock(box: Box) -> None:
+    """While a dump lets go of connections that live on: nothing stays locked."""
+    s = Subject(box, "tcp_streams", options=("--tcp-established",))
+    s.start()
+    # the last one is for the removal of the table
+    total = count(box, "socket", s.dump_command("-R"))
+    done = with_signal(box, "socket", total, s.dump_command("-R"))
+    tables = box.run(["nft", "list", "tables"]).output
+    if done.status != 0 or "CRIU-" in tables:
+        raise Failed(f"at call {total}: status {done.status}, tables '{tables}'")
+    s.finish()
+
+
+def count(box: Box, calls: str, command: list[str]) -> int:
+    """How many of these system calls torpor makes."""
+    trace = box.dir / "trace"
+    done = box.run(["strace", "-o", trace, "-e", f"trace={calls}", TORPOR, *command])
+    if done.status != 0:
+        raise Failed(str(done))
+    return sum("(" in line for line in trace.read_text(errors="replace").splitlines())
+
+
+def late_at_detach(box: Box) -> None:
+    """While a restore lets one thread after the other go: all of them are there, or none."""
+    s = Subject(box, "threads")
+    s.start()
+    s.dump()
+    s.forget()
+    total = count(box, "ptrace", s.restore_command())
+    s.expect_tasks()
+    came = 0
+    for at in range(total - len(s.before[0].tids) - 2, total + 1, 3):
+        box.kill_all()
+        s.forget()
+        done = with_signal(box, "ptrace", at, s.restore_command())
+        if done.status == 0:
+            s.expect_tasks()
+            came += 1
+        elif done.status != -signal.SIGTERM or box.tasks():
+            raise Failed(f"at call {at} of {total}: status {done.status}, left are {box.tasks()}")
+    if not came:
+        raise Failed("no signal came while threads were let go")
+    if not box.tasks():
+        s.restore()
+    s.finish()
+
+
+LATE = [late_at_kill, late_at_unlock, late_at_detach]
+
+
+@pytest.mark.parametrize("what", LATE, ids=lambda f: f.__name__)
+def test_late_signal(boxed: Callable[..., Any], what: Callable[[Box], None]) -> None:
+    if not shutil.which("strace"):
+        pytest.skip("there is no strace")
+    boxed(what, net=what is late_at_unlock)
 
 
 # ------------------------------------------------------------------------- what users do wrong
