@@ -148,26 +148,29 @@ static int size_file(struct image_reader *r, const struct image_set *set,
 }
 
 /*
- * -1: there is no such file. An encrypted set has those of its manifest only. *ret_sealed: how it is
+ * -1: there is no such file. An encrypted set has those of its manifest only; one that is being
+ * written, those that were written. *ret_sealed: how it is
  * encrypted, or NULL.
  */
 static int open_file(struct image_set *set, enum image_id type, const char *name,
 	const struct sealed_file **ret_sealed, int *ret_fd, struct err *err)
 {
-	bool sealed = set->sealed && !set->write;
+	const struct sealed_file *f;
 
 	*ret_sealed = NULL;
 	*ret_fd = -1;
-	if (sealed && type == IMG_INVENTORY)
+	if (set->sealed && !set->write && type == IMG_INVENTORY)
 		return sealed_open_inventory(set->sealed, ret_fd, err);
-	if (sealed) {
-		*ret_sealed = sealed_find(set->sealed, name);
-		if (!*ret_sealed || !(*ret_sealed)->has_salt)
+	if (set->sealed) {
+		f = sealed_find(set->sealed, name);
+		if (f && f->has_salt)
+			*ret_sealed = f;
+		else if (!set->write)
 			return 0;
 	}
 	/* O_NONBLOCK: a fifo of that name must not stop us */
 	*ret_fd = openat(set->dirfd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (*ret_fd >= 0 || (errno == ENOENT && !sealed))
+	if (*ret_fd >= 0 || (errno == ENOENT && !*ret_sealed))
 		return 0;
 	return err_sys(err, "cannot open image '%s'", name);
 }

@@ -114,6 +114,7 @@ size_t sealed_note(struct sealed *s, const char *name, const uint8_t *salt)
 	if (salt)
 		memcpy(f.salt, salt, sizeof(f.salt));
 	vec_push(&s->files, f);
+	table_put(&s->by_name, name_key(name), (void *)(uintptr_t)s->files.n);
 	return s->files.n - 1;
 }
 
@@ -306,7 +307,6 @@ static int take_entry(struct image_set *set, const TorporManifestEntry *e, struc
 			(long)size, e->size);
 	sealed_note(s, e->name, e->has_salt ? e->salt.data : NULL);
 	s->files.at[s->files.n - 1].size = e->size;
-	table_put(&s->by_name, name_key(e->name), (void *)(uintptr_t)s->files.n);
 	return 0;
 }
 

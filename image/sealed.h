@@ -25,7 +25,7 @@ struct sealed {
 	uint8_t *inventory; /* reading: the real one, as an image file */
 	size_t inventory_len;
 	struct vec_of(struct sealed_file) files;
-	struct table by_name; /* reading: hash of a name -> index + 1 in files */
+	struct table by_name; /* hash of a name -> index + 1 in files */
 	struct vec_of(struct sealed_raw) raws;
 };
 

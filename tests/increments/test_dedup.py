@@ -102,6 +102,35 @@ def replaced(box: Box, way: str) -> int:
     return count
 
 
+def replaced_encrypted(box: Box) -> None:
+    """The dump is for somebody else: what it replaces is seen without his key."""
+    mount("tmpfs", str(box.dir), "tmpfs", 0, "size=400m")
+    mine, his = str(box.dir / "mine"), str(box.dir / "his")
+    for key in (mine, his):
+        if box.torpor("keygen", "--output", key).status != 0:
+            raise Failed("no key was made")
+    s = Subject(box, "mem_private")
+    s.start()
+    first = box.dir / "first"
+    first.mkdir()
+    words = ("pre-dump", "-t", str(s.pid), "-D", first, "-o", "dump.log")
+    if box.torpor(*words, "--encrypt", "--recipient", mine, "--recipient", his).status != 0:
+        raise Failed("pre-dump failed")
+    # it has no digests: everything is saved again
+    options = (*TRACKER, "--encrypt", "--recipient", his, "--identity", mine)
+    done = s.dump("--prev-images-dir", "../first", *options, "--auto-dedup")
+    left = sum(f.stat().st_blocks for f in pages_files(first))
+    # holes begin and end with pages of the file, extents anywhere
+    if left > 64 or "older images keep" in (s.images / "dump.log").read_text():
+        raise Failed(f"{left} blocks are left: {done}")
+    s.restore("--identity", his)
+    s.finish()
+
+
+def test_encrypted(boxed: Callable[..., Any]) -> None:
+    boxed(replaced_encrypted)
+
+
 @pytest.mark.parametrize("way", ["command", "auto"])
 def test_dedup(boxed: Callable[..., Any], way: str) -> None:
     # the first set has some 12900 pages, all of which the last one has, too
