@@ -28,6 +28,8 @@ COMMANDS = {
 }
 
 EXIT_FAILED, EXIT_USAGE = 1, 2
+TROUBLE = "EXIT_TROUBLE"
+"""A command whose exit status 1 is an answer has this member for "there is no answer"."""
 
 
 class Command(Protocol):
@@ -93,22 +95,31 @@ def _silence_libraries() -> None:
     sys.stderr = os.fdopen(ours, "w", errors="backslashreplace", buffering=1)
 
 
+def _forget_output() -> None:
+    """What has not been written yet is not tried again at exit, which would fail, too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _run(name: str, command: Command, args: argparse.Namespace) -> int:
+    trouble: int = getattr(command, TROUBLE, EXIT_FAILED)
     try:
         status = command.run(args)
         sys.stdout.flush()
         return status
     except BrokenPipeError:
-        # the reader has seen enough; nothing may be written at exit either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return EXIT_FAILED
+        _forget_output()  # the reader has seen enough
+        return trouble
     except UsageError as e:
         print(f"torpor {name}: {e}", file=sys.stderr)
         return EXIT_USAGE
     except OSError as e:
         where = f"'{e.filename}': " if e.filename is not None else ""
         print(f"torpor {name}: {where}{e.strerror or e}", file=sys.stderr)
-        return EXIT_FAILED
+        _forget_output()
+        return trouble
+    except MemoryError:
+        print(f"torpor {name}: there is not enough memory", file=sys.stderr)
+        return trouble
     except (ImageError, ValueError) as e:
         print(f"torpor {name}: {e}", file=sys.stderr)
         return EXIT_FAILED

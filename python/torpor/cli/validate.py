@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 from pathlib import Path
 
 from torpor.cli import UsageError, keys
 from torpor.images import ImageSet
 from torpor.images.limits import GROWTH_STRICT
-from torpor.validate import Facts, Options, collect, load, validate
+from torpor.validate import Facts, Options, collect, read, validate
 from torpor.validate.report import catalogue_json, text_lines, to_json, to_sarif
 
-EXIT_RESTORABLE, EXIT_NOT, EXIT_WARNED = 0, 1, 3
+EXIT_RESTORABLE, EXIT_NOT, EXIT_TROUBLE, EXIT_WARNED = 0, 1, 2, 3
 HERE = "here"
+INHERITED = re.compile(r"fd\[\d+\]:(.+)", re.DOTALL)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,8 +50,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     restore.add_argument("--inherit-fd", action="append", default=[], metavar="fd[N]:KEY")
     keys.arguments(parser)
     parser.epilog = (
-        "Exit status: 0 it can be restored, 1 it cannot, 2 wrong usage, 3 it can, with warnings "
-        "(only with --strict)."
+        "Exit status: 0 it can be restored, 1 it cannot, 2 wrong usage or no answer, 3 it can, "
+        "with warnings (only with --strict)."
     )
 
 
@@ -67,8 +69,16 @@ def options_of(args: argparse.Namespace) -> Options:
         file_validation=args.file_validation,
         root=args.root,
         page_filters=bool(args.page_filter or args.libdir),
-        inherit=frozenset(k.partition(":")[2] for k in args.inherit_fd),
+        inherit=frozenset(_key(item) for item in args.inherit_fd),
     )
+
+
+def _key(item: str) -> str:
+    """What --inherit-fd provides."""
+    found = INHERITED.fullmatch(item)
+    if found is None:
+        raise UsageError(f"--inherit-fd {item} is not of the form fd[N]:KEY")
+    return found[1]
 
 
 def _target(args: argparse.Namespace) -> Facts | None:
@@ -77,8 +87,8 @@ def _target(args: argparse.Namespace) -> Facts | None:
     if args.target == HERE:
         return collect()
     try:
-        return load(Path(args.target).read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError) as e:
+        return read(Path(args.target))
+    except (OSError, ValueError) as e:
         raise UsageError(f"--target {args.target}: {e}") from None
 
 
@@ -91,7 +101,7 @@ def run(args: argparse.Namespace) -> int:
     folder = args.images_dir or args.dir
     if folder is None or (args.images_dir and args.dir and args.images_dir != args.dir):
         raise UsageError("one images directory is expected")
-    target = _target(args)
+    options, target = options_of(args), _target(args)
     given = keys.of(args)
     try:
         images = ImageSet(folder, GROWTH_STRICT, given)
@@ -99,7 +109,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"'{folder}': {e.strerror}") from None
     with images:
         keys.refuse_wrong(images)
-        report = validate(images, options_of(args), target)
+        report = validate(images, options, target)
         if args.json:
             print(json.dumps(to_json(report), indent=1))
         elif args.sarif:

@@ -15,7 +15,7 @@ The rules stand in `catalogue.RULES`; docs/HOWTO-validate.md describes the comma
 from torpor.validate.catalogue import RULES
 from torpor.validate.context import Options
 from torpor.validate.engine import Report, paths_of, validate
-from torpor.validate.facts import Facts, FileFacts, collect, load
+from torpor.validate.facts import Facts, FileFacts, collect, load, read
 from torpor.validate.findings import Finding, Findings
 from torpor.validate.rule import Rule, Severity, Stage
 
@@ -33,5 +33,6 @@ __all__ = [
     "collect",
     "load",
     "paths_of",
+    "read",
     "validate",
 ]

@@ -173,7 +173,7 @@ def validate(
             rules_ipc.here(c, target)
     for extra in c.chain[1:]:
         extra.close()
-    name = f"{target.kernel} {target.arch}" if target else ""
+    name = f"{target.kernel} {target.arch}".strip() or "that computer" if target else ""
     return Report(str(images.path), c.findings, graph, time.monotonic() - begin, name)
 
 

@@ -8,17 +8,20 @@ nothing is known, and then nothing is found.
 
 from __future__ import annotations
 
+import ctypes
+import ipaddress
 import json
 import os
 import platform
 import resource
 import stat
+import struct
 import subprocess
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from torpor.validate import buildid
 
@@ -55,7 +58,7 @@ class Facts:
     files: dict[str, FileFacts] = field(default_factory=dict)
     """Paths that were asked for."""
     features: dict[str, bool] = field(default_factory=dict)
-    """Kernel features by `torpor check --all`."""
+    """Kernel features by `torpor check --all`, and sched_util_clamp."""
     hard_limits: list[int] = field(default_factory=list)
     nr_open: int = 0
     capabilities: dict[str, int] = field(default_factory=dict)
@@ -66,6 +69,8 @@ class Facts:
     """[protocol, port] of sockets that are bound"""
     ipc: dict[str, list[list[int]]] = field(default_factory=dict)
     """Kind of image -> [number, key] of System V objects"""
+    ipc_limits: dict[str, int] = field(default_factory=dict)
+    """shmmax (bytes), semmsl (semaphores), msgmnb, msgmax (bytes): proc_sys_kernel(5)"""
     mounts: list[str] = field(default_factory=list)
     cgroups: list[str] = field(default_factory=list)
     uid_map: list[list[int]] = field(default_factory=list)
@@ -81,6 +86,10 @@ class Facts:
         if path not in self.files and self.live:
             self.files[path] = look_at(path)
         return self.files.get(path)
+
+    def may(self, capability: int) -> bool:
+        """Whether whoever restores has a capability."""
+        return bool(self.capabilities.get("permitted", 0) >> capability & 1)
 
     def taken_of(self, wanted: Iterable[int]) -> dict[int, str]:
         """Which of these numbers are taken, and by what.
@@ -134,19 +143,77 @@ def look_at(path: str) -> FileFacts:
     return FileFacts(st.st_mode, st.st_size, build_id, st.st_mtime_ns, "", link)
 
 
+# Facts are larger than this nowhere: a kernel has at most 4,194,304 numbers of processes.
+FACTS_MAX = 128 << 20
+# Members that are lists of lists -> how many numbers each of these has.
+ROWS = {"ports": 2, "uid_map": 3, "gid_map": 3}
+
+
+def _fits(value: object, hint: object) -> bool:
+    """Whether a JSON value is of the type a member is declared with."""
+    inner = get_args(hint)
+    if get_origin(hint) is list:
+        return isinstance(value, list) and all(_fits(v, inner[0]) for v in value)
+    if get_origin(hint) is dict:
+        return isinstance(value, dict) and all(_fits(v, inner[1]) for v in value.values())
+    assert isinstance(hint, type)
+    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
+
+
+def _checked(values: dict[str, Any], hints: dict[str, object], where: str) -> dict[str, Any]:
+    """The members that are known; ValueError if one is of another type."""
+    known = {name: value for name, value in values.items() if name in hints}
+    for name, value in known.items():
+        if not _fits(value, hints[name]):
+            wanted = getattr(hints[name], "__name__", "") if not get_args(hints[name]) else ""
+            raise ValueError(f"'{where}{name}' is no {wanted or hints[name]}")
+    return known
+
+
+def _file_facts(path: str, entry: object) -> FileFacts:
+    if not isinstance(entry, dict):
+        raise ValueError(f"'files' has no object for '{path}'")
+    found = FileFacts(**_checked(entry, get_type_hints(FileFacts), f"{path}: "))
+    bytes.fromhex(found.build_id)
+    if not 0 <= found.mode < 1 << 32:
+        raise ValueError(f"'{path}: mode' is no mode of a file")
+    return found
+
+
 def load(text: str) -> Facts:
     """Facts from their JSON form; ValueError if it is something else."""
-    values = json.loads(text)
+    try:
+        values = json.loads(text)
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
     if not isinstance(values, dict) or values.get("version") != 1:
         raise ValueError("these are no facts of version 1 (see torpor facts)")
-    known = {f.name for f in fields(Facts)} - {"live", "files"}
-    facts = Facts(**{k: v for k, v in values.items() if k in known})
-    files = values.get("files", {})
+    files = values.pop("files", {})
     if not isinstance(files, dict):
         raise ValueError("'files' is no object")
-    for path, entry in files.items():
-        facts.files[path] = FileFacts(**{k: entry[k] for k in asdict(FileFacts()) if k in entry})
+    hints = get_type_hints(Facts)
+    del hints["live"]
+    facts = Facts(**_checked(values, hints, ""))
+    rows = [(name, n, getattr(facts, name)) for name, n in ROWS.items()]
+    rows += [(f"ipc.{kind}", 2, value) for kind, value in facts.ipc.items()]
+    for name, n, value in rows:
+        if any(len(row) != n for row in value):
+            raise ValueError(f"'{name}' has rows that are not of {n} numbers")
+    if len(facts.hard_limits) not in (0, LIMITS):
+        raise ValueError(f"'hard_limits' has not {LIMITS} numbers")
+    for address in facts.addresses:
+        ipaddress.ip_address(address)
+    facts.files.update({path: _file_facts(path, entry) for path, entry in files.items()})
     return facts
+
+
+def read(path: Path) -> Facts:
+    """Facts from a file; OSError, or ValueError if it is something else."""
+    with path.open("rb") as file:
+        data = file.read(FACTS_MAX + 1)
+    if len(data) > FACTS_MAX:
+        raise ValueError(f"the file has more than {FACTS_MAX >> 20} MiB")
+    return load(data.decode("utf-8"))
 
 
 # ------------------------------------------------------------------------------- this computer
@@ -160,7 +227,7 @@ def collect(paths: Iterable[str] = ()) -> Facts:
         cpu_flags=_cpu_flags(),
         taken=_taken(),
         pid_max=_number("/proc/sys/kernel/pid_max"),
-        features=_features(),
+        features=_features() | _clamps(),
         hard_limits=[resource.getrlimit(i)[1] % (1 << 64) for i in range(LIMITS)],
         nr_open=_number("/proc/sys/fs/nr_open"),
         capabilities=_capabilities(),
@@ -168,6 +235,7 @@ def collect(paths: Iterable[str] = ()) -> Facts:
         addresses=_addresses(),
         ports=_ports(),
         ipc={kind: _ipc(name) for kind, name in IPC.items()},
+        ipc_limits=_ipc_limits(),
         mounts=[line.split()[4] for line in _lines("/proc/self/mountinfo")],
         cgroups=[line.strip() for line in _lines("/proc/self/cgroup")],
         uid_map=_id_map("/proc/self/uid_map"),
@@ -241,6 +309,28 @@ def _features() -> dict[str, bool]:
         return {f["name"]: bool(f["has"]) for f in json.loads(done.stdout)["features"]}
     except (OSError, ValueError, KeyError, subprocess.SubprocessError):
         return {}
+
+
+CLAMPS = "sched_util_clamp"  # a feature the C program does not ask for
+SCHED_GETATTR = 315  # number of the system call on x86-64
+SCHED_ATTR = struct.Struct("<II8xiI24xII")  # sched(7): size, policy, nice, priority, clamps
+
+
+def _clamps() -> dict[str, bool]:
+    """A kernel without limits of use says 0 for both (CONFIG_UCLAMP_TASK)."""
+    buffer = ctypes.create_string_buffer(SCHED_ATTR.size)
+    if platform.machine() != "x86_64":
+        return {}
+    if ctypes.CDLL(None).syscall(SCHED_GETATTR, 0, buffer, len(buffer), 0):
+        return {}
+    return {CLAMPS: SCHED_ATTR.unpack(buffer)[-1] > 0}
+
+
+def _ipc_limits() -> dict[str, int]:
+    found = {name: _number(f"/proc/sys/kernel/{name}") for name in ("shmmax", "msgmnb", "msgmax")}
+    words = _text("/proc/sys/kernel/sem").split()
+    found["semmsl"] = int(words[0]) if words else 0
+    return {name: n for name, n in found.items() if n}
 
 
 def _capabilities() -> dict[str, int]:

@@ -3,18 +3,20 @@
 
 from __future__ import annotations
 
+import ipaddress
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 from torpor.images import crit, hints
 from torpor.images import messages as pb
 from torpor.resgraph.rooms_file import remap_target
-from torpor.validate import buildid
+from torpor.validate import buildid, features
 from torpor.validate.context import INT32_MAX, Context, TaskView
 from torpor.validate.facts import CAP_SYS_RESOURCE, Facts, FileFacts
 from torpor.validate.rules_thread import PARTS
 
 NOFILE = 7
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 TYPES = {
     stat.S_IFREG: "regular file",
     stat.S_IFDIR: "directory",
@@ -28,12 +30,6 @@ O_ACCMODE, O_DIRECT, O_DIRECTORY, O_PATH = 3, 0o40000, 0o200000, 0o10000000
 MACHINES = {"x86_64": pb.core_entry_march.X86_64, "aarch64": pb.core_entry_march.AARCH64}
 # component of XSAVE -> flag of /proc/cpuinfo
 COMPONENTS = {2: "avx", 5: "avx512f", 6: "avx512f", 7: "avx512f", 9: "pku"}
-# feature of the kernel -> when a dump needs it
-NEEDED_BY: dict[str, str | int] = {
-    "seccomp_filters": "filter",
-    "timerfd": pb.fd_types.TIMERFD,
-    "tcp_repair": "stream",
-}
 
 
 def here(c: Context, facts: Facts) -> None:
@@ -180,18 +176,13 @@ def _kernel(c: Context, facts: Facts) -> None:
     if facts.arch and machine != pb.core_entry_march.X86_64:
         text = f"this computer is {facts.arch}; restoring works on x86_64"
         c.add("here-arch", text)
-    if not facts.features:
-        return
-    there = c.graph.kinds()
-    types = {e.type for e in c.files.values()}
-    for feature, thing in NEEDED_BY.items():
-        used = thing in types if isinstance(thing, int) else there.get(thing, 0) > 0
-        if used and facts.features.get(feature) is False:
-            c.add("here-kernel", f"the kernel here lacks '{feature}'")
+    for feature in features.missing(c, facts.features):
+        c.add("here-kernel", f"'{feature}' is not there: see 'torpor check --all'")
 
 
 def _network(c: Context, facts: Facts) -> None:
     ports = {(p[0], p[1]) for p in facts.ports}
+    local = {ipaddress.ip_address(a) for a in facts.addresses}
     for id_, entry in c.files.items():
         if not entry.HasField("isk") or id_ not in c.used:
             continue
@@ -200,19 +191,17 @@ def _network(c: Context, facts: Facts) -> None:
         if device and facts.devices and device not in facts.devices:
             c.about_file("here-device", id_, f"the network device '{device}' is not there")
         address = hints.show_address(list(e.src_addr)) if len(e.src_addr) in (1, 4) else None
-        if address and facts.addresses and not _is_local(address, facts.addresses):
+        if address and local and not _is_local(address, local):
             c.about_file("here-address", id_, f"the address {address} is not there")
         if e.src_port and (e.proto, e.src_port) in ports:
             c.about_file("here-port", id_, f"port {e.src_port} is in use")
 
 
-def _is_local(address: str, local: Iterable[str]) -> bool:
-    import ipaddress
-
+def _is_local(address: str, local: Set[Address]) -> bool:
     wanted = ipaddress.ip_address(address)
     if wanted.is_unspecified or wanted.is_loopback or wanted.is_multicast:
         return True
-    return any(ipaddress.ip_address(a) == wanted for a in local)
+    return wanted in local
 
 
 def _memory(c: Context, facts: Facts) -> None:
@@ -272,18 +261,14 @@ def task(c: Context, t: TaskView, facts: Facts) -> None:
         _limits(c, t, t.core.tc, facts)
     if t.owns_table and facts.hard_limits:
         highest = max((fd.fd for fd in c.tables[c.table_of[t.pid]]), default=0)
-        if highest >= facts.hard_limits[NOFILE] and not _may(facts, CAP_SYS_RESOURCE):
+        if highest >= facts.hard_limits[NOFILE] and not facts.may(CAP_SYS_RESOURCE):
             text = f"task {t.pid} has descriptor {highest}, but no more than "
             text += f"{facts.hard_limits[NOFILE]} are allowed here"
             c.add("fd-limit", text, t.pid)
 
 
-def _may(facts: Facts, capability: int) -> bool:
-    return bool(facts.capabilities.get("permitted", 0) >> capability & 1)
-
-
 def _limits(c: Context, t: TaskView, tc: pb.task_core_entry, facts: Facts) -> None:
-    may = _may(facts, CAP_SYS_RESOURCE)
+    may = facts.may(CAP_SYS_RESOURCE)
     for i, (limit, hard) in enumerate(zip(tc.rlimits.rlimits, facts.hard_limits)):
         if limit.max > hard and not may:
             text = f"task {t.pid} had the hard limit {i} = {limit.max}, but here it is {hard}"
