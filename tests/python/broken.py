@@ -465,6 +465,8 @@ CASES: dict[str, Change] = {
     "vma-file": mm(lambda m: _set(m.vmas[0], shmid=2)),
     "vma-rights": mm(lambda m: _set(m.vmas[0], prot=8)),
     "vma-flags": mm(lambda m: _set(m.vmas[0], flags=0x102)),
+    "vma-flags ": mm(lambda m: m.vmas.insert(
+        1, area(0x800000, 2, 3, flags=0x12A, status=0x201))),
     "vma-vdso": mm(vdso),
     "mm-limits": mm(lambda m: _set(m, mm_start_code=m.mm_end_code)),
     "mm-program": mm(lambda m: _set(m, exe_file_id=3)),
@@ -601,6 +603,10 @@ CASES: dict[str, Change] = {
     "packet-type": packet(type=1),
     "packet-version": packet(version=3),
     "packet-ring": packet(rx_ring=ring(2)),
+    "file-flags": packet(flags=0o40002),
+    "packet-fanout": packet(fanout=0x00FF0001),
+    "packet-fanout ": packet(fanout=0x20000001, protocol=768),
+    "packet-fanout  ": packet(fanout=1, protocol=0),
     "packet-members": packet(mclist=[pb.packet_mclist(index=1, type=0, addr=bytes(33))]),
     "vsock-type": vsock(type=4),
     "vsock-listener": vsock(listening=True),
@@ -609,6 +615,7 @@ CASES: dict[str, Change] = {
     "ipc-semaphores": semaphores(0x8000),
     "ipc-queue": queue(0),
     "ipc-number": both(semaphores(), edit("IPCNS_SEM", 7, lambda m: _set(m[0].desc, id=1 << 31))),
+    "ipc-owner": both(semaphores(), edit("IPCNS_SEM", 7, lambda m: _set(m[0].desc, uid=0xFFFFFFFF))),
     "ipc-undo": both(semaphores(), lambda f: put(f, "TORPOR_STATE", pb.torpor_task_entry(
         pid=CHILD, sem_undos=[pb.torpor_sem_undo(id=5, num=1, adjust=1)]))),
     "aio-ring": mm(aio),

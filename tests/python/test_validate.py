@@ -34,9 +34,11 @@ from torpor.validate import (
     Stage,
     buildid,
     collect,
+    features,
     load,
     paths_of,
     proportion,
+    read,
     validate,
 )
 from torpor.validate import facts as facts_module
@@ -206,6 +208,8 @@ def test_layers(tmp_path: Path) -> None:
         parts = list(pages.resolve(pages.layers(chain, "PAGEMAP", ROOT)))
         assert [(p.layer, p.offset) for p in parts] == [(0, 0), (1, 4096), (0, 4096)]
         chain[1].close()
+    (below / "inventory.img").unlink()
+    assert check(above).rules() == {"image-missing"}
     shutil.rmtree(below)
     assert check(above).rules() == {"chain-link"}
 
@@ -223,6 +227,17 @@ def test_unknown_members(tmp_path: Path) -> None:
     (folder / "fs-100.img").write_bytes(data[:8] + len(body).to_bytes(4, "little") + body)
     assert check(folder).rules() == {"image-message"}
     assert c_findings([folder])[folder][0]
+
+
+def test_switch_in_a_wrong_encoding(tmp_path: Path) -> None:
+    """protobuf-c takes it, so a restore works; for the validator it is no damage either."""
+    folder = bigsets.make_set(tmp_path / "set", 2, 4, 1)
+    data = (folder / "inventory.img").read_bytes()
+    for more in (b"\x72\0", b"\x75\0\0\0\0"):  # allow_uprobes
+        body = data[8:] + more
+        (folder / "inventory.img").write_bytes(data[:4] + len(body).to_bytes(4, "little") + body)
+        assert check(folder).restorable
+        assert c_findings([folder]) == {folder: ("", set())}
 
 
 def test_needs(tmp_path: Path) -> None:
@@ -309,6 +324,17 @@ def sized(folder: Path) -> None:
     )
 
 
+def clamped(folder: Path) -> None:
+    entry = bigsets.pb.torpor_task_entry(pid=ROOT)
+    entry.threads.add(tid=ROOT, sched_util_min=5)
+    bigsets.put(folder, "TORPOR_STATE", entry)
+
+
+def huge_memfd(folder: Path) -> None:
+    bigsets.put(folder, "MEMFD_INODE", bigsets.pb.memfd_inode_entry(
+        name="x", uid=0, gid=0, size=0, seals=0, shmid=9, inode_id=70, hugetlb_flag=21 << 26))  # fmt: skip
+
+
 TARGET: list[tuple[str, dict[str, Any], Any]] = [
         ("here-pid", {"taken": [101]}, None),
         ("here-pid", {"pid_max": 101}, None),
@@ -320,10 +346,17 @@ TARGET: list[tuple[str, dict[str, Any], Any]] = [
          broken.both(sized, lambda f: broken.put(f, "TORPOR_FILES", bigsets.pb.torpor_file_entry(
              id=1, mtime_ns=8)))),
         ("ipc-taken", {"ipc": {"IPCNS_SEM": [[5, 8]]}}, broken.semaphores()),
+        ("ipc-limit", {"ipc_limits": {"semmsl": 0}}, broken.semaphores()),
+        ("ipc-limit", {"ipc_limits": {"msgmax": 1}}, broken.queue(1)),
+        ("ipc-limit", {"ipc_limits": {"msgmnb": 99}, "capabilities": {}}, broken.queue(1)),
         ("file-external", {}, broken.file(broken.outside())),
         ("here-file-build", {"files": without("/bin/x", other=FileFacts(0o100755, 7, "02"))}, sized),
         ("here-arch", {"arch": "aarch64"}, None),
         ("here-kernel", {"features": {"timerfd": False}}, broken.timerfd()),
+        ("here-kernel", {"features": {"clone3_set_tid": False}}, None),
+        ("here-kernel", {"features": {"ipc_next_id": False}}, broken.semaphores()),
+        ("here-kernel", {"features": {"memfd_hugetlb": False}}, huge_memfd),
+        ("here-kernel", {"features": {"sched_util_clamp": False}}, clamped),
         ("here-device", {}, broken.sock_option(so_bound_dev="eth7")),
         ("here-address", {}, broken.file(broken.inet(src_addr=[0x0200000A]))),
         ("here-port", {"ports": [[17, 53]]}, broken.file(broken.inet())),
@@ -359,6 +392,19 @@ def test_target(tmp_path: Path, rule: str, here: dict[str, Any], change: Any) ->
         assert check(folder, facts()).findings.found == []
     if "hard_limits" not in here and rule not in ("file-flags", "file-external"):
         assert not check(folder).findings.has(rule), "without a target nothing is said of one"
+
+
+def test_features_of_the_kernel(tmp_path: Path) -> None:
+    """Names of the one table; only what a set needs counts."""
+    text = (SOURCE / "kernel/features.def").read_text()
+    table = re.findall(r'FEATURE\(\w+, "([\w-]+)",[^,]+,\s*(\w+)', text)
+    category = dict(table)
+    assert len(table) > 60 and {category[name] for name in features.ALWAYS} == {"NEEDED"}
+    assert set(features.SOMETIMES) - {facts_module.CLAMPS} <= {n for n, c in table if c != "NEEDED"}
+    folder = bigsets.make_set(tmp_path / "set", 2, 4, 1)
+    none = dict.fromkeys(features.SOMETIMES, False)
+    assert check(folder, facts(features=none)).findings.found == []
+    assert check(folder, facts(features=none), lazy_pages=True).findings.has("here-kernel")
 
 
 def test_facts_of_this_computer(tmp_path: Path) -> None:
@@ -419,6 +465,14 @@ def torpor(*words: str | Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+def unread(folder: Path, out: int) -> tuple[int, str]:
+    """Exit status of a verdict that cannot be written, which is no verdict, and why."""
+    words = [BUILD / "torpor", "validate", folder]
+    with open(out, "wb") as file:
+        done = subprocess.run(words, stdout=file, stderr=subprocess.PIPE, timeout=300, check=False)
+    return done.returncode, done.stderr.decode().strip().removeprefix("torpor validate: ")
+
+
 def test_exit_statuses(tmp_path: Path) -> None:
     good = bigsets.make_set(tmp_path / "good", 2, 4, 1)
     bad = broken.make("fd-twice", tmp_path / "bad")
@@ -428,8 +482,16 @@ def test_exit_statuses(tmp_path: Path) -> None:
     assert torpor("validate", bad)[0] == 1
     assert torpor("validate", warned)[0] == 0
     assert torpor("validate", warned, "--strict")[0] == 3
-    for words in ([], [tmp_path / "gone"], [good, "--targit"], [good, "--target", "/nowhere"]):
+    for words in (
+        [], [tmp_path / "gone"], [good, "--targit"], [good, "--target", "/nowhere"],
+        [good, "--inherit-fd", "pipe[3]"],
+    ):  # fmt: skip
         assert torpor("validate", *words)[0] == 2, words
+    for folder in (good, bad):
+        assert unread(folder, os.open("/dev/full", os.O_WRONLY)) == (2, "No space left on device")
+        read_end, write_end = os.pipe()
+        os.close(read_end)
+        assert unread(folder, write_end) == (2, "")
     module = subprocess.run(
         ["/usr/bin/python3", "-m", "torpor.validate", str(bad)], env={"PYTHONPATH": str(PACKAGE)},
         capture_output=True, check=False, timeout=300,
@@ -504,6 +566,59 @@ def test_facts_command(tmp_path: Path) -> None:
     status, text = torpor("validate", folder, "--target", tmp_path / "facts.json")
     assert status == 1 and "'/bin/x': No such file or directory" in text
     assert torpor("validate", folder, "--target", "here")[0] == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"version": 2},
+        {"taken": ["x"]},
+        {"pid_max": "many"},
+        {"pid_max": True},
+        {"memory": float("nan")},
+        {"features": {"timerfd": 1}},
+        {"files": []},
+        {"files": {"/x": 5}},
+        {"files": {"/x": {"mode": "x"}}},
+        {"files": {"/x": {"mode": -1}}},
+        {"files": {"/x": {"mode": 1 << 40}}},
+        {"files": {"/x": {"build_id": "xyz"}}},
+        {"hard_limits": [1]},
+        {"addresses": ["nowhere"]},
+        {"uid_map": [[0, 0]]},
+        {"ports": [[1]]},
+        {"ipc": {"IPCNS_SEM": [[1, 2, 3]]}},
+    ],
+)
+def test_bad_facts(values: dict[str, Any]) -> None:
+    """Facts of another form are refused at once, whatever the set needs of them."""
+    good = json.loads(facts().to_json())
+    load(json.dumps(good))
+    with pytest.raises(ValueError, match="."):
+        load(json.dumps(good | values))
+
+
+def test_facts_out_of_proportion(tmp_path: Path) -> None:
+    for text in ("[" * 100000, '{"a":' * 100000, "", "5"):
+        (tmp_path / "facts").write_text(text)
+        with pytest.raises(ValueError, match="."):
+            read(tmp_path / "facts")
+    with (tmp_path / "facts").open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(ValueError, match="MiB"):
+        read(tmp_path / "facts")
+    assert read_text(tmp_path, facts().to_json() + " \n") == facts()
+
+
+def read_text(folder: Path, text: str) -> Facts:
+    (folder / "facts").write_text(text)
+    return read(folder / "facts")
+
+
+def test_facts_of_a_forgetful_computer(tmp_path: Path) -> None:
+    """What is not known is not judged, and the verdict still has a name for it."""
+    report = check(bigsets.make_set(tmp_path / "set", 2, 4, 1), load('{"version": 1}'))
+    assert report.restorable and report.target == "that computer"
 
 
 # ------------------------------------------------------------------------- speed and memory

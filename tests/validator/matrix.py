@@ -19,7 +19,6 @@ SLOWEST, ENDLESS = 1.0, 30.0
 KNOWN = re.compile(
     r"page filter '[\w-]+' finds damaged bytes"
     r"|cannot set [A-Z_]+ of a socket: Invalid argument"
-    r"|cannot set the scheduling policy of thread .*: Operation not supported"
 )
 
 

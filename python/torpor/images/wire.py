@@ -21,7 +21,7 @@ from torpor.images.messages import Field, Message, MessageType
 M = TypeVar("M", bound=Message)
 
 VARINT, FIXED64, DELIMITED, FIXED32 = 0, 1, 2, 5
-_TYPE_MESSAGE, _TYPE_STRING, _TYPE_BYTES, _TYPE_ENUM = 11, 9, 12, 14
+_TYPE_MESSAGE, _TYPE_STRING, _TYPE_BYTES, _TYPE_ENUM, _TYPE_BOOL = 11, 9, 12, 14, 8
 _WIDE = {1, 3, 4, 6, 16, 18}  # types of 64 bits
 _FIXED = {1: 8, 6: 8, 16: 8, 2: 4, 7: 4, 15: 4}
 _GOES_ON = bytes(range(0x80, 0x100))
@@ -206,8 +206,11 @@ def contradicts(message: Message) -> bool:
 
 
 def _is_new_value(field: Field, wire_type: int) -> bool:
-    """An enumeration with a value of a newer release is no contradiction."""
-    return field.type == _TYPE_ENUM and wire_type == VARINT
+    """An enumeration with a value of a newer release is no contradiction.
+
+    Nor is a switch in any encoding: the C side (protobuf-c 1.4) takes it, and for what it likes.
+    """
+    return field.type == _TYPE_BOOL or (field.type == _TYPE_ENUM and wire_type == VARINT)
 
 
 def unknown_value(message: Message, member: str) -> int | None:

@@ -52,6 +52,7 @@ def files(c: Context) -> None:
             if made and details is not None:
                 made(c, id_, details)
             _owner(c, id_, details)
+            _direct(c, id_, entry.type, details)
     _queues(c)
     _locks(c)
 
@@ -166,6 +167,24 @@ def _make_reg(c: Context, id_: int, e: pb.reg_file_entry) -> None:
         c.about_file("file-position", id_, f"'{name}' is read at {e.pos}")
     if stat.S_ISFIFO(e.mode) and not c.is_given(e):
         c.about_file("file-flags", id_, f"'{name}' is a fifo, but opened as a file")
+
+
+O_DIRECT = 0o40000
+OUTSIDE = 1  # unix_sk_entry.uflags
+NEVER_DIRECT = {
+    *(pb.fd_types.EVENTFD, pb.fd_types.EVENTPOLL, pb.fd_types.SIGNALFD, pb.fd_types.TIMERFD),
+    *(pb.fd_types.INOTIFY, pb.fd_types.FANOTIFY, pb.fd_types.BPFMAP, pb.fd_types.INETSK),
+    *(pb.fd_types.UNIXSK, pb.fd_types.NETLINKSK, pb.fd_types.PACKETSK),
+}
+
+
+def _direct(c: Context, id_: int, type_: int, details: Any) -> None:
+    """F_SETFL takes O_DIRECT of pipes and of files whose file system knows it."""
+    if type_ not in NEVER_DIRECT or details is None or not details.flags & O_DIRECT:
+        return
+    if type_ == pb.fd_types.UNIXSK and details.uflags & OUTSIDE:
+        return
+    c.about_file("file-flags", id_, f"it has the flags 0{details.flags:o}, O_DIRECT among them")
 
 
 # timerfd_create(2)

@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torpor.images import ImageError, payload
 from torpor.images import messages as pb
 from torpor.images.limits import PAGE
 from torpor.validate.context import INT32_MAX, Context, TaskView
-from torpor.validate.facts import Facts
+from torpor.validate.facts import CAP_SYS_RESOURCE, Facts
 
 SYSVIPC = 0x400  # vma_entry.status
 SEMAPHORES_MAX, VALUE_MAX = 32000, 32767
@@ -19,6 +19,7 @@ INT64_MAX = (1 << 63) - 1
 MESSAGE_HEAD, MESSAGE_MAX = 48, 8192
 SHM_DEST = 0o1000
 IPC_PRIVATE = 0
+NOBODY = 0xFFFFFFFF
 
 
 def objects(c: Context) -> None:
@@ -29,6 +30,7 @@ def objects(c: Context) -> None:
         for found in c.images.images(kind):
             for message, body in _entries(c, make, kind, found.number):
                 _number(c, found.name, what, message.desc, numbers, keys)
+                _owner(c, found.name, what, message.desc)
                 check(c, found.name, message, body)
     sets = {e.desc.id: e.nsems for e in _all(c, pb.ipc_sem_entry, "IPCNS_SEM")}
     for pid, extra in c.extras.items():
@@ -64,6 +66,11 @@ def _number(
         c.add("ipc-number", f"{what} {d.id} with key 0x{d.key:x} {twice}", 0, image)
     numbers.add(d.id)
     keys.add(d.key)
+
+
+def _owner(c: Context, image: str, what: str, d: pb.ipc_desc_entry) -> None:
+    if NOBODY in (d.uid, d.gid):
+        c.add("ipc-owner", f"{what} {d.id} belongs to user {d.uid}, group {d.gid}", 0, image)
 
 
 def _segment(c: Context, image: str, e: pb.ipc_shm_entry, body: memoryview) -> None:
@@ -165,8 +172,33 @@ def ring(c: Context, t: TaskView, start: int, size: int, head: bytes) -> None:
 # ---------------------------------------------------------------------------------------- target
 
 
+def _sizes(c: Context) -> Iterator[tuple[str, str, int, str]]:
+    """(object, limit, what it needs of that, image)"""
+    for found in c.images.images("IPCNS_SHM"):
+        for e, _ in _entries(c, pb.ipc_shm_entry, "IPCNS_SHM", found.number):
+            yield f"{KINDS['IPCNS_SHM'][1]} {e.desc.id}", "shmmax", e.size, found.name
+    for found in c.images.images("IPCNS_SEM"):
+        for e, _ in _entries(c, pb.ipc_sem_entry, "IPCNS_SEM", found.number):
+            yield f"{KINDS['IPCNS_SEM'][1]} {e.desc.id}", "semmsl", e.nsems, found.name
+    for found in c.images.images("IPCNS_MSG"):
+        for e, body in _entries(c, pb.ipc_msg_entry, "IPCNS_MSG", found.number):
+            name = f"{KINDS['IPCNS_MSG'][1]} {e.desc.id}"
+            longest = (m.head.msize for m in payload.ipc_messages(e, body, found.name))
+            yield name, "msgmnb", e.qbytes, found.name
+            yield name, "msgmax", max(longest, default=0), found.name
+
+
+def _limits(c: Context, facts: Facts) -> None:
+    for what, limit, needed, image in _sizes(c):
+        allowed = facts.ipc_limits.get(limit, needed)
+        if needed > allowed and not (limit == "msgmnb" and facts.may(CAP_SYS_RESOURCE)):
+            text = f"{what} needs {needed} of '{limit}', which is {allowed} here"
+            c.add("ipc-limit", text, 0, image)
+
+
 def here(c: Context, facts: Facts) -> None:
-    """Numbers and keys that are in use."""
+    """Numbers and keys that are in use, and limits."""
+    _limits(c, facts)
     for kind, (make, what, _) in KINDS.items():
         there = {number: key for number, key in facts.ipc.get(kind, ())}
         by_key = {key: number for number, key in there.items() if key != IPC_PRIVATE}

@@ -39,7 +39,7 @@ FILTERS = {"zero", "lz4", "zstd", "digest", "aes-gcm", "chacha20-poly1305"}  # p
 UNMAPPED = {f"/dev/{name}" for name in ("null", "full", "random", "urandom")}  # mem(4), random(4)
 WRITE, RIGHTS = 2, 7  # vma_entry.prot
 INT64_MAX = (1 << 63) - 1
-MAP_GROWSDOWN, MAP_HUGETLB = 0x100, 0x40000  # vma_entry.flags
+MAP_DROPPABLE, MAP_GROWSDOWN, MAP_HUGETLB = 0x8, 0x100, 0x40000  # vma_entry.flags
 MADV_WIPEONFORK = 18  # number of a bit in vma_entry.madv
 KNOWN_FLAGS = int(Flag.PARENT | Flag.LAZY | Flag.PRESENT)
 
@@ -137,6 +137,10 @@ def _areas(c: Context, t: TaskView) -> tuple[Spans, tuple[int, int] | None]:
             c.add("vma-kind", text, t.pid, image)
         if v.flags & MAP_GROWSDOWN and status & (FILE_PRIVATE | FILE_SHARED):
             text = f"task {t.pid}: area 0x{start:x}-0x{stop:x} of a file grows down"
+            c.add("vma-flags", text, t.pid, image)
+        odd = v.flags & (MAP_GROWSDOWN | MAP_HUGETLB)
+        if v.flags & MAP_DROPPABLE and odd and not status & (FILE_PRIVATE | FILE_SHARED):
+            text = f"task {t.pid}: area 0x{start:x}-0x{stop:x} cannot be dropped (0x{v.flags:x})"
             c.add("vma-flags", text, t.pid, image)
         if v.madv >> MADV_WIPEONFORK & 1 and (
             not status & ANON_PRIVATE or v.flags & MAP_HUGETLB
@@ -412,7 +416,9 @@ def _parent_problem(c: Context, images: ImageSet, below: ImageSet) -> tuple[str,
     """Why a set cannot be the parent of another: the rule, and a sentence."""
     if any(below.identity == s.identity for s in c.chain):
         return "chain-circle", "the links to parent images lead in a circle"
-    theirs = below.inventory() if below.has("INVENTORY") else pb.inventory_entry()
+    if not below.has("INVENTORY"):
+        return "image-missing", "the parent images have no inventory.img: they are not complete"
+    theirs = below.inventory()
     if not rules_load.has_ids(theirs):
         text = "inventory.img of the parent images: its ids do not have 16 bytes"
         return "inventory-set", text

@@ -38,6 +38,7 @@ def sockets(c: Context) -> None:
         if check and details is not None:
             check(c, id_, details)
     _sizes(c)
+    _fanouts(c)
     _unix_pairs(c)
     _clashes(c)
 
@@ -212,6 +213,26 @@ def _packet(c: Context, id_: int, e: pb.packet_sock_entry) -> None:
         text = f"a packet socket has {len(e.mclist)} memberships, addresses of {longest} bytes"
         c.about_file("packet-members", id_, text)
     _options(c, id_, e.opts)
+
+
+FANOUT_TYPES, FANOUT_ROLLOVER, ROLLOVER, UNIQUE_ID, NO_FANOUT = 8, 3, 0x10, 0x20, 0xFFFFFFFF
+
+
+def _fanouts(c: Context) -> None:
+    """Groups that spread packets over sockets (packet(7)): id, type and flags in one number."""
+    first: dict[int, tuple[int, int, int]] = {}
+    for id_, entry in c.files.items():
+        e = entry.psk
+        if id_ not in c.used or not e.HasField("fanout") or e.fanout == NO_FANOUT:
+            continue
+        group, type_, flags = e.fanout & 0xFFFF, e.fanout >> 16 & 0xFF, e.fanout >> 24
+        form = (e.fanout >> 16, e.protocol, e.ifindex)
+        bad = type_ >= FANOUT_TYPES or not e.protocol
+        bad = bad or (type_ == FANOUT_ROLLOVER and bool(flags & ROLLOVER))
+        bad = bad or (bool(flags & UNIQUE_ID) and group != 0)
+        if bad or first.setdefault(group, form) != form:
+            text = f"a packet socket cannot join fanout group {group} as type {type_}, 0x{flags:x}"
+            c.about_file("packet-fanout", id_, text)
 
 
 def _external(c: Context, id_: int, e: pb.ext_file_entry) -> None:
