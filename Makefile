@@ -13,7 +13,8 @@
 #   make bench      measures, beside criu where that is installed
 #   make install    to PREFIX (/usr/local), below DESTDIR if that is set
 #   make uninstall  takes away what make install brought
-#   make deps       installs missing Debian packages (as root)
+#   make build-deps installs missing Debian packages of the build (as root)
+#   make deps       those of the tests, too
 
 PREFIX ?= /usr/local
 CASES ?= 4000
@@ -42,7 +43,8 @@ demo: build-deps $(BUILD)/build.ninja
 	ninja -C $(BUILD) torpor
 	tools/demo.sh $(BUILD)/torpor
 
-demo-migration: deps $(BUILD)/build.ninja
+demo-migration: build-deps $(BUILD)/build.ninja
+	@tools/install-packages.sh build redis-server iproute2 util-linux
 	ninja -C $(BUILD) torpor
 	tools/demo-migration.py $(BUILD)/torpor
 

@@ -1,29 +1,35 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# usage: install-packages.sh [build | programs]
+# usage: install-packages.sh [build [NAME...] | programs]
 # Installs the Debian packages of packages.txt that are missing: those of the build and the tests,
-# with "build" only the former, with "programs" also those of make check-programs. Nothing is asked,
-# and nothing is downloaded when all are there. Packages only tests need may fail to install: those
-# tests say so and are skipped.
+# with "build" only the former and those named, with "programs" also those of make check-programs.
+# Nothing is asked, and nothing is downloaded when all are there. Packages only tests need may fail
+# to install: those tests say so and are skipped.
 set -euo pipefail
 cd "$(dirname "$0")"
 wanted=${1:-all}
+named=("${@:2}")
+
+is_missing() {
+	local status
+	status=$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null || true)
+	[[ $status != installed ]]
+}
 
 # missing KIND: names of packages of that kind which are not installed
 missing() {
-	local name kind rest status
+	local name kind rest
 	while read -r name kind rest; do
 		[[ $kind == "$1" && $name != \#* ]] || continue
-		status=$(dpkg-query -W -f '${db:Status-Status}' "$name" 2>/dev/null || true)
-		[[ $status == installed ]] || echo "$name"
+		! is_missing "$name" || echo "$name"
 	done <packages.txt
 }
 
 # install NAMES: as root, or says what to do
 install() {
 	if ((EUID != 0)); then
-		echo "Missing packages: $*" >&2
-		echo "'sudo make deps' installs them." >&2
+		echo "These packages are missing; as root:" >&2
+		echo "  apt-get install --no-install-recommends $*" >&2
 		return 1
 	fi
 	echo "installing $*"
@@ -36,7 +42,12 @@ if ! command -v dpkg-query >/dev/null; then
 	echo "This is no Debian system; what is needed stands in tools/packages.txt." >&2
 	exit 0
 fi
-mapfile -t build < <(missing build)
+mapfile -t build < <(
+	missing build
+	for name in "${named[@]}"; do
+		! is_missing "$name" || echo "$name"
+	done
+)
 mapfile -t test < <(
 	[[ $wanted == build ]] || missing test
 	[[ $wanted != programs ]] || missing program
