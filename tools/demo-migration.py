@@ -256,10 +256,10 @@ class Move:
         return [self.torpor, command, "-D", folder, "-o", f"{command}.log", "-v4", "--json", *more]
 
     def copy(self, name: str) -> None:
-        """Images that are not over there yet; a user would say rsync or scp."""
+        """Images that are not over there yet; a user would say rsync."""
         source, target = self.folder(self.east, name), self.folder(self.west, name)
         for path in sorted(source.iterdir()):
-            wanted = path.suffix == ".img" or path.name == "parent"
+            wanted = path.suffix == ".img" or path.name in ("parent", "torpor-state", "torpor-files")
             if wanted and not os.path.lexists(target / path.name):
                 shutil.copy(path, target / path.name, follow_symlinks=False)
                 self.copied += path.lstat().st_size
@@ -428,17 +428,19 @@ def show(o: argparse.Namespace, where: Path) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def fail(text: str) -> NoReturn:
+    sys.exit(f"demo-migration: {text}")
+
+
 def enter_namespaces() -> None:
     """Whatever is started or made in there is gone when this process ends."""
     if os.environ.get("TORPOR_DEMO_INSIDE"):
         return
+    if os.geteuid() != 0:
+        fail("this needs root: sudo make demo-migration")
     os.environ["TORPOR_DEMO_INSIDE"] = "1"
     how = ["unshare", "--net", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc"]
     os.execvp(how[0], [*how, sys.executable, os.path.realpath(__file__), *sys.argv[1:]])
-
-
-def fail(text: str) -> NoReturn:
-    sys.exit(f"demo-migration: {text}")
 
 
 def main() -> None:
@@ -450,8 +452,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="a file for the figures")
     o = parser.parse_args()
     o.torpor = o.torpor.resolve()
-    if os.geteuid() != 0:
-        fail("this needs root: sudo make demo-migration")
     for program in (o.torpor, "redis-server", "ip", "nsenter", "unshare"):
         if not shutil.which(program):
             fail(f"there is no {program}; 'make' builds torpor, 'make deps' installs the rest")
