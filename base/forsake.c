@@ -5,12 +5,14 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 void forsake_descriptors(void)
 {
 	pid_t us = getpid(), child = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, 0);
 
+	const struct timespec look = { .tv_sec = 1 };
 	sigset_t all;
 
 	if (child)
@@ -19,8 +21,10 @@ void forsake_descriptors(void)
 	sigfillset(&all);
 	sigprocmask(SIG_BLOCK, &all, NULL);
 	/* sent after our table was left (kernel/exit.c do_exit(): exit_files() before exit_notify()) */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	prctl(PR_SET_PDEATHSIG, SIGUSR1);
 	while (getppid() == us)
-		pause();
+		sigtimedwait(&all, NULL, &look);
+	/* whoever hangs already may have the table, too: who reads what we say shall not wait for that */
+	syscall(SYS_close_range, 0U, 2U, 0U);
 	_exit(0);
 }

@@ -5,6 +5,7 @@
  * but not asked about themselves.
  */
 #include "base/cleanup.h"
+#include "base/far.h"
 #include "base/io.h"
 #include "base/parse.h"
 #include "dump/ctx.h"
@@ -172,9 +173,23 @@ int dump_await_file_systems(struct dump *d, struct err *err)
 
 	q.doubtful = arena_array(d->world->arena, d->subjects.n, sizeof(*q.doubtful));
 	r = look_at_mounts(&q, err);
-	if (r > 0)
-		r = answer_await(ask_all, &q, (unsigned)d->o->timeout, &u, err);
-	return r > 0 ? refuse(d, &u, err) : r;
+	if (r <= 0)
+		return r;
+	r = answer_await(ask_all, &q, (unsigned)d->o->timeout, &u, err);
+	if (r != 0)
+		return r > 0 ? refuse(d, &u, err) : r;
+	/* one that begins to hang later is met by who looks at files for us */
+	return far_begin((unsigned)d->o->timeout, err);
+}
+
+int dump_refuse_hanging(struct dump *d, struct err *err)
+{
+	struct unanswered u = { .dev = 0 };
+	const char *path = far_hangs();
+	struct mount_lines mounts;
+	int r = read_mounts(d, &d->subjects.at[0], &mounts, err);
+
+	return r < 0 ? r : answer_refuse(&u, &mounts, "a file of the target", path, err);
 }
 
 /* That of the root stands for all; who is in another one shows when it is asked (inject/hold.h). */

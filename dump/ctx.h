@@ -94,6 +94,8 @@ int dump_identity(void *ctx, struct err *err);
 /* ---- answers.c, after identity: nobody would let us hang; the second is a part of the first ---- */
 int dump_await_answers(void *ctx, struct err *err);
 int dump_await_file_systems(struct dump *d, struct err *err) must_use;
+/* The sentence for what far_hangs() (base/far.h) tells. */
+int dump_refuse_hanging(struct dump *d, struct err *err) must_use;
 int dump_survey(void *ctx, struct err *err);
 int dump_look(void *ctx, struct err *err);
 int dump_interview(void *ctx, struct err *err);

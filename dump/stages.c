@@ -26,6 +26,8 @@
  *   commit     the inventory, on disk
  *   release    kill, leave stopped, or run on
  */
+#include "base/far.h"
+#include "base/forsake.h"
 #include "base/interrupt.h"
 #include "base/io.h"
 #include "base/log.h"
@@ -74,6 +76,9 @@ static int dump_check_world(void *ctx, struct err *err)
 	const struct finding *bad;
 	int r = 0;
 
+	/* who only wanted to know whether a file is there may have gone on */
+	if (far_hangs())
+		return dump_refuse_hanging(d, err);
 	snapshot_check(d->world, &f);
 	bad = findings_error(&f);
 	if (bad)
@@ -139,6 +144,10 @@ static void dump_done(struct dump *d)
 {
 	if (d->files)
 		file_collector_free(d->files);
+	far_end();
+	/* what was not closed there is not to be closed by our end */
+	if (far_hangs())
+		forsake_descriptors();
 	page_staging_free(d->staging);
 	image_set_close(d->images);
 	track_done(d);
@@ -182,6 +191,11 @@ int dump_run_stages(const char *name, const struct stage *stages, struct dump *d
 	d->start_us = clock_us();
 	d->track.keeper.sock = d->track.kept.pidfd = -1;
 	r = stages_run(name, stages, d, watch, watch_data, err);
+	if (r < 0 && far_hangs()) {
+		err_clear(err);
+		r = interrupt_check(err);
+		r = r < 0 ? r : dump_refuse_hanging(d, err);
+	}
 	/* the set is valid now: letting go is not undone */
 	if (r == 0) {
 		r = finish(d, err);

@@ -8,6 +8,7 @@
  */
 #include "kinds/collect.h"
 #include "base/cleanup.h"
+#include "base/far.h"
 #include "base/io.h"
 #include "base/parse.h"
 #include "kernel/fdinfo.h"
@@ -128,12 +129,12 @@ void file_collector_free(struct file_collector *c)
 		return;
 	sock_guard_end(&c->seen);
 	vec_each(s, &c->shared)
-		close(s->fd);
+		far_close(s->fd);
 	vec_done(&c->shared);
 	vec_done(&c->links);
 	vec_done(&c->late);
 	vec_each(fd, &c->own)
-		close(*fd);
+		far_close(*fd);
 	vec_done(&c->own);
 	if (c->old_limit.rlim_max)
 		(void)!setrlimit(RLIMIT_NOFILE, &c->old_limit);
@@ -289,7 +290,7 @@ static int collect_new(struct table_look *t, const char *name, int fd, const str
 	const char *text, FileEntry **ret, struct err *err)
 {
 	char link[PATH_MAX];
-	auto_close int dup = (int)syscall(SYS_pidfd_getfd, t->pidfd, fd, 0);
+	auto_far int dup = (int)syscall(SYS_pidfd_getfd, t->pidfd, fd, 0);
 	struct fd_look l = { .task = t->task, .tid = t->tid, .fd = fd, .dup = dup, .link = link,
 		.fdinfo = text, .mnt_id = info->mnt_id, .carrier = t->carrier };
 	struct statfs fs;
@@ -298,9 +299,9 @@ static int collect_new(struct table_look *t, const char *name, int fd, const str
 		return err_sys(err, "cannot get descriptor %d of task %d (pidfd_getfd)", fd,
 			t->task->pid);
 	l.flags = fcntl(dup, F_GETFL);
-	if (l.flags < 0 || fstat(dup, &l.st) < 0 || read_link(t->fds, name, link) < 0)
+	if (l.flags < 0 || far_fstat(dup, &l.st) < 0 || read_link(t->fds, name, link) < 0)
 		return err_sys(err, "cannot look at descriptor %d of task %d", fd, t->task->pid);
-	l.fs_type = fstatfs(dup, &fs) < 0 ? 0 : (long)fs.f_type;
+	l.fs_type = far_fstatfs(dup, &fs) < 0 ? 0 : (long)fs.f_type;
 	return ask_rooms(t->c, &l, ret, err);
 }
 
@@ -317,7 +318,7 @@ static int find_or_collect(struct table_look *t, int fd, FileEntry **ret, uint32
 
 	snprintf(name, sizeof(name), "%d", fd);
 	r = io_slurp_at(t->infos, name, &text, NULL);
-	if (r == 0 && fstatat(t->fds, name, &st, 0) < 0)
+	if (r == 0 && far_fstatat(t->fds, name, &st, 0) < 0)
 		r = -errno;
 	if (r < 0)
 		return err_sysn(err, -r, "cannot look at descriptor %d of task %d", fd, t->task->pid);
@@ -457,9 +458,9 @@ int file_collect_named(struct file_collector *c, const struct task *task, pid_t 
 	uint64_t key;
 	int r;
 
-	if (fstat(dup, &l.st) < 0)
+	if (far_fstat(dup, &l.st) < 0)
 		return err_sys(err, "cannot look at '%s' of task %d", link, task->pid);
-	l.fs_type = fstatfs(dup, &fs) < 0 ? 0 : (long)fs.f_type;
+	l.fs_type = far_fstatfs(dup, &fs) < 0 ? 0 : (long)fs.f_type;
 	key = table_key(table_key(l.st.st_dev, l.st.st_ino), hash_text(link) + (unsigned)flags);
 	first = table_get(&c->named, key);
 	for (n = first; n; n = n->next) {
@@ -560,7 +561,7 @@ static int open_own_table(struct file_collector *c, struct err *err)
 int file_collect_flying(const struct fd_look *carrier, int take, uint32_t *ret_id, struct err *err)
 {
 	struct file_collector *c = carrier->collector;
-	auto_close int fd = take;
+	auto_far int fd = take;
 	FileEntry *fe;
 	uint32_t flags;
 	bool is_new;
@@ -586,7 +587,7 @@ static int peek_one(struct file_collector *c, const struct late *late, pid_t *la
 		.link = "", .fdinfo = "", .mnt_id = -1, .images = c->images, .options = c->options,
 		.next_id = &c->next_id, .seen = &c->seen, .ghosts = &c->ghosts, .links = &c->links, .shared = &c->shared,
 		.collector = c, .carrier = late->carrier };
-	auto_close int dup = -1;
+	auto_far int dup = -1;
 
 	if (*last != late->tid) {
 		cleanup_close(pidfd);
@@ -596,7 +597,7 @@ static int peek_one(struct file_collector *c, const struct late *late, pid_t *la
 		*last = late->tid;
 	}
 	dup = (int)syscall(SYS_pidfd_getfd, *pidfd, late->fd, 0);
-	if (dup < 0 || fstat(dup, &l.st) < 0)
+	if (dup < 0 || far_fstat(dup, &l.st) < 0)
 		return err_sys(err, "cannot get descriptor %d of task %d (pidfd_getfd)", late->fd,
 			late->task->pid);
 	l.dup = dup;

@@ -5,7 +5,7 @@
  * for). So before torpor looks at files of a target, or for one, a child asks each such file system
  * something; it is the child that hangs, and torpor who gives up.
  *
- * A file system that stops to answer later, between this and the end of the work, is not met here.
+ * One that stops to answer later, while the target stands still, is met by base/far.h.
  */
 #pragma once
 #include "base/err.h"

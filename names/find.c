@@ -5,6 +5,8 @@
  * first.
  */
 #include "names/find.h"
+#include "base/far.h"
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -13,7 +15,7 @@ static bool leads_to(const char *path, const struct stat *st, bool any_device)
 	struct stat now;
 	bool is_device = S_ISCHR(st->st_mode) || S_ISBLK(st->st_mode);
 
-	if ((S_ISLNK(st->st_mode) ? lstat(path, &now) : stat(path, &now)) < 0)
+	if (far_fstatat(AT_FDCWD, path, &now, S_ISLNK(st->st_mode) ? AT_SYMLINK_NOFOLLOW : 0) < 0)
 		return false;
 	if (now.st_dev == st->st_dev && now.st_ino == st->st_ino)
 		return true;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* See names/linkremap.h. Every name stands in the journal before it exists. */
 #include "names/linkremap.h"
+#include "base/far.h"
 #include "base/log.h"
 #include "image/journal.h"
 #include "names/remap.h"
@@ -53,13 +54,13 @@ static int try_link(const struct link_ask *a, const char *path, struct err *err)
 	char self[64];
 	int r;
 
-	if (access(path, F_OK) == 0)
+	if (far_access(path, F_OK) == 0)
 		return 1;
 	r = journal_link(a, path, &made.effect, err);
 	if (r < 0)
 		return r;
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", a->dup);
-	if (linkat(AT_FDCWD, self, AT_FDCWD, path, AT_SYMLINK_FOLLOW) == 0) {
+	if (far_linkat(AT_FDCWD, self, path, AT_SYMLINK_FOLLOW) == 0) {
 		vec_push(a->links, made);
 		return 0;
 	}
@@ -133,7 +134,7 @@ int linkremap_save(const struct link_ask *a, uint32_t orig_id, struct err *err)
 void linkremap_undo(struct image_set *images, struct made_links *links)
 {
 	vec_each(l, links) {
-		if (unlink(l->path) < 0 && errno != ENOENT)
+		if (far_unlink(l->path) < 0 && errno != ENOENT)
 			log_warn("cannot remove '%s': %s; it stays, see 'torpor leftovers'", l->path,
 				strerror(errno));
 		else

@@ -5,6 +5,7 @@
  */
 #include "names/reach.h"
 #include "base/cleanup.h"
+#include "base/far.h"
 #include "base/vec.h"
 #include "names/buildid.h"
 #include "names/deadproc.h"
@@ -198,14 +199,14 @@ static void pack_build_id(const uint8_t *id, size_t len, uint32_t *words)
 static size_t build_id_of(int fd, uint8_t id[BUILDID_MAX])
 {
 	int flags = fcntl(fd, F_GETFL);
-	auto_close int again = -1;
+	auto_far int again = -1;
 	char self[64];
 
 	if (flags >= 0 && !(flags & O_PATH) && (flags & O_ACCMODE) != O_WRONLY &&
 		!(flags & O_DIRECT))
 		return buildid_read(fd, id);
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
-	again = open(self, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	again = far_open(self, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	return again < 0 ? 0 : buildid_read(again, id);
 }
 

@@ -2,6 +2,7 @@
 /* See kinds/file/family.h. */
 #include "kinds/file/family.h"
 #include "base/cleanup.h"
+#include "base/far.h"
 #include "base/log.h"
 #include "names/deadproc.h"
 #include "names/find.h"
@@ -33,11 +34,11 @@ static bool is_out_of_reach(const struct fd_look *l, const struct handle_space *
 	struct statx x;
 	struct stat st;
 
-	if (statx(l->dup, "", AT_EMPTY_PATH, STATX_MNT_ID, &x) < 0 || !(x.stx_mask & STATX_MNT_ID) ||
+	if (statx(l->dup, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &x) < 0 || !(x.stx_mask & STATX_MNT_ID) ||
 		handle_mount(space, (int)x.stx_mnt_id))
 		return false;
 	snprintf(folder, sizeof(folder), "%.*s", (int)(strrchr(path, '/') - path + 1), path);
-	return stat(folder, &st) < 0 || st.st_dev != l->st.st_dev;
+	return far_fstatat(AT_FDCWD, folder, &st, 0) < 0 || st.st_dev != l->st.st_dev;
 }
 
 static int refuse_unreachable(const struct fd_look *l, const char *path, const char *who,

@@ -7,6 +7,7 @@
  * Every area is either understood or refused; there is no "probably fine".
  */
 #include "base/cleanup.h"
+#include "base/far.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "kernel/pagemap.h"
@@ -153,7 +154,7 @@ static int open_mapped(const struct looker *l, const struct smaps_area *a, char 
 	ssize_t n;
 
 	snprintf(path, sizeof(path), "/proc/%d/map_files/%lx-%lx", l->tid, a->start, a->end);
-	*ret_fd = open(path, O_PATH | O_CLOEXEC);
+	*ret_fd = far_open(path, O_PATH | O_CLOEXEC);
 	if (*ret_fd < 0)
 		return err_sys(err, "task %d (%s): cannot reach the file '%s', mapped at 0x%lx",
 			l->task->pid, task_comm(l->task), a->name, a->start);
@@ -172,7 +173,7 @@ static int check_mapped(const struct looker *l, const struct smaps_area *a, int 
 	struct stat st;
 	bool in_memory;
 
-	if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
+	if (far_fstat(fd, &st) < 0 || far_fstatfs(fd, &fs) < 0)
 		return err_sys(err, "cannot examine the mapped file '%s'", a->name);
 	if (fs.f_type == SECRETMEM_MAGIC)
 		return refuse(l, a, err, "secret memory (memfd_secret(2))");

@@ -219,6 +219,32 @@ def until_stopped(box: Box, pid: int) -> None:
     box.until("it does not stop", 60, is_stopped)
 
 
+def hanging_later(box: Box, what: str, deaf: bool, stage: str) -> None:
+    """It has answered when it was asked, and hangs when its files are looked at."""
+    fs = slowfs.start(box, box.dir / "slow")
+    target = Target(box, ["python3", "-c", USER, what, fs.path])
+    images, said = box.dir / "images", box.dir / "said"
+    argv = [TORPOR, *command(images, target.pid, "dump", "--timeout", "2")]
+    tool = box.start(argv, out=said, env={"TORPOR_FAULT": f"dump:{stage}=stop"})
+    until_stopped(box, tool)
+    fs.go_deaf() if deaf else fs.stop()
+    os.kill(tool, signal.SIGCONT)
+    status = box.wait(tool, 120)
+    if status is None:
+        raise Failed(f"dump does not end: {said.read_text()}\n{stuck.tasks(box.pids())}")
+    done = Done(argv, status, said.read_text(), 0)
+    expect_refusal(done, f"'{fs.dir}", "(fuse on", "does not answer", "--timeout")
+    target.expect_untouched(images)
+    fs.end()
+    target.expect_tasks()
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+@pytest.mark.parametrize("what,stage", [("fd", "interview"), ("cwd", "interview"), ("map", "answers")])
+def test_later(boxed: Callable[..., Any], what: str, deaf: bool, stage: str) -> None:
+    boxed(hanging_later, what=what, deaf=deaf, stage=stage)
+
+
 def hanging_husk(box: Box, deaf: bool) -> None:
     """It answers when it is asked; the task that is being restored waits for it, not torpor."""
     fs = slowfs.start(box, box.dir / "slow")
