@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/io.h"
 #include "base/parse.h"
+#include "base/vec.h"
 #include "player/player.h"
 #include <dirent.h>
 #include <errno.h>
@@ -64,7 +65,8 @@ static void resumed(const struct user_regs_struct *raw, uint64_t *rip, uint64_t 
 	}
 }
 
-void cave_build(const struct user_regs_struct *r, uint64_t sigmask, uint8_t code[CAVE_LEN])
+/* Returns where in it the address stands to which it jumps. */
+static size_t build(const struct user_regs_struct *r, uint64_t sigmask, uint8_t code[CAVE_LEN])
 {
 	static const uint8_t syscall_insn[] = { 0x0f, 0x05 };
 	static const uint8_t lea_rsi[] = { 0x48, 0x8d, 0x35 }; /* lea disp32(%rip),%rsi */
@@ -76,6 +78,7 @@ void cave_build(const struct user_regs_struct *r, uint64_t sigmask, uint8_t code
 	uint64_t rip, rax;
 	uint32_t to_mask;
 	uint8_t *lea_end;
+	size_t rip_at;
 
 	memset(code, 0, CAVE_LEN);
 	resumed(r, &rip, &rax);
@@ -95,32 +98,30 @@ void cave_build(const struct user_regs_struct *r, uint64_t sigmask, uint8_t code
 			emit_mov_imm64(&c, i, gpr[i]);
 	emit_mov_imm64(&c, RAX, rax);
 	emit(&c, jmp_next, 6);
+	rip_at = (size_t)(c.at - code);
 	emit(&c, &rip, 8);
 	to_mask = (uint32_t)(c.at - lea_end);
 	memcpy(lea_end - 4, &to_mask, 4);
 	emit(&c, &sigmask, 8);
+	return rip_at;
 }
 
-struct area {
-	uint64_t start, end;
-	bool usable, vdso;
-};
-
-/* "start-end r-xp offset dev inode  path" */
-static bool area_parse(struct cursor line, struct area *a)
+void cave_build(const struct user_regs_struct *regs, uint64_t sigmask, uint8_t code[CAVE_LEN])
 {
-	struct cursor path;
-
-	if (!parse_u64(&line, 16, &a->start) || !parse_lit(&line, "-") ||
-		!parse_u64(&line, 16, &a->end))
-		return false;
-	a->usable = parse_lit(&line, " r-xp ");
-	path = line;
-	a->vdso = path.end - path.at >= 6 && !memcmp(path.end - 6, "[vdso]", 6);
-	return true;
+	build(regs, sigmask, code);
 }
+
+/* ---- places ---- */
 
 enum { PAGE_LEN = 4096, CAVE_AT = PAGE_LEN - 16 - CAVE_LEN }; /* within an area's last page */
+
+/* Unused bytes at the end of an executable area, or a cave that a torpor which was killed has left. */
+struct place {
+	uint64_t at;
+	uint64_t next; /* to where that cave leads; 0: there is none */
+	bool needed; /* somebody is still to go through it */
+};
+struct places vec_of(struct place);
 
 static bool all_zero(const uint8_t *at, size_t n)
 {
@@ -133,111 +134,173 @@ static bool all_zero(const uint8_t *at, size_t n)
  * Whether these bytes were put there by cave_build(), whatever its operands were: compared is what
  * two builds with different operands have in common.
  */
-static bool is_cave(const uint8_t *at)
+static bool is_cave(const uint8_t *at, uint64_t *ret_next)
 {
 	struct user_regs_struct zeros, ones;
 	uint8_t a[CAVE_LEN], b[CAVE_LEN];
+	size_t rip_at;
 
 	memset(&zeros, 0, sizeof(zeros));
 	memset(&ones, 0xff, sizeof(ones));
-	cave_build(&zeros, 0, a);
-	cave_build(&ones, UINT64_MAX, b);
+	rip_at = build(&zeros, 0, a);
+	build(&ones, UINT64_MAX, b);
 	for (size_t i = 0; i < CAVE_LEN; i++)
 		if (a[i] == b[i] && at[i] != a[i])
 			return false;
+	memcpy(ret_next, at + rip_at, sizeof(*ret_next));
 	return true;
 }
 
+/* Looks at the last page of an executable area. */
+static void add_place(int mem, uint64_t start, uint64_t end, struct places *places)
+{
+	struct place p = { .at = end - PAGE_LEN + CAVE_AT };
+	uint8_t page[PAGE_LEN];
+
+	if (end - start >= sizeof(page) &&
+		io_pread_all(mem, page, sizeof(page), (off_t)(end - sizeof(page))) == 0 &&
+		all_zero(page + CAVE_AT - 16, 16) && all_zero(page + CAVE_AT + CAVE_LEN, 16) &&
+		(all_zero(page + CAVE_AT, CAVE_LEN) || is_cave(page + CAVE_AT, &p.next)))
+		vec_push(places, p);
+}
+
+/* "start-end r-xp offset dev inode  path": of the vdso, or of the others. */
+static void add_places(const char *maps, int mem, bool of_vdso, struct places *places)
+{
+	struct cursor c = cursor_of(maps), line;
+
+	while (parse_line(&c, &line)) {
+		bool vdso = line.end - line.at >= 6 && !memcmp(line.end - 6, "[vdso]", 6);
+		uint64_t start, end;
+
+		if (vdso == of_vdso && parse_u64(&line, 16, &start) && parse_lit(&line, "-") &&
+			parse_u64(&line, 16, &end) && parse_lit(&line, " r-xp "))
+			add_place(mem, start, end, places);
+	}
+}
+
+/* ---- who needs them ---- */
+
+/* The cave in which this address lies. */
+static struct place *cave_at(const struct places *places, uint64_t at)
+{
+	vec_each(p, places)
+		if (p->next && at >= p->at && at < p->at + CAVE_LEN)
+			return p;
+	return NULL;
+}
+
+/* A player leads to a cave, but does not say to which one: it lies at the start of a page. */
+static bool is_player(int mem, uint64_t at)
+{
+	uint8_t page[PAGE_LEN];
+
+	return io_pread_all(mem, page, sizeof(page), (off_t)(at & -(uint64_t)PAGE_LEN)) == 0 &&
+		!memcmp(page, player_start, PLAYER_LEN);
+}
+
+static void need_all(struct places *places)
+{
+	vec_each(p, places)
+		p->needed = true;
+}
+
 /*
- * Whether the thread has an address within the cave on its stack: it met a signal on its way out, as
- * soon as that was no longer blocked, and the handler will return there. What such a frame looks like
- * is the kernel's business, so any word counts; a false alarm costs another place for the cave.
+ * Everything on the way of a thread that goes on here. A torpor may have been killed that had met it
+ * on the way which another one had left it: then one cave leads to the next.
  */
-static bool returns_there(const struct user_regs_struct *regs, int mem, uint64_t cave)
+static void follow(struct places *places, int mem, uint64_t at)
+{
+	struct place *p = cave_at(places, at);
+
+	while (p && !p->needed) {
+		p->needed = true;
+		at = p->next;
+		p = cave_at(places, at);
+	}
+	if (!p && is_player(mem, at))
+		need_all(places);
+}
+
+/*
+ * Addresses within caves on the thread's stack: it met a signal on its way out, as soon as that was
+ * no longer blocked, and the handler will return there. What such a frame looks like is the kernel's
+ * business, so any word counts; a false alarm costs another place for the cave.
+ */
+static void follow_stack(struct places *places, int mem, uint64_t rsp)
 {
 	enum { STACK_MOST = 1 << 20 };
-	uint64_t words[512], at = regs->rsp & -(uint64_t)sizeof(*words);
+	uint64_t words[512], at = rsp & -(uint64_t)sizeof(*words);
 
-	while (at < regs->rsp + STACK_MOST) {
+	while (at < rsp + STACK_MOST) {
 		ssize_t n = pread(mem, words, sizeof(words), (off_t)at);
 
 		for (ssize_t i = 0; i < n / (ssize_t)sizeof(*words); i++)
-			if (words[i] >= cave && words[i] < cave + CAVE_LEN)
-				return true;
+			if (cave_at(places, words[i]))
+				follow(places, mem, words[i]);
 		if (n < (ssize_t)sizeof(words))
 			break;
 		at += sizeof(words);
 	}
-	return false;
 }
 
-/*
- * Whether a thread of the process (all are stopped, we are their tracer) is still on its way out of
- * a player or a cave that a torpor which was killed has left: those bytes are needed.
- */
-static bool is_leaving(pid_t tid, int mem, uint64_t cave)
+/* Caves and players that torpors which were killed have left, and which threads still go through. */
+static void mark_needed(pid_t pid, int mem, struct places *places)
 {
 	struct user_regs_struct regs;
-	uint8_t page[PAGE_LEN]; /* the player lies at the start of one and is shorter */
-
-	if (ptrace(PTRACE_GETREGS, tid, NULL, &regs) < 0)
-		return true;
-	if ((regs.rip >= cave && regs.rip < cave + CAVE_LEN) || returns_there(&regs, mem, cave))
-		return true;
-	return io_pread_all(mem, page, sizeof(page), (off_t)(regs.rip & -(uint64_t)PAGE_LEN)) == 0 &&
-		!memcmp(page, player_start, PLAYER_LEN);
-}
-
-static bool anyone_leaving(pid_t pid, int mem, uint64_t cave)
-{
 	char path[64];
 	struct dirent *e;
-	bool found = false;
-	DIR *dir;
+	auto_dir DIR *dir = NULL;
 
 	snprintf(path, sizeof(path), "/proc/%d/task", pid);
 	dir = opendir(path);
-	while (dir && !found && (e = readdir(dir)))
-		found = e->d_name[0] != '.' && is_leaving((pid_t)atoi(e->d_name), mem, cave);
-	if (dir)
-		closedir(dir);
-	return found || !dir;
+	if (!dir)
+		need_all(places);
+	while (dir && (e = readdir(dir))) {
+		if (e->d_name[0] == '.')
+			continue;
+		if (ptrace(PTRACE_GETREGS, atoi(e->d_name), NULL, &regs) < 0) {
+			need_all(places);
+			continue;
+		}
+		follow(places, mem, regs.rip);
+		follow_stack(places, mem, regs.rsp);
+	}
 }
 
-/* Unused bytes at the end of the area's last page: zeros, or a cave nobody needs any more. */
-static bool area_tail(const struct area *a, pid_t pid, int mem, uint64_t *ret)
+/* The first that is free: never used ones need no look at the threads. */
+static bool choose(pid_t pid, int mem, struct places *places, uint64_t *ret)
 {
-	uint8_t page[PAGE_LEN];
-	uint64_t cave = a->end - PAGE_LEN + CAVE_AT;
+	bool marked = false;
 
-	if (a->end - a->start < sizeof(page) ||
-		io_pread_all(mem, page, sizeof(page), (off_t)(a->end - sizeof(page))) < 0)
-		return false;
-	if (!all_zero(page + CAVE_AT - 16, 16) || !all_zero(page + CAVE_AT + CAVE_LEN, 16))
-		return false;
-	if (!all_zero(page + CAVE_AT, CAVE_LEN) &&
-		(!is_cave(page + CAVE_AT) || anyone_leaving(pid, mem, cave)))
-		return false;
-	*ret = cave;
-	return true;
+	vec_each(p, places) {
+		if (p->next && !marked)
+			mark_needed(pid, mem, places);
+		marked |= p->next != 0;
+		if (!p->needed || !p->next) {
+			*ret = p->at;
+			return true;
+		}
+	}
+	return false;
 }
 
 int cave_find(pid_t pid, int mem, uint64_t *ret, struct err *err)
 {
 	auto_free char *maps = NULL;
-	struct cursor c, line;
-	struct area a;
+	struct places places = { 0 };
 	int r = io_slurpf(&maps, NULL, "/proc/%d/maps", pid);
+	bool found;
 
 	if (r < 0)
 		return err_sysn(err, -r, "cannot read the memory map of task %d", pid);
-	for (int want_vdso = 1; want_vdso >= 0; want_vdso--) {
-		c = cursor_of(maps);
-		while (parse_line(&c, &line))
-			if (area_parse(line, &a) && a.usable && a.vdso == want_vdso &&
-				area_tail(&a, pid, mem, ret))
-				return 0;
-	}
+	add_places(maps, mem, true, &places);
+	if (!places.n || places.at[0].next)
+		add_places(maps, mem, false, &places);
+	found = choose(pid, mem, &places, ret);
+	vec_done(&places);
+	if (found)
+		return 0;
 	return err_unsupported(err,
 		"task %d has no %d unused bytes in its executable memory, which are needed to ask "
 		"it about itself safely", pid, CAVE_LEN + 32);

@@ -219,7 +219,7 @@ static int turn_start(struct hold_turn *turn, struct err *err)
 	regs.r14 = h->area + HEAL_AT;
 	regs.rsp = h->area + HEAL_AT;
 	if (r == 0)
-		r = hold_start_at(h, t, &regs, err);
+		r = hold_enter_player(h, t, &regs, err);
 	return r < 0 ? r : hold_resume(t->tid, PTRACE_CONT, err);
 }
 
@@ -228,7 +228,7 @@ static int turn_finish(struct hold_turn *turn, struct err *err)
 	int r = wait_marker(turn->h, turn->t, err);
 
 	if (r == 0)
-		r = hold_put_back(turn->t, err);
+		r = hold_leave_player(turn->h, turn->t, err);
 	if (r < 0)
 		return r;
 	if (io_pread_all(turn->h->mem, turn->buf, turn->size,

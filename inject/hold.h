@@ -12,7 +12,10 @@
  * - The player ends by jumping into the cave, which unmaps the scratch area (player, tape).
  * - Between, we take control back by a marker: the last call of a tape sends the thread a signal
  *   which it ignores. Only a tracer notices an ignored signal (kernel/signal.c, sig_ignored()).
- * - Order: cave before registers, registers before mask; on the way back mask before registers.
+ * - Order: cave before registers, registers before mask; on the way back mask before registers. A
+ *   tape is played on a stack in the scratch area, which has no room for a signal's handler: so
+ *   on both ways between home and player the thread stands before the cave, on its own stack, while
+ *   its mask changes (the cave's call unmaps the area then).
  * - No single step (its flag outlives the tracer) and no breakpoint instruction.
  * - A thread stopped inside a system call gets its raw registers back in a stop inside
  *   get_signal(), so the kernel itself restarts or interrupts the call as if we had not been there.

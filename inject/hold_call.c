@@ -71,6 +71,47 @@ int hold_start_at(struct hold *h, struct tracee *t, const struct user_regs_struc
 	return r < 0 ? r : set_mask(t->tid, playing_mask(h), err);
 }
 
+/* For the cave and one system call there, on the stack that the thread has at home. */
+static struct user_regs_struct before_cave(const struct hold *h, const struct tracee *t, long nr,
+	const uint64_t args[6])
+{
+	struct user_regs_struct regs = t->regs;
+
+	regs.rip = h->cave;
+	regs.rax = (unsigned long)nr;
+	regs.orig_rax = (unsigned long)-1;
+	regs.rdi = args[0];
+	regs.rsi = args[1];
+	regs.rdx = args[2];
+	regs.r10 = args[3];
+	regs.r8 = args[4];
+	regs.r9 = args[5];
+	return regs;
+}
+
+/* Who is left there unmaps the area and goes home. */
+static struct user_regs_struct before_home(const struct hold *h, const struct tracee *t)
+{
+	return before_cave(h, t, SYS_munmap, (const uint64_t[6]){ h->area, h->area_len });
+}
+
+int hold_enter_player(struct hold *h, struct tracee *t, const struct user_regs_struct *regs,
+	struct err *err)
+{
+	const struct user_regs_struct home = before_home(h, t);
+	int r = hold_start_at(h, t, &home, err);
+
+	return r < 0 ? r : set_regs(t->tid, regs, err);
+}
+
+int hold_leave_player(struct hold *h, struct tracee *t, struct err *err)
+{
+	const struct user_regs_struct home = before_home(h, t);
+	int r = set_regs(t->tid, &home, err);
+
+	return r < 0 ? r : hold_put_back(t, err);
+}
+
 /* Waits for the next stop of a system call; ignored signals met on the way stay ignored. */
 static int wait_syscall_stop(struct hold *h, pid_t tid, struct err *err)
 {
@@ -110,18 +151,9 @@ static int wait_event_stop(struct hold *h, pid_t tid, struct err *err)
 
 static int call_start(struct cave_call *c, struct err *err)
 {
-	struct user_regs_struct regs = c->t->regs;
+	const struct user_regs_struct regs = before_cave(c->h, c->t, c->nr, c->args);
 	int r = hold_load_cave(c->h, c->t, err);
 
-	regs.rip = c->h->cave;
-	regs.rax = (unsigned long)c->nr;
-	regs.orig_rax = (unsigned long)-1;
-	regs.rdi = c->args[0];
-	regs.rsi = c->args[1];
-	regs.rdx = c->args[2];
-	regs.r10 = c->args[3];
-	regs.r8 = c->args[4];
-	regs.r9 = c->args[5];
 	if (r == 0)
 		r = hold_start_at(c->h, c->t, &regs, err);
 	return r < 0 ? r : hold_resume(c->t->tid, PTRACE_SYSCALL, err);

@@ -11,6 +11,10 @@ int hold_load_cave(struct hold *h, struct tracee *t, struct err *err) must_use;
 /* Registers first, then the mask for playing; the thread still has to be resumed. */
 int hold_start_at(struct hold *h, struct tracee *t, const struct user_regs_struct *regs,
 	struct err *err) must_use;
+/* On its way to the player, whose registers these are, or back from there: see hold.h. */
+int hold_enter_player(struct hold *h, struct tracee *t, const struct user_regs_struct *regs,
+	struct err *err) must_use;
+int hold_leave_player(struct hold *h, struct tracee *t, struct err *err) must_use;
 /* Mask first, then registers: see hold.h. The thread must be in a stop inside get_signal(). */
 int hold_put_back(struct tracee *t, struct err *err) must_use;
 

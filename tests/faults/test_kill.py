@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""SIGKILL to torpor at random instants of a dump: the target neither dies nor miscalculates.
+"""SIGKILL to torpor at any instant of a dump: the target neither dies nor miscalculates.
 
-KILLS (500) says how often a running dump must have been met. The target (tests/live/busy.c)
+Random instants: KILLS (500) says how often a running dump must have been met. The target (tests/live/busy.c)
 verifies registers, sums, system calls and signals all the time and counts its rounds for each
 thread, so a hanging thread shows too.
+
+Between two steps: before every ptrace(2) call of a dump, of a target that gets signals all the time
+whose handler needs room on its stack (tests/live/alarms.c).
 """
 
 from __future__ import annotations
@@ -21,23 +24,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from box import TORPOR, Box, Failed, read_stat, tail
+from box import TORPOR, Box, Failed, Skipped, read_stat, tail
 from subjects import Subject
 
 KILLS = int(os.environ.get("KILLS", "500"))
-COUNTERS = 9
 PATIENCE = 60  # seconds
 
 
 class Beats:
-    """The counters of the target, in shared memory."""
+    """So many counters of the target, in shared memory."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, n: int) -> None:
+        self.n = n
         with path.open("rb") as f:
             self.map = mmap.mmap(f.fileno(), 4096, prot=mmap.PROT_READ)
 
     def read(self) -> tuple[int, ...]:
-        return struct.unpack_from(f"{COUNTERS}Q", self.map)
+        return struct.unpack_from(f"{self.n}Q", self.map)
 
 
 def every_thread_goes_on(s: Subject, beats: Beats, what: str) -> None:
@@ -101,7 +104,7 @@ def kill_harness(box: Box, kills: int, seed: int) -> dict[str, Any]:
     s.keep_images_in_memory()
     s.start()
     give_way(s)
-    beats = Beats(box.dir / "work/beats")
+    beats = Beats(box.dir / "work/beats", 9)
     every_thread_goes_on(s, beats, "before any dump")
     times = []
     for _ in range(5):
@@ -151,3 +154,34 @@ def test_kill(boxed: Callable[..., Any], part: int) -> None:
     seed = int(os.environ.get("SEED", time.time_ns() % 1000000)) + part
     figures = boxed(kill_harness, kills=KILLS // 2, seed=seed, timeout=300 + 3 * KILLS)
     print(figures)
+
+
+def killed_between(box: Box) -> int:
+    """strace kills before the call takes place."""
+    if not shutil.which("strace"):
+        raise Skipped("there is no strace")
+    s = Subject(box, "alarms")
+    s.keep_images_in_memory()
+    s.start()
+    beats = Beats(box.dir / "work/beats", 2)
+    trace = box.dir / "trace"
+    box.run(["strace", "-o", trace, "-e", "trace=ptrace", TORPOR, *s.dump_command("-R")])
+    shutil.rmtree(s.images)
+    total = trace.read_text().count("ptrace(")
+    for at in range(1, total + 1):
+        inject = f"inject=ptrace:signal=KILL:when={at}"
+        words = ["strace", "-o", "/dev/null", "-e", "trace=ptrace", "-e", inject]
+        done = box.run([*words, TORPOR, *s.dump_command("-R")])
+        what = f"killed before ptrace call {at} of {total} (it ended with {done.status})"
+        every_thread_goes_on(s, beats, what)
+        shutil.rmtree(s.images)
+    s.dump()
+    s.restore()
+    every_thread_goes_on(s, beats, "after dump and restore")
+    s.finish()
+    return total
+
+
+@pytest.mark.slow
+def test_killed_between(boxed: Callable[..., Any]) -> None:
+    assert boxed(killed_between, timeout=900) > 10
