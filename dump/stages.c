@@ -3,7 +3,7 @@
  * A dump, from top to bottom. Everything until "commit" can be taken back: the images are removed
  * and the target runs on. "commit" makes the set valid; only then is the target killed.
  *
- *   open       an empty image set (a stale inventory disappears first)
+ *   open       an empty image set (a stale inventory disappears when the first file is written)
  *   parent     previous images and tracker, where changes are to be saved or tracked
  *   server     the connection for pages, where they do not go into the set
  *   seize      every thread of the tree is stopped by ptrace

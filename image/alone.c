@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* An image that belongs to no set: statistics beside the images, written after their commit. */
+/*
+ * An image that belongs to no set: statistics beside the images, written after their commit. It is not
+ * the beginning of another set, which would put an end to the one that is there.
+ */
 #include "image/priv.h"
 
 int image_save_alone(int dirfd, enum image_id type, const void *msg, struct err *err)
 {
-	struct image_set set = { .dirfd = dirfd, .write = true, .version = 2 };
+	struct image_set set = { .dirfd = dirfd, .write = true, .begun = true, .version = 2 };
 	struct image_writer *w;
 	int r, q;
 

@@ -23,6 +23,7 @@ struct image_set {
 	struct image_stream *stream; /* writing: the files go there; NULL: into the directory */
 	_Atomic uint64_t streamed; /* bytes that were written */
 	bool write;
+	bool begun; /* writing: a stale inventory is gone, files may be created */
 	uint32_t version; /* layout: 1 or 2 */
 	const struct image_access *access;
 	unsigned needs; /* enum image_needs */

@@ -2,8 +2,10 @@
 /*
  * A set of images in a directory.
  *
- * - A directory that is being written never looks complete: a stale inventory goes first, the new
- *   one comes last, by rename, after everything else has reached the disk.
+ * - A directory that is being written never looks complete: a stale inventory goes before the first
+ *   file is created, the new one comes last, by rename, after everything else has reached the disk.
+ * - A dump that fails before it has anything to write leaves a set as it was: with a wrong pid nobody
+ *   loses the only copy of a tree that has ended.
  * - A set that is complete holds nothing of an older one that a reader would take for its own.
  */
 #include "base/cleanup.h"
@@ -14,6 +16,7 @@
 #include "image/sealed.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -28,6 +31,20 @@ char *image_name(enum image_id type, unsigned long id, char *buf, size_t size)
 	return buf;
 }
 
+/* Names the directory, if it is one the user knows. */
+static int err_no_inventory(const struct image_set *set, struct err *err)
+{
+	char link[32], place[PATH_MAX];
+	ssize_t n;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", set->dirfd);
+	n = set->dirfd == set->home ? readlink(link, place, sizeof(place) - 1) : -1;
+	if (n < 0)
+		return err_image(err, "there is no inventory.img: this is no complete image set");
+	place[n] = 0;
+	return err_image(err, "there is no inventory.img in '%s': this is no complete image set", place);
+}
+
 /* V1 layout has no common magic; only the inventory, whose layout never changed, tells. */
 static int learn_version(struct image_set *set, struct err *err)
 {
@@ -37,7 +54,7 @@ static int learn_version(struct image_set *set, struct err *err)
 	int got = image_open(set, IMG_INVENTORY, 0, &r, err);
 
 	if (got == 0 && !r)
-		got = err_image(err, "there is no inventory.img: this is no complete image set");
+		got = err_no_inventory(set, err);
 	if (got == 0)
 		got = image_next(r, a, &inv, err);
 	if (got == 0)
@@ -63,8 +80,17 @@ static int check_writable(struct image_set *set, struct err *err)
 {
 	if (faccessat(set->dirfd, ".", W_OK, 0) < 0)
 		return err_sys(err, "cannot write into the images directory");
+	return 0;
+}
+
+/* Before the first file: what is complete by now will not be so any more. */
+static int begin_writing(struct image_set *set, struct err *err)
+{
+	if (set->begun)
+		return 0;
 	if (unlinkat(set->dirfd, "inventory.img", 0) < 0 && errno != ENOENT)
 		return err_sys(err, "cannot remove the stale inventory.img");
+	set->begun = true;
 	return 0;
 }
 
@@ -224,11 +250,14 @@ int image_create_fd(struct image_set *set, const char *name, int *ret, struct er
 {
 	const int flags = O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
 	struct stat st;
-	int fd;
+	int fd, r;
 	char *copy;
 
 	if (set->stream)
 		return image_stream_create(set->stream, name, ret, err);
+	r = begin_writing(set, err);
+	if (r < 0)
+		return r;
 	fd = openat(set->dirfd, name, flags, 0644);
 	if (fd < 0)
 		return image_write_failed(err, errno, name);

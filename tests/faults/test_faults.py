@@ -248,8 +248,27 @@ def test_log_always_there(boxed: Callable[..., Any]) -> None:
     boxed(log_always_there)
 
 
+def said_twice(box: Box) -> None:
+    """The same command once more finds nobody: what it saved before is as it was."""
+    s = Subject(box, "tree")
+    s.start()
+    s.dump()
+    for command in ("dump", "pre-dump"):
+        done = box.torpor(command, "-t", str(s.pid), "-D", s.images)
+        if done.status != 1 or f"no task {s.pid}" not in done.output:
+            raise Failed(f"a {command} of nobody ended with {done.status}: {done.output}")
+        if not (s.images / "inventory.img").exists():
+            raise Failed(f"a {command} that found nobody put an end to a complete set")
+    s.restore()
+    s.finish()
+
+
+def test_said_twice(boxed: Callable[..., Any]) -> None:
+    boxed(said_twice)
+
+
 def dump_of_itself(box: Box) -> None:
-    """A tree that holds torpor itself is refused, and so is a thread's id."""
+    """A tree that holds torpor itself is refused."""
     done = box.torpor("dump", "-t", "1", "-D", box.dir)
     if done.status != 1 or os.path.exists(box.dir / "inventory.img"):
         raise Failed("process 1, torpor's own parent, was dumped")
