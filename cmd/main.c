@@ -208,14 +208,30 @@ static void log_beginning(const struct options *o)
 		log_warn("%s", *note);
 }
 
+/* A stream on standard output has it to itself: what is printed goes to standard error. */
+static int give_way_to_stream(struct options *o, struct err *err)
+{
+	int fd;
+
+	if (o->command != CMD_DUMP || !o->given[OPTION_stream_fd] || o->stream_fd != STDOUT_FILENO)
+		return 0;
+	fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	if (fd < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0)
+		return err_sys(err, "cannot keep standard output for --stream-fd 1");
+	o->stream_fd = fd;
+	return 0;
+}
+
 static int run(struct options *o, int parsed, struct err *err)
 {
 	const struct entry *entry = entry_of(o->command);
 	auto_close int images_fd = -1;
 	auto_close int work_fd = -1;
 	struct err later = ERR_INIT;
-	int r;
+	int r = parsed < 0 ? 0 : give_way_to_stream(o, err);
 
+	if (r < 0)
+		return r;
 	/* a refused command line still gets its log file, if it named one */
 	r = open_dirs(o, entry && entry->uses_images, &images_fd, &work_fd,
 		parsed < 0 ? &later : err);

@@ -154,6 +154,33 @@ def test_piped(boxed: Callable[..., Any]) -> None:
     boxed(piped)
 
 
+def piped_by_shell(box: Box) -> None:
+    """As docs/FORMAT-stream.md has it: nothing but the stream is on the dump's standard output."""
+    t = Travel(box, "mem_cow", "plain")
+    s = t.subject
+    s.start()
+    out, dump = box.dir / "said", s.dump_command()
+    script = 'images=$1; shift; "$0" "$@" --json --stream-fd 1 | ' \
+        '"$0" restore -d -D "$images" --stream-fd 0'
+    pid = box.start(["bash", "-o", "pipefail", "-c", script, TORPOR, s.images, *dump], out=out)
+
+    def has_ended() -> bool:
+        box.reap()  # also the tree, whose pids are to be free
+        return pid in box.statuses
+
+    box.until(lambda: f"it does not end: {out.read_text()}", 2 * PATIENCE, has_ended)
+    said = out.read_text()
+    if box.statuses[pid] != 0 or '"ok": true' not in said or "restored" not in said:
+        raise Failed(f"ended with {box.statuses[pid]}: {said}")
+    s.forget()
+    s.expect_tasks()
+    s.finish()
+
+
+def test_piped_by_shell(boxed: Callable[..., Any]) -> None:
+    boxed(piped_by_shell)
+
+
 def reader_dies(box: Box) -> None:
     """A dump whose reader goes away fails, and the tasks run on."""
     t = Travel(box, "mem_private", "plain")
