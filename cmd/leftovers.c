@@ -220,6 +220,9 @@ int cmd_leftovers(const struct call *call, struct err *err)
 	}
 	if (r == 0)
 		left = print_all(&l, o);
+	if (o->clean && left && !o->json)
+		fprintf(stderr, "%zu not removed: --clean asks on a terminal; what complete images need it "
+			"removes unasked only if -D names them\n", left);
 	leftovers_done(&l);
 	return r < 0 ? r : o->clean && left ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -38,7 +38,7 @@ static const struct entry entries[] = {
 	{ CMD_CHECK, cmd_check, false },
 	{ CMD_SHOW, cmd_show, true },
 	{ CMD_PLAN, cmd_plan, true },
-	{ CMD_LEFTOVERS, cmd_leftovers, false },
+	{ CMD_LEFTOVERS, cmd_leftovers, true },
 	{ CMD_KEYGEN, cmd_keygen, false },
 	{ CMD_VERSION, cmd_version, false },
 	{ CMD_HELP, cmd_help, false },
@@ -222,9 +222,18 @@ static int give_way_to_stream(struct options *o, struct err *err)
 	return 0;
 }
 
+static int go_back(int here, struct err *err)
+{
+	return here >= 0 && fchdir(here) < 0 ?
+		err_sys(err, "cannot change back to where torpor was called") : 0;
+}
+
 static int run(struct options *o, int parsed, struct err *err)
 {
 	const struct entry *entry = entry_of(o->command);
+	/* its words are paths: they mean what they meant when it was called */
+	auto_close int here = o->command == CMD_LEFTOVERS ?
+		open(".", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
 	auto_close int images_fd = -1;
 	auto_close int work_fd = -1;
 	struct err later = ERR_INIT;
@@ -240,6 +249,8 @@ static int run(struct options *o, int parsed, struct err *err)
 	log_beginning(o);
 	if (parsed < 0)
 		return parsed;
+	if (r == 0)
+		r = go_back(here, err);
 	if (r < 0)
 		return r;
 	return entry->run(&(struct call){ .o = o, .images_fd = images_fd, .work_fd = work_fd }, err);

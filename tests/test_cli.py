@@ -99,6 +99,18 @@ def test_refusals_name_the_option(torpor: Path) -> None:
     assert "command 'service' is not supported" in done.stderr
 
 
+def test_leftovers_of_a_relative_directory(torpor: Path, tmp_path: Path) -> None:
+    """All directories are relative to where it is called, also beside -D and -W."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "more").mkdir()
+    words = ("leftovers", "-D", "images", "more", "-o", "x.log")
+    done = run(torpor, *words, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "images/x.log").exists()
+    done = run(torpor, "leftovers", "-D", "nowhere", cwd=tmp_path)
+    assert done.returncode == 1 and "the images directory 'nowhere'" in done.stderr
+
+
 def test_advice_to_run_as_root(torpor: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root")
