@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/capability.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -75,6 +76,30 @@ static void print_json_error(const struct err *err)
 	fputs("}}\n", stdout);
 }
 
+/* Root of a container has not all of them. */
+static void say_missing_rights(void)
+{
+	static const struct {
+		cap_value_t number;
+		const char *name;
+	} needed[] = { { CAP_SYS_PTRACE, "CAP_SYS_PTRACE" }, { CAP_SYS_ADMIN, "CAP_SYS_ADMIN" },
+		{ CAP_CHECKPOINT_RESTORE, "CAP_CHECKPOINT_RESTORE" },
+		{ CAP_NET_ADMIN, "CAP_NET_ADMIN" } };
+	cap_t ours = cap_get_proc();
+	const char *before = "You are root, but without ";
+	cap_flag_value_t has;
+
+	for (size_t i = 0; ours && i < sizeof(needed) / sizeof(needed[0]); i++) {
+		if (cap_get_flag(ours, needed[i].number, CAP_EFFECTIVE, &has) < 0 || has == CAP_SET)
+			continue;
+		fprintf(stderr, "%s%s", before, needed[i].name);
+		before = ", ";
+	}
+	if (!strcmp(before, ", "))
+		fputs(".\n", stderr);
+	cap_free(ours);
+}
+
 /* A second line, which says what to do next. */
 static void advise(const struct options *o, const struct err *err)
 {
@@ -85,9 +110,13 @@ static void advise(const struct options *o, const struct err *err)
 	else if (err->class == ERR_USAGE)
 		fprintf(stderr, "Try 'torpor%s%s --help'.\n", command ? " " : "",
 			command ? command : "");
-	else if ((err->number == EPERM || err->number == EACCES) && geteuid() != 0)
+	else if (err->number != EPERM && err->number != EACCES)
+		return;
+	else if (geteuid() != 0)
 		fprintf(stderr, "You are user %u; for most of what torpor does it must run as root.\n",
 			geteuid());
+	else
+		say_missing_rights();
 }
 
 static void report(const struct options *o, const struct err *err)

@@ -15,6 +15,7 @@
 #include "dump/ctx.h"
 #include "inject/seize_guard.h"
 #include "kernel/proc_stat.h"
+#include "kernel/proc_status.h"
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -538,6 +539,27 @@ static int seize_patiently(struct dump *d, struct err *err)
 	return r;
 }
 
+/*
+ * -t takes a process of programs: what else has a number in /proc is refused here, where it can be said
+ * what it is. The number of any thread leads to its process there.
+ */
+static int refuse_others(pid_t pid, struct err *err)
+{
+	const uint32_t of_kernel = 0x200000; /* PF_KTHREAD */
+	auto_free char *text = NULL;
+	struct err ignored = ERR_INIT;
+	struct proc_status status;
+	struct proc_stat stat;
+
+	if (read_stat(&stat, &ignored, pid, pid) == 0 && stat.flags & of_kernel)
+		return err_unsupported(err, "task %d is a thread of the kernel, which is no program", pid);
+	if (io_slurpf(&text, NULL, "/proc/%d/status", pid) < 0 ||
+		proc_status_parse(text, &status, &ignored) < 0 || status.tgid == pid)
+		return 0;
+	return err_usage(err, "%d is a thread of process %d: -t %d saves it", pid, status.tgid,
+		status.tgid);
+}
+
 int dump_seize(void *ctx, struct err *err)
 {
 	struct dump *d = ctx;
@@ -545,6 +567,9 @@ int dump_seize(void *ctx, struct err *err)
 
 	if (d->o->tree == getpid())
 		return err_usage(err, "torpor cannot dump itself (pid %d)", getpid());
+	r = refuse_others((pid_t)d->o->tree, err);
+	if (r < 0)
+		return r;
 	r = seize_guard_new(&d->guard, err);
 	if (r < 0)
 		return r;

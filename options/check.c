@@ -83,7 +83,7 @@ static int check_server(const struct options *o, struct err *err)
 	if (o->page_server && o->port == 0 && o->ps_socket < 0)
 		return err_usage(err, "--page-server needs --port, or --ps-socket");
 	if (o->port > 65535)
-		return err_usage(err, "there is no port %ld", (long)o->port);
+		return err_usage(err, "--port %ld: ports are numbers up to 65535", (long)o->port);
 	if (o->keep_listening && o->ps_socket >= 0)
 		return err_usage(err, "--ps-socket is one connection: --keep-listening needs --address and "
 			"--port");

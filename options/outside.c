@@ -108,7 +108,8 @@ int outside_check(const struct options *o, struct err *err)
 	vec_each(item, &o->external)
 		if (!is_one_of(*item, external_kinds, ARRAY_LEN(external_kinds)))
 			return err_unsupported(err, "--external %s is not supported by this version of "
-				"torpor", *item);
+				"torpor, which knows unix[INODE], file[MOUNT:INODE] and "
+				"tty[RDEV:DEV]", *item);
 	vec_each(item, &o->inherit_fd) {
 		int fd;
 

@@ -9,6 +9,7 @@
  */
 #include "base/arena.h"
 #include "options/table.h"
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -124,6 +125,22 @@ static const struct option_spec *option_before(const struct line *l, const char 
 	return spec && spec->traits & TRAIT_OPTARG ? spec : NULL;
 }
 
+/* Commands whose images directory could be meant by a word; others than show and plan want -D. */
+static bool takes_set(enum command command)
+{
+	return command == CMD_RESTORE || command == CMD_LAZY_PAGES || command == CMD_PAGE_SERVER ||
+		command == CMD_DEDUP;
+}
+
+/* Whether it was on the command line, and on. */
+static bool is_typed(const struct line *l, enum option_id id)
+{
+	vec_each(s, &l->settings)
+		if (s->spec->id == id && !s->off)
+			return true;
+	return false;
+}
+
 /* A word that the command has no use for, and what may have been meant. */
 static int refuse_word(const struct line *l, const char *command, const char *word)
 {
@@ -135,6 +152,9 @@ static int refuse_word(const struct line *l, const char *command, const char *wo
 	if (l->o->command == CMD_DUMP && word[strspn(word, "0123456789")] == '\0')
 		return err_usage(l->err, "'%s' does not take '%s'; the task to save is named by -t %s",
 			command, word, word);
+	if (takes_set(l->o->command) && !is_typed(l, OPTION_images_dir))
+		return err_usage(l->err, "'%s' does not take '%s'; the images directory is named by -D "
+			"%s", command, word, word);
 	return err_usage(l->err, "'%s' does not take '%s'", command, word);
 }
 
@@ -164,21 +184,13 @@ static int find_command(struct line *l, size_t *ret_used)
 	return 0;
 }
 
-/* Whether --exec-cmd was typed: it decides what the words behind "--" are. */
-static bool is_typed(const struct line *l, enum option_id id)
-{
-	vec_each(s, &l->settings)
-		if (s->spec->id == id && !s->off)
-			return true;
-	return false;
-}
-
 static int take_words(struct line *l)
 {
 	struct options *o = l->o;
 	size_t used = 0, n = 0;
 	int r = 0;
 
+	/* --exec-cmd decides what the words behind "--" are */
 	if (!is_typed(l, OPTION_exec_cmd))
 		while (l->at < l->argc)
 			vec_push(&l->words, l->argv[l->at++]);
@@ -215,6 +227,19 @@ static const char *typed_value(const struct line *l, enum option_id id)
 	return value;
 }
 
+/* HOME may be that of the user who called sudo -u: then the file is not meant for this one. */
+static int read_home_file(struct line *l, const char *path)
+{
+	int r = options_read_file(l->o, path, l->err);
+
+	if (r != -EACCES)
+		return r;
+	err_clear(l->err);
+	vec_push(&l->o->notes, arena_printf(l->o->arena,
+		"configuration file '%s' cannot be read by this user: going on without it", path));
+	return 0;
+}
+
 static int read_files(struct line *l)
 {
 	const char *named = typed_value(l, OPTION_config);
@@ -225,8 +250,7 @@ static int read_files(struct line *l)
 	if (!named && !is_typed(l, OPTION_no_default_config)) {
 		r = options_read_file(o, "/etc/criu/default.conf", l->err);
 		if (r >= 0 && home)
-			r = options_read_file(o,
-				arena_printf(o->arena, "%s/.criu/default.conf", home), l->err);
+			r = read_home_file(l, arena_printf(o->arena, "%s/.criu/default.conf", home));
 	}
 	if (r >= 0 && extra)
 		r = options_read_file(o, extra, l->err);
@@ -267,6 +291,7 @@ static void note_useless(const struct line *l)
 {
 	struct options *o = l->o;
 	const char *name = options_command_name(o->command);
+	bool is_dump = o->command == CMD_DUMP || o->command == CMD_PRE_DUMP;
 
 	if (!name)
 		return;
@@ -275,6 +300,12 @@ static void note_useless(const struct line *l)
 			vec_push(&o->notes,
 				arena_printf(o->arena, "option %s has no effect on '%s'", s->where,
 					name));
+	/* where the memory goes is nothing to be mistaken about */
+	if (is_dump && (is_typed(l, OPTION_address) || is_typed(l, OPTION_port)) && !o->page_server &&
+		!o->lazy_pages)
+		vec_push(&o->notes,
+			arena_strdup(o->arena, "options --address and --port have no effect without "
+				"--page-server or --lazy-pages: the memory stays in the images directory"));
 }
 
 bool options_is_criu(const char *argv0)

@@ -48,7 +48,8 @@ static int load_inventory(struct image_set *set, struct world *w, struct err *er
 		return r;
 	w->inventory = inv;
 	if (inv->img_version == 0)
-		return err_image(err, "this is a pre-dump, which cannot be restored");
+		return err_image(err, "this is a pre-dump, which cannot be restored: a dump goes on from it "
+			"(--prev-images-dir)");
 	if (!inv->has_fdinfo_per_id || !inv->fdinfo_per_id)
 		return err_image(err,
 			"inventory.img is of a release that is too old: descriptors per task");

@@ -99,6 +99,37 @@ def test_refusals_name_the_option(torpor: Path) -> None:
     assert "command 'service' is not supported" in done.stderr
 
 
+THREAD = """
+import threading, time
+worker = threading.Thread(target=time.sleep, args=(1000,), daemon=True)
+worker.start()
+print(worker.native_id, flush=True)
+time.sleep(1000)
+"""
+
+
+def test_number_of_a_thread(torpor: Path, tmp_path: Path) -> None:
+    """Not a process, though /proc has a folder for it: it is told which process it is of."""
+    words = [sys.executable, "-c", THREAD]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout
+            thread = process.stdout.readline().strip()
+            done = run(torpor, "dump", "-t", thread, "-D", str(tmp_path))
+        finally:
+            process.kill()
+    assert done.returncode == 1
+    assert f"{thread} is a thread of process {process.pid}: -t {process.pid}" in done.stderr
+
+
+def test_thread_of_the_kernel(torpor: Path, tmp_path: Path) -> None:
+    name = Path("/proc/2/comm")
+    if not name.exists() or name.read_text() != "kthreadd\n":
+        pytest.skip("threads of the kernel are not seen here")
+    done = run(torpor, "dump", "-t", "2", "-D", str(tmp_path))
+    assert done.returncode == 1 and "task 2 is a thread of the kernel" in done.stderr
+
+
 def test_leftovers_of_a_relative_directory(torpor: Path, tmp_path: Path) -> None:
     """All directories are relative to where it is called, also beside -D and -W."""
     (tmp_path / "images").mkdir()
@@ -109,6 +140,15 @@ def test_leftovers_of_a_relative_directory(torpor: Path, tmp_path: Path) -> None
     assert (tmp_path / "images/x.log").exists()
     done = run(torpor, "leftovers", "-D", "nowhere", cwd=tmp_path)
     assert done.returncode == 1 and "the images directory 'nowhere'" in done.stderr
+
+
+def test_directory_without_images_is_named(torpor: Path, tmp_path: Path) -> None:
+    for words in (["restore"], ["dedup"], ["lazy-pages"], ["show"], ["plan"]):
+        done = run(torpor, *words, cwd=tmp_path)
+        assert done.returncode == 1
+        assert f"no inventory.img in '{tmp_path}'" in done.stderr
+    done = run(torpor, "graph", str(tmp_path))
+    assert done.returncode == 2 and f"'{tmp_path}' holds no images" in done.stderr
 
 
 def test_advice_to_run_as_root(torpor: Path) -> None:
@@ -130,6 +170,42 @@ def test_advice_to_run_as_root(torpor: Path) -> None:
         sleeper.kill()
         sleeper.wait()
         shutil.rmtree(folder)
+
+
+def test_configuration_of_another_user(torpor: Path, tmp_path: Path) -> None:
+    """HOME of whoever called sudo -u: its file is not for this user, which is no failure."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    folder = Path(tempfile.mkdtemp(prefix="torpor-test-"))
+    try:
+        folder.chmod(0o755)
+        program = shutil.copy(torpor, folder)
+        (folder / ".criu").mkdir(mode=0o700)
+        done = subprocess.run(
+            [program, "version"], capture_output=True, text=True, check=False, timeout=60,
+            env={"HOME": str(folder)}, user=65534, group=65534, extra_groups=[], cwd=folder,
+        )  # fmt: skip
+        assert done.returncode == 0 and done.stdout.startswith("torpor ")
+        assert "cannot be read by this user" in done.stderr
+    finally:
+        shutil.rmtree(folder)
+
+
+def test_missing_rights_of_root(torpor: Path, tmp_path: Path) -> None:
+    """As in a container: the sentence is followed by what root lacks."""
+    if os.geteuid() != 0 or not shutil.which("setpriv"):
+        pytest.skip("needs root and setpriv")
+    with subprocess.Popen(["sleep", "1000"]) as sleeper:
+        try:
+            words = ("--bounding-set", "-sys_ptrace", "--inh-caps", "-sys_ptrace", str(torpor))
+            done = run("setpriv", *words, "dump", "-t", str(sleeper.pid), "-D", str(tmp_path))
+            assert sleeper.poll() is None
+        finally:
+            sleeper.kill()
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert f"task {sleeper.pid}" in lines[0]
+    assert re.fullmatch(r"You are root, but without .*CAP_SYS_PTRACE.*\.", lines[-1])
 
 
 def test_python_commands_name_what_is_wrong(torpor: Path, tmp_path: Path) -> None:

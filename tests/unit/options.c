@@ -75,6 +75,10 @@ static void test_forms(struct tap *t)
 	expect(t, &s, !strcmp(s.o.cpu_cap, "all"), "an argument that may be missing");
 	s = say("dump -t 3 -R -s");
 	expect(t, &s, s.o.leave_stopped && !s.o.leave_running, "-s after -R counts");
+	s = say("dump -t 3 --address a --port 5");
+	expect(t, &s, s.o.notes.n == 1, "an address that nothing goes to is told");
+	s = say("dump -t 3 --page-server --address a --port 5");
+	expect(t, &s, s.o.notes.n == 0, "the address of a page server");
 	s = say("restore --exec-cmd -v0 -- ls -l");
 	expect(t, &s, s.o.n_words == 2 && !strcmp(s.o.words[1], "-l") && !s.o.words[2] &&
 		s.o.verbosity == 0, "a program behind --exec-cmd --");
@@ -107,6 +111,9 @@ static void test_errors(struct tap *t)
 	expect_error(t, "dump 3", ERR_USAGE, "by -t 3");
 	expect_error(t, "dump -t 3 --compress zstd", ERR_USAGE, "--compress=zstd");
 	expect_error(t, "dump -t 3 -R zstd", ERR_USAGE, "does not take 'zstd'");
+	expect_error(t, "restore dir", ERR_USAGE, "by -D dir");
+	expect_error(t, "restore -D dir more", ERR_USAGE, "does not take 'more'");
+	expect_error(t, "dump -t 3 --page-server --port 70000", ERR_USAGE, "--port 70000");
 	expect_error(t, "dumb", ERR_USAGE, "did you mean 'dump'");
 	expect_error(t, "frobnicate", ERR_USAGE, "unknown command 'frobnicate'");
 	expect_error(t, "dump -t 3 --status-fd 999", ERR_USAGE, "--status-fd 999");
@@ -115,7 +122,7 @@ static void test_errors(struct tap *t)
 	expect_error(t, "restore -S", ERR_USAGE, "--restore-detached");
 	expect_error(t, "restore --exec-cmd", ERR_USAGE, "--exec-cmd");
 	expect_error(t, "restore -d --exec-cmd -- ls", ERR_USAGE, "--exec-cmd");
-	expect_error(t, "dump -t 3 --external x", ERR_UNSUPPORTED, "--external x");
+	expect_error(t, "dump -t 3 --external x", ERR_UNSUPPORTED, "unix[INODE]");
 	expect_error(t, "restore --inherit-fd 3:x", ERR_USAGE, "--inherit-fd 3:x");
 	expect_error(t, "restore --inherit-fd fd[999]:x", ERR_USAGE, "descriptor 999");
 	expect_error(t, "check --ms", ERR_USAGE, "--ms");

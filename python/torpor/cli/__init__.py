@@ -12,7 +12,7 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import NoReturn, Protocol, cast
 
 from torpor import __version__
 from torpor.images.errors import ImageError
@@ -46,6 +46,13 @@ class UsageError(Exception):
     """A call that makes no sense, for this reason."""
 
 
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence, as the C program does; --help has the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_USAGE, f"{self.prog}: {message}\nTry '{self.prog} --help'.\n")
+
+
 def load(name: str) -> Command:
     """The module of a command."""
     return cast(Command, importlib.import_module(f"torpor.cli.{name}"))
@@ -60,7 +67,7 @@ def _usage() -> str:
 def _parse(argv: Sequence[str]) -> tuple[Command, argparse.Namespace]:
     name = argv[0]
     module = load(name)
-    parser = argparse.ArgumentParser(prog=f"torpor {name}", description=COMMANDS[name] + ".")
+    parser = Parser(prog=f"torpor {name}", description=COMMANDS[name] + ".")
     module.arguments(parser)
     return module, parser.parse_args(argv[1:])
 

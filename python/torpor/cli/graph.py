@@ -43,6 +43,8 @@ def run(args: argparse.Namespace) -> int:
     with ImageSet(args.dir, keys=keys.of(args)) as images:
         keys.refuse_wrong(images)
         graph = Graph(images)
+        if not (graph.problems or args.schema or any(True for _ in graph)):
+            raise UsageError(f"'{args.dir}' holds no images")
         part = _part(graph, args)
         for line in _lines(graph, part, args):
             print(line)

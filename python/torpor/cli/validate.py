@@ -88,7 +88,9 @@ def _target(args: argparse.Namespace) -> Facts | None:
         return collect()
     try:
         return read(Path(args.target))
-    except (OSError, ValueError) as e:
+    except OSError as e:
+        raise UsageError(f"--target {args.target}: {e.strerror or e}") from None
+    except ValueError as e:
         raise UsageError(f"--target {args.target}: {e}") from None
 
 
@@ -99,8 +101,10 @@ def run(args: argparse.Namespace) -> int:
     if args.target and not (args.dir or args.images_dir) and Path(args.target).is_dir():
         args.dir, args.target = Path(args.target), HERE  # validate --target DIR
     folder = args.images_dir or args.dir
-    if folder is None or (args.images_dir and args.dir and args.images_dir != args.dir):
-        raise UsageError("one images directory is expected")
+    if folder is None:
+        raise UsageError("the images directory is missing: torpor validate DIR")
+    if args.images_dir and args.dir and args.images_dir != args.dir:
+        raise UsageError(f"two images directories, '{args.images_dir}' and '{args.dir}'")
     options, target = options_of(args), _target(args)
     given = keys.of(args)
     try:
