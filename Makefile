@@ -81,7 +81,12 @@ install: all
 	meson configure $(BUILD) --prefix=$(PREFIX)
 	meson install -C $(BUILD)
 
+# Python keeps what it compiled beside the package: it goes first, or the folders would stay.
 uninstall:
+	@sed -n 's,/torpor/__init__\.py$$,/torpor,p' $(BUILD)/meson-logs/install-log.txt | \
+		while read -r package; do \
+			[ ! -d "$$package" ] || find "$$package" -name __pycache__ -prune -exec rm -r {} +; \
+		done
 	ninja -C $(BUILD) uninstall
 
 clean:
