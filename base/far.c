@@ -75,6 +75,9 @@ static long make(struct request *r)
 	case SYS_pread64:
 		n = pread(r->fd, r->ret.data, r->len, r->at);
 		break;
+	case SYS_lseek:
+		n = lseek(r->fd, r->at, r->flags);
+		break;
 	case SYS_close:
 		n = close(r->fd);
 		break;
@@ -307,6 +310,33 @@ ssize_t far_pread(int fd, void *buf, size_t len, off_t at)
 	if (n > 0)
 		memcpy(buf, r->ret.data, (size_t)n);
 	return n;
+}
+
+int far_pread_all(int fd, void *buf, size_t len, off_t at)
+{
+	for (char *p = buf; len;) {
+		ssize_t n = far_pread(fd, p, len, at);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		p += n;
+		at += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+off_t far_lseek(int fd, off_t at, int whence)
+{
+	struct request *r = begin(SYS_lseek, fd, "", whence);
+
+	if (!r)
+		return lseek(fd, at, whence);
+	if (!*far.hangs)
+		r->at = at;
+	return finish(r);
 }
 
 int far_close(int fd)

@@ -29,6 +29,9 @@ int far_linkat(int olddir, const char *old, const char *path, int flags);
 int far_unlink(const char *path);
 /* At most FAR_DATA bytes. */
 ssize_t far_pread(int fd, void *buf, size_t len, off_t at);
+/* All of len: 0, or -EIO at an early end, or -errno, as io_pread_all(). */
+int far_pread_all(int fd, void *buf, size_t len, off_t at) must_use;
+off_t far_lseek(int fd, off_t at, int whence);
 int far_close(int fd);
 
 enum { FAR_DATA = 64 * 1024 };

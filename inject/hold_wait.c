@@ -12,14 +12,16 @@ enum { INTERRUPTED_US = 2000000 };
 
 static int err_late(struct err *err, pid_t tid, unsigned waited_s)
 {
-	char frozen[400];
+	char frozen[400], place[128];
 
 	if (explain_frozen(tid, frozen, sizeof(frozen)))
 		return err_target(
 			err, ETIMEDOUT, "task %d cannot be asked about itself: %s", tid, frozen);
-	return err_target(err, ETIMEDOUT, "task %d does not run to be asked about itself for %u s: it "
-		"gets no time on a processor, or is busy inside the kernel (--timeout waits longer)", tid,
-		waited_s);
+	explain_place(tid, place, sizeof(place));
+	return err_target(err, ETIMEDOUT, "task %d does not run to be asked about itself for %u s: it %s%s%s "
+		"(--timeout waits longer)", tid, waited_s, *place ? "waits in " :
+		"gets no time on a processor, or is busy inside the kernel", place,
+		*place ? " (perhaps for a disk or server that hangs)" : "");
 }
 
 int hold_wait(struct hold *h, pid_t tid, int *ret_status, struct err *err)

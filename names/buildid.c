@@ -7,26 +7,9 @@
 #include "base/cleanup.h"
 #include "base/far.h"
 #include <elf.h>
-#include <errno.h>
 #include <string.h>
 
 enum { NOTES_MAX = 64 * 1024, HEADERS_MAX = 512 };
-
-static int read_all(int fd, void *buf, size_t len, off_t at)
-{
-	for (char *p = buf; len;) {
-		ssize_t n = far_pread(fd, p, len, at);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		p += n;
-		at += n;
-		len -= (size_t)n;
-	}
-	return 0;
-}
 
 static size_t in_notes(const uint8_t *p, size_t len, uint8_t ret[BUILDID_MAX])
 {
@@ -58,7 +41,7 @@ static size_t in_segment(int fd, uint64_t offset, uint64_t size, uint8_t ret[BUI
 	if (!size || size > NOTES_MAX || offset > INT64_MAX - NOTES_MAX)
 		return 0;
 	notes = malloc(size);
-	if (!notes || read_all(fd, notes, size, (off_t)offset) < 0)
+	if (!notes || far_pread_all(fd, notes, size, (off_t)offset) < 0)
 		return 0;
 	return in_notes(notes, size, ret);
 }
@@ -72,7 +55,7 @@ static size_t in_elf64(int fd, const Elf64_Ehdr *e, uint8_t ret[BUILDID_MAX])
 	for (unsigned i = 0; i < e->e_phnum && !got; i++) {
 		Elf64_Phdr p;
 
-		if (read_all(fd, &p, sizeof(p), (off_t)(e->e_phoff + i * sizeof(p))) < 0)
+		if (far_pread_all(fd, &p, sizeof(p), (off_t)(e->e_phoff + i * sizeof(p))) < 0)
 			return 0;
 		if (p.p_type == PT_NOTE)
 			got = in_segment(fd, p.p_offset, p.p_filesz, ret);
@@ -89,7 +72,7 @@ static size_t in_elf32(int fd, const Elf32_Ehdr *e, uint8_t ret[BUILDID_MAX])
 	for (unsigned i = 0; i < e->e_phnum && !got; i++) {
 		Elf32_Phdr p;
 
-		if (read_all(fd, &p, sizeof(p), (off_t)(e->e_phoff + i * sizeof(p))) < 0)
+		if (far_pread_all(fd, &p, sizeof(p), (off_t)(e->e_phoff + i * sizeof(p))) < 0)
 			return 0;
 		if (p.p_type == PT_NOTE)
 			got = in_segment(fd, p.p_offset, p.p_filesz, ret);

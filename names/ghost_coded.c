@@ -2,6 +2,7 @@
 /* See names/ghost_coded.h. */
 #include "names/ghost_coded.h"
 #include "base/cleanup.h"
+#include "base/far.h"
 #include "base/io.h"
 #include <errno.h>
 #include <string.h>
@@ -53,7 +54,7 @@ int ghost_put_coded(struct image_set *images, struct image_writer *w, uint32_t g
 	for (uint64_t n; at < end && r == 0; at += n) {
 		n = end - at < GHOST_EXTENT ? end - at : GHOST_EXTENT;
 		memset(in + n, 0, up_to_page(n) - n);
-		r = io_pread_all(fd, in, n, (off_t)at);
+		r = far_pread_all(fd, in, n, (off_t)at);
 		if (r < 0)
 			return err_sysn(err, -r, "%s: cannot read its deleted file", who);
 		r = put_extent(images, w, ghost, at, n, (*serial)++, in, out, err);

@@ -8,6 +8,7 @@
  */
 #include "names/ghost.h"
 #include "base/cleanup.h"
+#include "base/far.h"
 #include "base/io.h"
 #include "names/ghost_coded.h"
 #include "names/remap.h"
@@ -68,7 +69,7 @@ static int copy_range(struct image_writer *w, int fd, off_t at, off_t end, const
 		return err_nomem(err);
 	while (at < end) {
 		size_t want = end - at < COPY ? (size_t)(end - at) : COPY;
-		ssize_t n = pread(fd, buf, want, at);
+		ssize_t n = far_pread(fd, buf, want, at);
 		int r;
 
 		if (n < 0)
@@ -102,14 +103,14 @@ static int copy_chunks(const struct ghost_ask *a, uint32_t id, struct image_writ
 	uint32_t serial = 0;
 
 	while (at < size) {
-		off_t data = lseek(fd, at, SEEK_DATA), hole;
+		off_t data = far_lseek(fd, at, SEEK_DATA), hole;
 		int r;
 
 		if (data < 0 && errno == ENXIO)
 			break; /* only a hole is left */
 		if (data < 0)
 			data = at; /* no such question to this file system */
-		hole = lseek(fd, data, SEEK_HOLE);
+		hole = far_lseek(fd, data, SEEK_HOLE);
 		if (hole < 0 || hole > size)
 			hole = size;
 		if (data >= hole)
@@ -130,12 +131,12 @@ static int put_content(const struct ghost_ask *a, const GhostFileEntry *g, uint3
 	struct image_writer *w, struct err *err)
 {
 	char self[64];
-	auto_close int fd = -1;
+	auto_far int fd = -1;
 
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", a->dup);
-	fd = open(self, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOATIME);
+	fd = far_open(self, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOATIME);
 	if (fd < 0)
-		fd = open(self, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+		fd = far_open(self, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return err_sys(err, "%s: cannot open its deleted file '%s'", a->who, a->path);
 	if (g->chunks)

@@ -7,6 +7,7 @@
  * (torpor_unix_entry.path).
  */
 #include "base/cleanup.h"
+#include "base/far.h"
 #include "kinds/sock/unix.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -37,7 +38,7 @@ static int find_bound(const struct fd_look *l, struct bound *b, const char *who,
 		return err_sys(err, "%s: cannot find the file the unix socket is bound to", who);
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
 	n = readlink(self, b->path, sizeof(b->path) - 1);
-	if (n < 0 || fstat(fd, &b->st) < 0)
+	if (n < 0 || far_fstat(fd, &b->st) < 0)
 		return err_sys(err, "%s: cannot look at the file the unix socket is bound to", who);
 	b->path[n] = '\0';
 	return 1;
@@ -47,7 +48,7 @@ static bool leads_to(const char *path, const struct stat *st)
 {
 	struct stat is;
 
-	return stat(path, &is) == 0 && is.st_dev == st->st_dev && is.st_ino == st->st_ino;
+	return far_fstatat(AT_FDCWD, path, &is, 0) == 0 && is.st_dev == st->st_dev && is.st_ino == st->st_ino;
 }
 
 /* The folder from which the relative name leads to the path, if the one ends with the other. */
@@ -113,7 +114,7 @@ static int find_by_name(const struct fd_look *l, const struct unix_seen *s, cons
 
 	snprintf(cwd, sizeof(cwd), "/proc/%d/cwd/", l->carrier ? l->task->real : l->tid);
 	snprintf(b->path, sizeof(b->path), "%s%s", name[0] == '/' ? "" : cwd, name);
-	if (stat(b->path, &b->st) < 0 || (uint32_t)b->st.st_ino != s->d.vfs_ino)
+	if (far_fstatat(AT_FDCWD, b->path, &b->st, 0) < 0 || (uint32_t)b->st.st_ino != s->d.vfs_ino)
 		return err_unsupported(err, "%s is a unix socket bound to '%s', which does not lead to its "
 			"file now; finding that needs CAP_NET_ADMIN", who, name);
 	return 0;

@@ -29,6 +29,7 @@ static void test_calls(struct tap *t, const char *path, const char *other)
 	tap_ok(t, same_file(fd, path), "fstat and fstatat", NULL);
 	tap_ok(t, far_fstatfs(fd, &a) == 0 && fstatfs(fd, &b) == 0 && a.f_type == b.f_type, "fstatfs", NULL);
 	tap_ok(t, far_pread(fd, text, sizeof(text), 1) == 4 && !strcmp(text, "ello"), "pread", NULL);
+	tap_ok(t, far_lseek(fd, 2, SEEK_SET) == 2 && lseek(fd, 0, SEEK_CUR) == 2, "lseek", NULL);
 	tap_ok(t, far_linkat(AT_FDCWD, self, other, AT_SYMLINK_FOLLOW) == 0 && access(other, F_OK) == 0,
 		"linkat by a link of /proc", NULL);
 	tap_ok(t, far_access(other, F_OK) == 0 && far_unlink(other) == 0 && access(other, F_OK) < 0,
