@@ -138,7 +138,10 @@ def late_at_kill(box: Box) -> None:
     """While a dump kills one task after the other: it ends well, and all are gone."""
     s = Subject(box, "tree")
     s.start()
-    for at in (1, 3):
+    calls = traced(box, "kill", s.dump_command())
+    first = next(i for i, line in enumerate(calls, 1) if line.startswith(f"kill({s.pid}, SIGKILL)"))
+    s.restore()
+    for at in (first, first + 2):
         done = with_signal(box, "kill", at, s.dump_command())
         left = [t for t in box.tasks() if t.state != "Z"]
         if done.status != 0 or left:
@@ -152,7 +155,7 @@ def late_at_unlock(box: Box) -> None:
     s = Subject(box, "tcp_streams", options=("--tcp-established",))
     s.start()
     # the last one is for the removal of the table
-    total = count(box, "socket", s.dump_command("-R"))
+    total = len(traced(box, "socket", s.dump_command("-R")))
     done = with_signal(box, "socket", total, s.dump_command("-R"))
     tables = box.run(["nft", "list", "tables"]).output
     if done.status != 0 or "CRIU-" in tables:
@@ -160,13 +163,13 @@ def late_at_unlock(box: Box) -> None:
     s.finish()
 
 
-def count(box: Box, calls: str, command: list[str]) -> int:
-    """How many of these system calls torpor makes."""
+def traced(box: Box, calls: str, command: list[str]) -> list[str]:
+    """The system calls of these names that torpor makes."""
     trace = box.dir / "trace"
     done = box.run(["strace", "-o", trace, "-e", f"trace={calls}", TORPOR, *command])
     if done.status != 0:
         raise Failed(str(done))
-    return sum("(" in line for line in trace.read_text(errors="replace").splitlines())
+    return [line for line in trace.read_text(errors="replace").splitlines() if "(" in line]
 
 
 def late_at_detach(box: Box) -> None:
@@ -175,7 +178,7 @@ def late_at_detach(box: Box) -> None:
     s.start()
     s.dump()
     s.forget()
-    total = count(box, "ptrace", s.restore_command())
+    total = len(traced(box, "ptrace", s.restore_command()))
     s.expect_tasks()
     came = 0
     for at in range(total - len(s.before[0].tids) - 2, total + 1, 3):

@@ -12,7 +12,7 @@ import signal
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -208,15 +208,21 @@ def test_restore(boxed: Callable[..., Any]) -> None:
     boxed(hanging_restore)
 
 
-def until_stopped(box: Box, pid: int) -> None:
-    """At the fault point "=stop"."""
+def start_until_stopped(box: Box, argv: Sequence[str | Path], said: Path, fault: str) -> int:
+    """Starts torpor, which stops at the fault point; again where a busy computer ends it before."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        said.unlink(missing_ok=True)
+        pid = box.start([TORPOR, *argv], out=said, env={"TORPOR_FAULT": f"{fault}=stop"})
 
-    def is_stopped() -> bool:
-        if pid in box.statuses:
-            raise Failed("it ended before it stopped")
-        return read_stat(f"/proc/{pid}/stat")[1][0] == "T"
+        def has_stopped(pid: int = pid) -> bool:
+            return pid in box.statuses or read_stat(f"/proc/{pid}/stat")[1][0] == "T"
 
-    box.until("it does not stop", 60, is_stopped)
+        box.until("it does not stop", PATIENCE, has_stopped)
+        if pid not in box.statuses:
+            return pid
+        if "--timeout" not in said.read_text() or time.monotonic() > end:
+            raise Failed(f"it ended before it stopped: {said.read_text()}")
 
 
 def hanging_later(box: Box, what: str, deaf: bool, stage: str) -> None:
@@ -224,12 +230,11 @@ def hanging_later(box: Box, what: str, deaf: bool, stage: str) -> None:
     fs = slowfs.start(box, box.dir / "slow")
     target = Target(box, ["python3", "-c", USER, what, fs.path])
     images, said = box.dir / "images", box.dir / "said"
-    argv = [TORPOR, *command(images, target.pid, "dump", "--timeout", "2")]
-    tool = box.start(argv, out=said, env={"TORPOR_FAULT": f"dump:{stage}=stop"})
-    until_stopped(box, tool)
+    argv = command(images, target.pid, "dump", "--timeout", "4")
+    tool = start_until_stopped(box, argv, said, f"dump:{stage}")
     fs.go_deaf() if deaf else fs.stop()
     os.kill(tool, signal.SIGCONT)
-    status = box.wait(tool, 120)
+    status = box.wait(tool, PATIENCE)
     if status is None:
         raise Failed(f"dump does not end: {said.read_text()}\n{stuck.tasks(box.pids())}")
     done = Done(argv, status, said.read_text(), 0)
@@ -254,17 +259,16 @@ def hanging_husk(box: Box, deaf: bool) -> None:
         raise Failed("dump failed")
     mounts = Path("/proc/self/mountinfo").read_text()
     restore = ["restore", "-d", "-D", images, "-o", "restore.log", "-v4", "--timeout", LIMIT]
-    tool = box.start([TORPOR, *restore], out=said, env={"TORPOR_FAULT": "restore:forest=stop"})
-    until_stopped(box, tool)
+    tool = start_until_stopped(box, restore, said, "restore:forest")
     fs.go_deaf() if deaf else fs.stop()
     os.kill(tool, signal.SIGCONT)
-    status = box.wait(tool, 20)
+    status = box.wait(tool, PATIENCE)
     if status is None:
         raise Failed(f"restore does not end: {said.read_text()}\n{stuck.tasks(box.pids())}")
     done = Done(["restore"], status, said.read_text(), 0)
     expect_refusal(done, f"task {target.pid} ", "mlock", "for 6 s", "--timeout")
     fs.end()
-    box.until(f"tasks are left: {box.tasks()}", 30, lambda: not box.tasks())
+    box.until(f"tasks are left: {box.tasks()}", PATIENCE, lambda: not box.tasks())
     if Path("/proc/self/mountinfo").read_text() != mounts:
         raise Failed("mounts are left")
 
@@ -649,12 +653,12 @@ def interrupted_alone(box: Box, name: str, words: list[str], file: str) -> None:
     argv = [TORPOR, name, "-D", images, "-o", "dump.log", *words]
 
     def expect_end(pid: int) -> int | None:
-        box.until(f"there is no '{file}'", 30, lambda: os.path.lexists(images / file))
+        box.until(f"there is no '{file}'", PATIENCE, lambda: os.path.lexists(images / file))
         os.kill(pid, signal.SIGTERM)
-        box.until("it does not end", 30, lambda: len(box.tasks()) == 1)
+        box.until("it does not end", PATIENCE, lambda: all(t.pid != pid for t in box.tasks()))
         if sorted(images.iterdir()) != before:
             raise Failed(f"there is {sorted(images.iterdir())}, there was {before}")
-        return box.wait(pid, 30) if pid in box.statuses else None
+        return box.statuses.get(pid)
 
     pid = box.start(argv, out=said)
     if expect_end(pid) != -signal.SIGTERM or "interrupted by SIGTERM" not in said.read_text():
