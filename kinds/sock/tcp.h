@@ -30,6 +30,17 @@ struct connection {
 
 struct connection_list vec_of(struct connection);
 
+/* What the list of sockets says of their queues; zeros at first. */
+struct tcp_waiting {
+	struct table listed; /* namespaces that were */
+	struct table bytes; /* by inode */
+};
+
+/* Refuses a connection with urgent data in its `unread` bytes or behind them; the network is locked. */
+int tcp_refuse_urgent(struct tcp_waiting *w, int fd, const struct connection *c, uint32_t unread,
+	struct err *err) must_use;
+void tcp_waiting_done(struct tcp_waiting *w);
+
 /*
  * Notes all of them in the journal, then puts each into repair, reads its state and queues into
  * its entry and image, and takes it out of repair. Should torpor die meanwhile, a guard does that.

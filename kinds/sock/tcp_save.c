@@ -31,6 +31,13 @@ struct grab {
 	int pidfd;
 };
 
+struct saving {
+	struct grab grab;
+	struct tcp_waiting waiting;
+	struct world *world;
+	struct image_set *images;
+};
+
 static int grab_fd(struct grab *g, const struct connection *c, int *ret_fd, struct err *err)
 {
 	int fd;
@@ -113,15 +120,16 @@ static int copy_queue(int fd, enum tcp_queue q, size_t len, struct image_writer 
 	return r < 0 ? r : image_put_payload(w, buf, len, err);
 }
 
-static int write_stream(int fd, const InetSkEntry *isk, struct world *world, struct image_set *images,
-	struct err *err)
+static int write_stream(struct saving *s, int fd, const struct connection *c, struct err *err)
 {
-	TcpStreamEntry *e = arena_msg(world->arena, TcpStreamEntry, tcp_stream_entry);
+	TcpStreamEntry *e = arena_msg(s->world->arena, TcpStreamEntry, tcp_stream_entry);
 	struct image_writer *w;
-	int q, r = read_numbers(fd, isk, e, err);
+	int q, r = read_numbers(fd, c->isk, e, err);
 
 	if (r == 0)
-		r = image_create(images, IMG_TCP_STREAM, isk->ino, &w, err);
+		r = tcp_refuse_urgent(&s->waiting, fd, c, e->inq_len, err);
+	if (r == 0)
+		r = image_create(s->images, IMG_TCP_STREAM, c->isk->ino, &w, err);
 	if (r < 0)
 		return r;
 	r = image_put(w, e, err);
@@ -133,7 +141,7 @@ static int write_stream(int fd, const InetSkEntry *isk, struct world *world, str
 	if (r == 0)
 		r = q;
 	if (r == 0)
-		world_add(world, IMG_TCP_STREAM, isk->ino, e)->streamed = true;
+		world_add(s->world, IMG_TCP_STREAM, c->isk->ino, e)->streamed = true;
 	return r;
 }
 
@@ -190,8 +198,7 @@ static int guard_flying(const struct connection *c, struct err *err)
 }
 
 /* It may have been reset between being noted and the lock: then there is nothing to save. */
-static int save_in_repair(int fd, const struct connection *c, struct world *w,
-	struct image_set *images, struct err *err)
+static int save_in_repair(struct saving *s, int fd, const struct connection *c, struct err *err)
 {
 	InetSkEntry *isk = c->isk;
 	int r = tcp_get_state(fd, &isk->state, err);
@@ -204,15 +211,14 @@ static int save_in_repair(int fd, const struct connection *c, struct world *w,
 		(tcp_state_got_fin(isk->state) ? SK_SHUTDOWN__READ : 0) |
 		(tcp_state_sent_fin(isk->state) ? SK_SHUTDOWN__WRITE : 0));
 	isk->has_shutdown = isk->shutdown != SK_SHUTDOWN__NONE;
-	return write_stream(fd, isk, w, images, err);
+	return write_stream(s, fd, c, err);
 }
 
-static int save_one(struct grab *g, const struct connection *c, struct world *w,
-	struct image_set *images, struct err *err)
+static int save_one(struct saving *s, const struct connection *c, struct err *err)
 {
 	struct err second = ERR_INIT;
 	auto_close int fd = -1;
-	int r = grab_fd(g, c, &fd, err), q, peek;
+	int r = grab_fd(&s->grab, c, &fd, err), q, peek;
 
 	if (r < 0)
 		return r;
@@ -224,7 +230,7 @@ static int save_one(struct grab *g, const struct connection *c, struct world *w,
 		return r;
 	r = set_peek_offset(fd, peek, -1) < 0 ? err_sys(err, "cannot set SO_PEEK_OFF") : 0;
 	if (r == 0)
-		r = save_in_repair(fd, c, w, images, err);
+		r = save_in_repair(s, fd, c, err);
 	if (r == 0)
 		r = fault_point("repair", err);
 	(void)!set_peek_offset(fd, peek, peek);
@@ -233,7 +239,7 @@ static int save_one(struct grab *g, const struct connection *c, struct world *w,
 	if (r == 0)
 		r = q;
 	if (r == 0 && !inet_is_connection(c->isk))
-		r = tcp_end_collect(fd, w, c->isk, true, err);
+		r = tcp_end_collect(fd, s->world, c->isk, true, err);
 	return r;
 }
 
@@ -258,19 +264,20 @@ static int note_all(const struct connection_list *list, struct image_set *images
 int tcp_save_all(const struct connection_list *list, struct world *w, struct image_set *images,
 	struct err *err)
 {
-	struct grab g = { .pidfd = -1 };
+	struct saving s = { .grab = { .pidfd = -1 }, .world = w, .images = images };
 	int r = note_all(list, images, err);
 
 	vec_each(c, list) {
 		if (r < 0)
 			break;
-		r = save_one(&g, c, w, images, err);
+		r = save_one(&s, c, err);
 		if (r < 0)
 			err_while(err, "saving a connection of %s", c->who);
 	}
 	if (list->n)
 		sock_guard_end(list->at->seen);
-	grab_done(&g);
+	grab_done(&s.grab);
+	tcp_waiting_done(&s.waiting);
 	return r;
 }
 

@@ -501,12 +501,16 @@ def test_dies_at_the_end(boxed: Callable[..., Any]) -> None:
 # ------------------------------------------------------------------------------- refusals
 
 
+URGENT = ["urgent", "lone", "inline", "fetched"]
+
+
 def refusal(box: Box, what: str) -> None:
     """What cannot be kept is named, with the option that helps; with it the dump goes through."""
     ip("route", "add", "10.99.99.0/24", "dev", "lo")  # where nobody answers
     s = Subject(box, "tcp_refused", (what,))
     s.start()
     more = {"tls": ["--tcp-established"], "mptcp": ["--tcp-established", "--skip-in-flight"]}
+    more |= {name: ["--tcp-established"] for name in URGENT}
     done = box.torpor(*s.dump_command(*more.get(what, [])))
     option = {"pending": "--skip-in-flight", "connecting": "--skip-in-flight"}.get(what)
     sentence = [t for t in done.output.splitlines() if f"task {s.pid} " in t]
@@ -520,7 +524,7 @@ def refusal(box: Box, what: str) -> None:
     s.finish()
 
 
-@pytest.mark.parametrize("what", ["pending", "connecting", "corked", "tls", "mptcp"])
+@pytest.mark.parametrize("what", ["pending", "connecting", "corked", "tls", "mptcp", *URGENT])
 def test_refusal(boxed: Callable[..., Any], what: str) -> None:
     boxed(refusal, net=True, what=what)
 
