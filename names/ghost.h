@@ -30,7 +30,8 @@ int ghost_save(const struct ghost_ask *a, uint32_t orig_id, struct err *err) mus
 
 /*
  * Makes ghost `id` of the images again under the name `path` (or another one where that cannot
- * be), takes the name away at once and returns an O_PATH descriptor of it.
+ * be), takes the name away at once and returns an O_PATH descriptor of it, and what the image says
+ * (in the arena).
  */
 int ghost_make(struct image_set *images, struct arena *arena, uint32_t id, const char *path,
-	int *ret_fd, struct err *err) must_use;
+	const GhostFileEntry **ret_entry, int *ret_fd, struct err *err) must_use;

@@ -170,7 +170,7 @@ static int set_traits(const GhostFileEntry *g, int fd, const char *path, struct 
 }
 
 static int make_from(struct image_set *images, struct image_reader *r, struct arena *arena,
-	uint32_t id, const char *path, int *ret_fd, struct err *err)
+	uint32_t id, const char *path, const GhostFileEntry **ret_entry, int *ret_fd, struct err *err)
 {
 	GhostFileEntry *g;
 	auto_close int fd = -1;
@@ -181,6 +181,7 @@ static int make_from(struct image_set *images, struct image_reader *r, struct ar
 		return err_image(err, "'%s' is empty", image_reader_name(r));
 	if (e < 0)
 		return e;
+	*ret_entry = g;
 	fd = make_somewhere(images, g, id, path, err);
 	if (fd < 0)
 		return fd;
@@ -209,7 +210,7 @@ static int make_from(struct image_set *images, struct image_reader *r, struct ar
 }
 
 int ghost_make(struct image_set *images, struct arena *arena, uint32_t id, const char *path,
-	int *ret_fd, struct err *err)
+	const GhostFileEntry **ret_entry, int *ret_fd, struct err *err)
 {
 	struct image_reader *r = NULL;
 	int e = image_open(images, IMG_GHOST_FILE, id, &r, err);
@@ -219,7 +220,7 @@ int ghost_make(struct image_set *images, struct arena *arena, uint32_t id, const
 	if (!r)
 		return err_image(err, "there is no image of the deleted file '%s' (ghost-file-%x.img)",
 			path, id);
-	e = make_from(images, r, arena, id, path, ret_fd, err);
+	e = make_from(images, r, arena, id, path, ret_entry, ret_fd, err);
 	image_reader_close(r);
 	return e;
 }

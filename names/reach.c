@@ -30,6 +30,7 @@ struct reach {
 	const struct options *options;
 	struct table remaps; /* file id -> RemapFilePathEntry */
 	struct table ghosts; /* 1 + ghost id -> 1 + index in held */
+	struct table inodes; /* which a ghost was at the dump -> 1 + index in held */
 	struct vec_of(struct held) held;
 };
 
@@ -77,6 +78,7 @@ void reach_free(struct reach *r)
 	vec_done(&r->held);
 	table_done(&r->remaps);
 	table_done(&r->ghosts);
+	table_done(&r->inodes);
 	free(r);
 }
 
@@ -85,18 +87,28 @@ static int ghost_fd(struct reach *r, uint32_t id, const char *path, int *ret_fd,
 	uint64_t key = (uint64_t)id + 1;
 	uintptr_t at = (uintptr_t)table_get(&r->ghosts, key);
 	struct held h = { .id = id, .fd = -1 };
+	const GhostFileEntry *g;
 	int e;
 
 	if (!at) {
-		e = ghost_make(r->images, r->world->arena, id, path, &h.fd, err);
+		e = ghost_make(r->images, r->world->arena, id, path, &g, &h.fd, err);
 		if (e < 0)
 			return e;
 		vec_push(&r->held, h);
 		at = r->held.n;
 		table_put(&r->ghosts, key, (void *)at);
+		if (g->has_dev && g->has_ino)
+			table_put(&r->inodes, table_key(g->dev, g->ino), (void *)at);
 	}
 	*ret_fd = r->held.at[at - 1].fd;
 	return 0;
+}
+
+int reach_ghost_of(const struct reach *r, uint32_t dev, uint64_t ino)
+{
+	uintptr_t at = (uintptr_t)table_get(&r->inodes, table_key(dev, ino));
+
+	return at ? r->held.at[at - 1].fd : -1;
 }
 
 static const char *type_name(mode_t mode)

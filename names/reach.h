@@ -29,6 +29,12 @@ int reach_open(struct reach *r, const RegFileEntry *reg, int flags, int *ret_fd,
 bool reach_is_given(const struct reach *r, const RegFileEntry *reg);
 
 /*
+ * An O_PATH descriptor, r's own, of the deleted file that had this inode at the dump (device in the
+ * kernel's form), if some entry has asked for it; -1.
+ */
+int reach_ghost_of(const struct reach *r, uint32_t dev, uint64_t ino);
+
+/*
  * Fills name-independent checks of the file behind fd (any kind of descriptor): size, mode, build
  * id or time, as --file-validation wants it. reg->flags must be set: no size for O_WRONLY|O_APPEND.
  */

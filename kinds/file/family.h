@@ -26,13 +26,15 @@ struct fdinfo_watch;
  */
 int watched_collect(const struct fd_look *l, const struct fdinfo_watch *w, const char *what,
 	FhEntry **ret, struct err *err) must_use;
+/* The settle of rooms that use it: refuses deleted files which only the watches know. */
+int watched_settle(const struct settle *s, struct err *err) must_use;
 /* Events that wait in the queue are lost by a restore: says so in the log. */
 void watched_report_queue(const struct fd_look *l, const char *what);
 /* The mounts, made on the first call; for names/handle.h. */
 int look_handles(const struct fd_look *l, struct handle_space **ret, struct err *err) must_use;
 
 /* ---- restore ---- */
-/* An O_PATH descriptor of a watched file: by its handle, else by its path. */
+/* An O_PATH descriptor of a watched file: by its handle, else among deleted files, else by its path. */
 int watched_open(struct file_maker *m, uint32_t dev, uint64_t ino, const FhEntry *fh, int *ret_fd,
 	struct err *err) must_use;
 int maker_handles(struct file_maker *m, struct handle_space **ret, struct err *err) must_use;

@@ -181,6 +181,7 @@ const struct file_kind file_kind_fanotify = {
 	.type = FD_TYPES__FANOTIFY,
 	.match = fanotify_match,
 	.collect = fanotify_collect,
+	.settle = watched_settle,
 	.check = fanotify_check,
 	.create = fanotify_create,
 	.keep = true,

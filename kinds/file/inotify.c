@@ -158,6 +158,7 @@ const struct file_kind file_kind_inotify = {
 	.type = FD_TYPES__INOTIFY,
 	.match = inotify_match,
 	.collect = inotify_collect,
+	.settle = watched_settle,
 	.check = inotify_check,
 	.create = inotify_create,
 	.keep = true,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * watches: inotify descriptors with watches of a folder, a file, a renamed file, with gaps in their
- * numbers and one-shot, shared with a child; fanotify marks of inodes, a mount and a file system.
+ * numbers and one-shot, shared with a child, of deleted files; fanotify marks of inodes, a mount and a file system.
  * The kernel's own texts about them are compared, then events must come and no other ones.
  */
 #include "descriptors.h"
@@ -14,6 +14,7 @@ enum { TEXT = 8192 };
 
 static int notify, quiet, fan = -1, fan_names = -1;
 static int wd_dir, wd_file, wd_once;
+static int late, fan_late = -1, gone_dir, gone_file; /* what is deleted is another inode afterwards */
 static char texts[4][TEXT];
 
 static int by_text(const void *a, const void *b)
@@ -113,6 +114,47 @@ static void set_up_fanotify(void)
 		mark(fan_names, FAN_MARK_ONLYDIR, FAN_CREATE | FAN_DELETE | FAN_ONDIR, "dir");
 }
 
+static void set_up_deleted(void)
+{
+	late = inotify_init1(IN_NONBLOCK);
+	NEED(late >= 0 && mkdir("gone dir", 0755) == 0);
+	touch("gone file");
+	gone_dir = open("gone dir", O_RDONLY | O_DIRECTORY);
+	gone_file = open("gone file", O_RDWR);
+	NEED(gone_dir >= 0 && gone_file >= 0);
+	NEED(inotify_add_watch(late, "gone dir", IN_DELETE_SELF) == 1);
+	NEED(inotify_add_watch(late, "gone file", IN_MODIFY | IN_DELETE_SELF) == 2);
+	fan_late = fanotify_init(FAN_CLASS_NOTIF | FAN_NONBLOCK, O_RDONLY);
+	NEED(fan_late >= 0);
+	mark(fan_late, 0, FAN_MODIFY, "gone file");
+	NEED(rmdir("gone dir") == 0 && unlink("gone file") == 0);
+	drain(late);
+}
+
+static void check_deleted(void)
+{
+	static const struct inotify_event want[] = { { .wd = 2, .mask = IN_MODIFY },
+		{ .wd = 2, .mask = IN_DELETE_SELF }, { .wd = 2, .mask = IN_IGNORED },
+		{ .wd = 1, .mask = IN_DELETE_SELF }, { .wd = 1, .mask = IN_IGNORED } };
+	char buf[4096] __attribute__((aligned(8)));
+	struct fanotify_event_metadata *e = (void *)buf;
+
+	CHECK(read(late, buf, sizeof(buf)) < 0 && errno == EAGAIN);
+	CHECK(write(gone_file, "y", 1) == 1);
+	CHECK(read(fan_late, buf, sizeof(buf)) > 0);
+	SAME(e->mask, FAN_MODIFY);
+	close(e->fd);
+	close(gone_file);
+	close(gone_dir);
+	for (size_t i = 0; i < sizeof(want) / sizeof(*want); i++) {
+		struct inotify_event got;
+
+		SAME(read(late, &got, sizeof(got)), (int)sizeof(got));
+		SAME(got.wd, want[i].wd);
+		SAME(got.mask, want[i].mask);
+	}
+}
+
 /* The next event must be this one. */
 static void expect(int wd, uint32_t mask, const char *name)
 {
@@ -190,6 +232,7 @@ int main(int argc, char **argv)
 	subject_init(argc, argv);
 	set_up_inotify();
 	set_up_fanotify();
+	set_up_deleted();
 	NEED(inotify_add_watch(quiet, "dir", IN_CREATE) >= 0);
 	note_text(notify, "inotify", texts[0]);
 	note_text(quiet, "inotify", texts[1]);
@@ -210,5 +253,6 @@ int main(int argc, char **argv)
 		same_text(fan_names, "fanotify", texts[3]);
 	check_inotify(pid);
 	check_fanotify();
+	check_deleted();
 	pass();
 }
