@@ -48,9 +48,26 @@ static int refuse(const struct fd_look *l, const char *what, struct err *err)
 		file_look_who(l, who, sizeof(who)), what);
 }
 
+/*
+ * Requests are only known to be done by the number of completions, and some have more than one: while
+ * they go on, these are marked. A mark may also be of one that is long done; which cannot be told.
+ */
+static int refuse_several(const struct fd_look *l, uint32_t taken, uint32_t posted, struct err *err)
+{
+	char what[192];
+
+	snprintf(what, sizeof(what), "with requests that complete more than once (multishot ones, "
+		"zero-copy sends), so nobody can tell whether one is in flight (%u requests, %u "
+		"completions)", taken, posted);
+	return refuse(l, what, err);
+}
+
 static int check_idle(const struct fd_look *l, const struct uring_info *i, struct err *err)
 {
 	char what[128];
+
+	if (!i->polls && (int32_t)(i->posted - i->taken) > 0)
+		return refuse_several(l, i->taken, i->posted, err);
 
 	if (!i->polls && !i->overflow && i->taken == i->posted)
 		return 0;
@@ -109,6 +126,18 @@ static bool is_zero(const uint32_t *p, size_t n)
 	return true;
 }
 
+/* IORING_CQE_F_MORE in what was posted last, as far as it was not overwritten. */
+static bool any_goes_on(const struct uring_map *m, const TorporUringEntry *e)
+{
+	const struct io_uring_cqe *c = (const void *)(m->rings + m->cq.cqes);
+	uint32_t n = e->cq_tail < e->cq_entries ? e->cq_tail : e->cq_entries;
+
+	for (uint32_t i = 0; i < n; i++)
+		if (c[i].flags & IORING_CQE_F_MORE)
+			return true;
+	return false;
+}
+
 static void save_memory(struct arena *arena, const struct uring_map *m, TorporUringEntry *e)
 {
 	const uint32_t *array = uring_word(m, m->sq.array);
@@ -142,8 +171,9 @@ static int read_memory(const struct fd_look *l, TorporUringEntry *e, struct err 
 		return err_sysn(err, -r, "%s: cannot look into an io_uring",
 			file_look_who(l, who, sizeof(who)));
 	save_memory(l->world->arena, &m, e);
+	r = any_goes_on(&m, e) ? refuse_several(l, e->sq_head, e->cq_tail, err) : 0;
 	uring_unmap(&m);
-	return 0;
+	return r;
 }
 
 /* ---- registered ---- */

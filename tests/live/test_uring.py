@@ -45,3 +45,25 @@ def test_busy_poll(boxed: Callable[..., Any]) -> None:
 
 def test_busy_timer(boxed: Callable[..., Any]) -> None:
     boxed(busy, what="hour")
+
+
+def several(box: Box, what: str) -> None:
+    """Requests with several completions: none in flight is taken for done, and nothing waited for."""
+    s = Subject(box, "urings_busy", (what,))
+    s.start()
+    done = box.torpor(*s.dump_command())
+    words = (f"task {s.pid} ", "descriptor 9 ", "io_uring", "multishot")
+    if done.status != 1 or not any(all(w in t for w in words) for t in done.output.splitlines()):
+        raise Failed(f"not refused by name: {done}")
+    if done.seconds > 60:  # --timeout is 100
+        raise Failed(f"waited for {done.seconds} s")
+    s.expect_tasks()
+    s.finish()
+
+
+def test_several_in_flight(boxed: Callable[..., Any]) -> None:
+    boxed(several, what="several")
+
+
+def test_several_done(boxed: Callable[..., Any]) -> None:
+    boxed(several, what="twice")

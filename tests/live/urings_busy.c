@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
  * urings_busy: a ring at descriptor 9 with a request that takes a while (argv[2]: timer, three
- * seconds; hour) or that nothing will complete (poll, of a pipe that stays empty).
+ * seconds; hour) or that nothing will complete (poll, of a pipe that stays empty); or with a multishot
+ * one that has ended and one for an hour, so that there are as many completions as requests (several),
+ * or with the first alone (twice).
  */
 #include "descriptors.h"
 #include <linux/io_uring.h>
@@ -80,17 +82,78 @@ static void expect(int32_t result)
 	SAME(c->res, result);
 }
 
+/* A poll that completes twice, and its removal. */
+static void poll_twice(void)
+{
+	struct io_uring_sqe *s = get(0, IORING_OP_POLL_ADD, 76);
+
+	s->fd = pipe_ends[0];
+	s->poll32_events = POLLIN;
+	s->len = IORING_POLL_ADD_MULTI;
+	submit(0);
+	NEED(write(pipe_ends[1], "x", 1) == 1);
+	NEED(syscall(SYS_io_uring_enter, 9, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 0);
+	if (!(((struct io_uring_cqe *)(mem + p.cq_off.cqes))->flags & IORING_CQE_F_MORE))
+		skip("no multishot requests");
+	get(1, IORING_OP_POLL_REMOVE, 75)->addr = 76;
+	submit(1);
+	NEED(syscall(SYS_io_uring_enter, 9, 0, 3, IORING_ENTER_GETEVENTS, NULL, 0) == 0);
+	SAME(*word(p.cq_off.tail), 3);
+	*word(p.cq_off.head) = 3;
+}
+
+static void begin_last(bool timer)
+{
+	struct io_uring_sqe *s;
+
+	poll_twice();
+	if (!timer)
+		return;
+	s = get(2, IORING_OP_TIMEOUT, 77);
+	s->addr = (uintptr_t)&wait_for;
+	s->len = 1;
+	submit(2);
+	SAME(*word(p.cq_off.tail), 3);
+}
+
+static void end_last(bool timer)
+{
+	struct io_uring_cqe *c = (struct io_uring_cqe *)(mem + p.cq_off.cqes);
+
+	if (!timer) {
+		get(2, IORING_OP_NOP, 77);
+		submit(2);
+	} else {
+		get(3, IORING_OP_TIMEOUT_REMOVE, 78)->addr = 77;
+		submit(3);
+	}
+	CHECK(syscall(SYS_io_uring_enter, 9, 0, timer ? 2 : 1, IORING_ENTER_GETEVENTS, NULL, 0) == 0);
+	if (timer && c[3].user_data != 77)
+		c++;
+	SAME(c[3].user_data, 77);
+	SAME(c[3].res, timer ? -ECANCELED : 0);
+}
+
 int main(int argc, char **argv)
 {
 	const char *what;
+	bool several;
 
 	subject_init(argc, argv);
 	NEED(argc > 2);
 	what = argv[2];
-	if (!strcmp(what, "hour"))
+	several = !strcmp(what, "several");
+	if (!strcmp(what, "hour") || several)
 		wait_for.tv_sec = 3600;
 	NEED(pipe(pipe_ends) == 0);
 	make_ring();
+	if (several || !strcmp(what, "twice")) {
+		begin_last(several);
+		ready();
+		wait_term();
+		end_last(several);
+		pass();
+	}
 	begin(strcmp(what, "poll") != 0);
 	ready();
 	wait_term();
