@@ -260,16 +260,39 @@ static int number_all(struct dump *d, struct err *err)
 	return r;
 }
 
+/* Threads can have their own ones of what all of a process share (unshare(2)). */
+static int check_threads(const struct subject *s, struct err *err)
+{
+	static const struct {
+		enum kcmp_type type;
+		const char *what;
+	} shared[] = {
+		{ KCMP_FILES, "a table of descriptors" },
+		{ KCMP_FS, "a working directory, root and umask" },
+	};
+
+	for (size_t i = 1; i < s->n_tracees; i++)
+		for (size_t k = 0; k < sizeof(shared) / sizeof(*shared); k++)
+			if (kcmp_objects(s->tracees[0].tid, s->tracees[i].tid, shared[k].type, 0, 0) > 0)
+				return err_unsupported(err, "thread %d of task %d (%s) has %s of its own, "
+					"which this version cannot save", s->tracees[i].tid, s->pid,
+					task_comm(s->task), shared[k].what);
+	return 0;
+}
+
 /* ---- namespaces ---- */
 
 static const struct {
 	const char *file, *what;
 	uint32_t id; /* number of torpor's own */
+	bool per_thread; /* setns(2) and unshare(2) concern one thread and ask for nothing else */
 } spaces[] = {
-	{ "pid", "pid", 1 }, { "net", "net", 2 }, { "ipc", "ipc", 3 }, { "uts", "uts", 4 },
-	{ "time", "time", 5 }, { "mnt", "mount", 6 }, { "user", "user", 7 },
-	{ "cgroup", "cgroup", 8 },
+	{ "pid", "pid", 1, false }, { "net", "net", 2, true }, { "ipc", "ipc", 3, true },
+	{ "uts", "uts", 4, true }, { "time", "time", 5, false }, { "mnt", "mount", 6, false },
+	{ "user", "user", 7, false }, { "cgroup", "cgroup", 8, true },
 };
+
+enum { SPACES = sizeof(spaces) / sizeof(*spaces) };
 
 static int ns_inode(pid_t tid, const char *file, uint64_t *ret)
 {
@@ -283,24 +306,42 @@ static int ns_inode(pid_t tid, const char *file, uint64_t *ret)
 	return 0;
 }
 
-/* Namespaces are torpor's own or refused; there is one number for each. */
-static int check_spaces(const struct subject *s, struct err *err)
+/* 0: a kernel without this kind. */
+static void own_spaces(uint64_t ret[SPACES])
 {
-	for (size_t i = 0; i < sizeof(spaces) / sizeof(*spaces); i++) {
-		uint64_t ours, theirs;
+	for (size_t i = 0; i < SPACES; i++)
+		if (ns_inode(getpid(), spaces[i].file, &ret[i]) < 0)
+			ret[i] = 0;
+}
 
-		if (ns_inode(getpid(), spaces[i].file, &ours) < 0)
-			continue; /* a kernel without this kind */
-		if (ns_inode(s->tracees[0].tid, spaces[i].file, &theirs) < 0)
-			return err_sys(err, "cannot look at the %s namespace of task %d",
-				spaces[i].what, s->pid);
-		if (ours != theirs)
-			return err_unsupported(err,
-				"task %d (%s) lives in another %s namespace than torpor, which "
-				"this version cannot save", s->pid, task_comm(s->task),
-				spaces[i].what);
-	}
-	return 0;
+static int check_space(const struct subject *s, size_t thread, size_t i, uint64_t ours, struct err *err)
+{
+	pid_t tid = s->tracees[thread].tid;
+	uint64_t theirs = 0;
+
+	if (ns_inode(tid, spaces[i].file, &theirs) < 0)
+		return err_sys(err, "cannot look at the %s namespace of task %d", spaces[i].what, tid);
+	if (ours == theirs)
+		return 0;
+	/* such a thread mostly comes back in a moment */
+	if (thread)
+		return err_busy(err, "thread %d of task %d (%s) is in another %s namespace than torpor, "
+			"which this version cannot save", tid, s->pid, task_comm(s->task),
+			spaces[i].what);
+	return err_unsupported(err, "task %d (%s) lives in another %s namespace than torpor, which "
+		"this version cannot save", s->pid, task_comm(s->task), spaces[i].what);
+}
+
+/* Namespaces are torpor's own or refused; there is one number for each. */
+static int check_spaces(const struct subject *s, const uint64_t own[SPACES], struct err *err)
+{
+	int r = 0;
+
+	for (size_t t = 0; t < s->n_tracees; t++)
+		for (size_t i = 0; i < SPACES && r == 0; i++)
+			if (own[i] && (!t || spaces[i].per_thread))
+				r = check_space(s, t, i, own[i], err);
+	return r;
 }
 
 static void set_space_ids(TaskKobjIdsEntry *ids)
@@ -376,7 +417,10 @@ int dump_identity(void *ctx, struct err *err)
 {
 	struct dump *d = ctx;
 	struct journal *journal = NULL;
+	uint64_t own[SPACES];
 	int r = dump_tree(d, err);
+
+	own_spaces(own);
 
 	if (r == 0)
 		r = image_set_journal(d->images, &journal, err);
@@ -388,7 +432,9 @@ int dump_identity(void *ctx, struct err *err)
 		if (s->zombie)
 			continue;
 		s->task->ids = new_ids(d->world);
-		r = check_spaces(s, err);
+		r = check_spaces(s, own, err);
+		if (r == 0)
+			r = check_threads(s, err);
 	}
 	if (r == 0)
 		r = number_all(d, err);

@@ -27,6 +27,7 @@ OTHERS = {
     "tcp_dropped",
     "tcp_pump",
     "tcp_refused",
+    "thread_own",
     "tty",
     "unix_outside",
     "unread",
