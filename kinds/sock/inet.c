@@ -247,9 +247,11 @@ static int inet_bulk(const struct fd_look *l, FileEntry *fe, struct err *err)
 {
 	const InetSkEntry *e = fe->isk;
 
-	if (e->type != SOCK_DGRAM || (e->proto != IPPROTO_UDP && e->proto != IPPROTO_UDPLITE))
-		return 0;
-	return udp_queue_collect(l, e, err);
+	if (e->type == SOCK_DGRAM && (e->proto == IPPROTO_UDP || e->proto == IPPROTO_UDPLITE))
+		return udp_queue_collect(l, e, err);
+	if (e->type != SOCK_STREAM)
+		inet_queue_report(l, e);
+	return 0;
 }
 
 /* ---- check ---- */
@@ -349,6 +351,10 @@ static int name_socket(struct file_maker *m, const InetSkEntry *e, int fd, struc
 		r = bind_to(m, e, &n, fd, err);
 	if (r < 0)
 		return r;
+	if (e->type == SOCK_DGRAM)
+		r = udp_queue_fill(m, e, fd, false, err);
+	if (r < 0)
+		return r;
 	if (e->state == TCP_STATE_LISTEN) {
 		if (listen(fd, (int)e->backlog) < 0)
 			return err_sys(err, "cannot listen on port %u", e->src_port);
@@ -395,7 +401,7 @@ static int open_socket(struct file_maker *m, const InetSkEntry *e, int *ret_fd, 
 	else if (r == 0)
 		r = name_socket(m, e, fd, err);
 	if (r == 0 && e->type == SOCK_DGRAM)
-		r = udp_queue_fill(m, e, fd, err);
+		r = udp_queue_fill(m, e, fd, true, err);
 	if (r == 0)
 		r = inet_opts_late(m, e, fd, err);
 	if (r == 0 && e->type == SOCK_STREAM)

@@ -54,7 +54,11 @@ uint32_t inet_user_timeout(const struct world *w, const InetSkEntry *e);
 
 /* ---- datagrams that wait (udp_queue.c) ---- */
 int udp_queue_collect(const struct fd_look *l, const InetSkEntry *e, struct err *err) must_use;
-int udp_queue_fill(struct file_maker *m, const InetSkEntry *e, int fd, struct err *err) must_use;
+/* Before the socket is connected: what others than its peer have sent; after that: the rest. */
+int udp_queue_fill(struct file_maker *m, const InetSkEntry *e, int fd, bool connected, struct err *err)
+	must_use;
+/* Of raw and ping sockets, whose queues are not kept: says so in the log. */
+void inet_queue_report(const struct fd_look *l, const InetSkEntry *e);
 
 /* ---- keys of TCP-MD5 (tcp_md5.c) ---- */
 

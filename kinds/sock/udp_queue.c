@@ -109,6 +109,16 @@ static int refuse_corked(const struct fd_look *l, const char *who, struct err *e
 		"MSG_MORE), which cannot be read back", who);
 }
 
+void inet_queue_report(const struct fd_look *l, const InetSkEntry *e)
+{
+	struct pollfd p = { .fd = l->dup, .events = POLLIN };
+	char who[96];
+
+	if (poll(&p, 1, 0) == 1 && p.revents & POLLIN)
+		log_warn("%s is a %s socket with packets that were not read; a restore goes on without "
+			"them", file_look_who(l, who, sizeof(who)), e->type == SOCK_RAW ? "raw" : "ping");
+}
+
 int udp_queue_collect(const struct fd_look *l, const InetSkEntry *e, struct err *err)
 {
 	struct pollfd p = { .fd = l->dup, .events = POLLIN };
@@ -195,6 +205,22 @@ static int fill_one(const InetSkEntry *e, const TorporDatagram *d, struct err *e
 	return forge_datagram(&f, (int)e->proto, d->payload.data, d->payload.len, err);
 }
 
+/*
+ * How many of the first datagrams have to be there before the socket is connected, because one of
+ * them is of somebody else than its peer.
+ */
+static size_t from_others(const InetSkEntry *e, const TorporFileEntry *extra)
+{
+	struct flow ends, f = { 0 };
+	size_t n = e->dst_port ? extra->n_datagrams : 0;
+
+	inet_flow_of(e, &ends);
+	while (n && source_of(extra->datagrams[n - 1], &f) && f.family == ends.family &&
+		f.their_port == ends.their_port && !memcmp(f.theirs, ends.theirs, flow_address_len(&f)))
+		n--;
+	return n;
+}
+
 /* Bytes of memory that what waits in the socket takes. */
 static uint32_t memory_used(int fd)
 {
@@ -216,17 +242,18 @@ static bool has_come(int fd, uint32_t before)
 }
 
 /* Each has come before the next one is sent: so they keep their order. */
-static int send_all(const InetSkEntry *e, const TorporFileEntry *extra, int fd, struct err *err)
+static int send_some(const InetSkEntry *e, const TorporFileEntry *extra, size_t i, size_t end, int fd,
+	struct err *err)
 {
 	int r = 0;
 
-	for (size_t i = 0; i < extra->n_datagrams && r == 0; i++) {
+	for (; i < end && r == 0; i++) {
 		uint32_t before = memory_used(fd);
 
 		r = fill_one(e, extra->datagrams[i], err);
 		if (r == 0 && !has_come(fd, before)) {
 			log_warn("%zu of %zu datagrams that waited in a UDP socket of port %u do not come "
-				"in again and are lost", extra->n_datagrams - i, extra->n_datagrams,
+				"in again and are lost", end - i, extra->n_datagrams,
 				e->src_port);
 			break;
 		}
@@ -234,21 +261,27 @@ static int send_all(const InetSkEntry *e, const TorporFileEntry *extra, int fd, 
 	return r;
 }
 
-int udp_queue_fill(struct file_maker *m, const InetSkEntry *e, int fd, struct err *err)
+int udp_queue_fill(struct file_maker *m, const InetSkEntry *e, int fd, bool connected, struct err *err)
 {
 	const TorporFileEntry *extra = world_extra(m->world, e->id);
 	char device[IF_NAMESIZE] = "";
 	socklen_t len = sizeof(device);
+	size_t early, begin, end;
 	int r = 0;
 
 	if (!extra || !extra->n_datagrams || extra->n_datagrams > QUEUE_MAX)
+		return 0;
+	early = from_others(e, extra);
+	begin = connected ? early : 0;
+	end = connected ? extra->n_datagrams : early;
+	if (begin == end)
 		return 0;
 	/* They come in by lo. */
 	if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, &len) < 0)
 		len = 0;
 	if (len && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "", 0) < 0)
 		return err_sys(err, "cannot unbind a socket from its device");
-	r = send_all(e, extra, fd, err);
+	r = send_some(e, extra, begin, end, fd, err);
 	if (r == 0 && len && setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, device, len) < 0)
 		r = err_sys(err, "cannot bind a socket to '%s'", device);
 	return r;

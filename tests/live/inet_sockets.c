@@ -7,7 +7,7 @@
 #include "net.h"
 #include <netinet/ip_icmp.h>
 
-enum { UDPLITE = 136, GROUP = 3, QUEUE = 5 };
+enum { UDPLITE = 136, GROUP = 3, QUEUE = 6 };
 
 struct item {
 	const char *what;
@@ -155,24 +155,39 @@ static unsigned waits_in(int fd)
 	return info[0];
 }
 
-/* Each is there before the next one is sent: the device may take a moment. */
-static void fill_queue(int from, int to)
+/* It is there before this returns: the device may take a moment. */
+static void put_datagram(int from, int to, const char *text, int len)
 {
 	union name there = name_make("127.0.0.1", port_of(to));
+	unsigned before = waits_in(to);
+
+	NEED(sendto(from, text, len, 0, &there.any, name_len(&there)) == len);
+	for (int k = 0; k < PATIENCE_MS && waits_in(to) == before; k++)
+		usleep(1000);
+	NEED(waits_in(to) > before);
+}
+
+/* Every third is empty. */
+static void fill_queue(int from, int to)
+{
 	char buf[64];
 
 	for (int i = 0; i < QUEUE; i++) {
 		int n = snprintf(buf, sizeof(buf), "datagram %d", i);
-		unsigned before = waits_in(to);
 
-		/* empty ones, too */
-		if (i % 3 == 0)
-			n = -i;
-		NEED(sendto(from, buf, n + i, 0, &there.any, name_len(&there)) == n + i);
-		for (int k = 0; k < PATIENCE_MS && waits_in(to) == before; k++)
-			usleep(1000);
-		NEED(waits_in(to) > before);
+		put_datagram(from, to, buf, i % 3 ? n + i : 0);
 	}
+}
+
+static void expect_datagram(int from, int to, const char *text)
+{
+	union name sender, mine = ends_of(from).ours;
+	socklen_t len = sizeof(sender);
+	char buf[64] = "";
+
+	SAME(recvfrom(to, buf, sizeof(buf), MSG_DONTWAIT, &sender.any, &len), (int)strlen(text));
+	CHECK(!strcmp(buf, text));
+	SAME(sender.v4.sin_port, mine.v4.sin_port);
 }
 
 static void check_queue(int from, int to)
@@ -184,10 +199,8 @@ static void check_queue(int from, int to)
 	for (int i = 0; i < QUEUE; i++) {
 		int n = snprintf(expect, sizeof(expect), "datagram %d", i);
 
-		if (i % 3 == 0)
-			n = -i;
-		SAME(recvfrom(to, buf, sizeof(buf), MSG_DONTWAIT, &sender.any, &len), n + i);
-		CHECK(n < 0 || !memcmp(buf, expect, (size_t)n));
+		SAME(recvfrom(to, buf, sizeof(buf), MSG_DONTWAIT, &sender.any, &len), i % 3 ? n + i : 0);
+		CHECK(i % 3 == 0 || !memcmp(buf, expect, n));
 		CHECK(sender.v4.sin_port == mine.v4.sin_port);
 		CHECK(sender.v4.sin_addr.s_addr == htonl(INADDR_LOOPBACK));
 	}
@@ -231,7 +244,7 @@ static int dead_socket(int listener)
 int main(int argc, char **argv)
 {
 	int listener, any, dual, only6, device, group[GROUP], udp, sender, talk, lite[2], six, ping, echo, waits;
-	int member, shout, dead;
+	int member, shout, dead, mixed, peer;
 	struct stat st;
 	union name n;
 
@@ -261,6 +274,13 @@ int main(int argc, char **argv)
 	talk = add("a connected UDP socket", socket(AF_INET, SOCK_DGRAM, 0));
 	n = name_make("127.0.0.1", port_of(udp));
 	NEED(connect(talk, &n.any, name_len(&n)) == 0);
+	mixed = add("a UDP socket connected with others' datagrams", bound("127.0.0.1", 0, SOCK_DGRAM, 0));
+	peer = add("its peer", bound("127.0.0.1", 0, SOCK_DGRAM, 0));
+	put_datagram(peer, mixed, "first", 5);
+	put_datagram(sender, mixed, "other", 5);
+	n = name_make("127.0.0.1", port_of(peer));
+	NEED(connect(mixed, &n.any, name_len(&n)) == 0);
+	put_datagram(peer, mixed, "last", 4);
 	for (int i = 0; i < 2; i++)
 		lite[i] = add("a UDP-Lite socket", bound("127.0.0.1", 0, SOCK_DGRAM, UDPLITE));
 	ping = add("a raw ICMP socket", socket(AF_INET, SOCK_RAW, IPPROTO_ICMP));
@@ -289,6 +309,9 @@ int main(int argc, char **argv)
 	wire_works(wire_make(only6, "::1"), 5);
 	wire_works(wire_make(device, "127.0.0.1"), 6);
 	check_queue(sender, waits);
+	expect_datagram(peer, mixed, "first");
+	expect_datagram(sender, mixed, "other");
+	expect_datagram(peer, mixed, "last");
 	check_datagram(sender, udp, "127.0.0.1", "one");
 	check_datagram(sender, six, "127.0.0.1", "two");
 	check_datagram(talk, udp, "127.0.0.1", "three");
