@@ -150,6 +150,18 @@ static int look_at_connecting(const struct fd_look *l, InetSkEntry *e, struct er
 	return 0;
 }
 
+/* Whoever waits for the end of a zero-copy send would wait for ever: its notes cannot be put back. */
+static int refuse_zerocopy(const struct fd_look *l, const char *who, struct err *err)
+{
+	struct pollfd p = { .fd = l->dup };
+
+	if (option_of(l->dup, SOL_SOCKET, SO_ZEROCOPY) <= 0 || poll(&p, 1, 0) != 1 ||
+		!(p.revents & POLLERR))
+		return 0;
+	return err_busy(err, "%s is a TCP connection with completions of zero-copy sends (MSG_ZEROCOPY) that "
+		"were not fetched, which cannot be saved; try again when they have been", who);
+}
+
 static int note_connection(const struct fd_look *l, InetSkEntry *e, struct err *err)
 {
 	struct connection c = { .isk = e, .tid = l->tid, .fd = l->fd,
@@ -162,6 +174,8 @@ static int note_connection(const struct fd_look *l, InetSkEntry *e, struct err *
 		return err_unsupported(err, "%s is a connected TCP socket (%s); --tcp-established keeps "
 			"the connection, --tcp-close drops it", c.who,
 			inet_flow_say(e, ends, sizeof(ends)));
+	if (!l->options->tcp_close && refuse_zerocopy(l, c.who, err) < 0)
+		return -EAGAIN;
 	inet_flow_of(e, &c.flow);
 	vec_push(l->connections, c);
 	return 0;

@@ -7,6 +7,8 @@
  * to it; what would change the connection behind the back of both ends (kernel TLS, TCP-AO) is
  * refused.
  */
+#include "base/cleanup.h"
+#include "base/io.h"
 #include "kinds/sock/inet.h"
 #include "kinds/sock/sockopts.h"
 #include <errno.h>
@@ -244,6 +246,21 @@ static void collect_ip(const struct fd_look *l, InetSkEntry *e)
 	}
 }
 
+/* The socket of a multicast router (MRT_INIT): interfaces and routes hang on it and cannot be read back. */
+static int refuse_router(const struct fd_look *l, const InetSkEntry *e, struct err *err)
+{
+	auto_free char *text = NULL;
+	char who[96];
+
+	if (e->type != SOCK_RAW || e->family != AF_INET || e->proto != IPPROTO_IGMP ||
+		io_slurp("/proc/sys/net/ipv4/conf/all/mc_forwarding", &text, NULL) < 0 ||
+		text[0] == '0')
+		return 0;
+	return err_unsupported(err, "%s is a raw socket of IGMP in a network namespace in which a program "
+		"routes multicasts (MRT_INIT); this one may do so, and that cannot be saved",
+		file_look_who(l, who, sizeof(who)));
+}
+
 static void collect_raw(const struct fd_look *l, InetSkEntry *e)
 {
 	IpOptsRawEntry *o = arena_msg(l->world->arena, IpOptsRawEntry, ip_opts_raw_entry);
@@ -350,9 +367,10 @@ int inet_opts_collect(const struct fd_look *l, InetSkEntry *e, bool dead, struct
 	if (r < 0)
 		return r;
 	collect_ip(l, e);
-	if (e->type == SOCK_RAW)
+	r = refuse_router(l, e, err);
+	if (r == 0 && e->type == SOCK_RAW)
 		collect_raw(l, e);
-	if (e->type == SOCK_STREAM) {
+	if (r == 0 && e->type == SOCK_STREAM) {
 		collect_tcp(l, e);
 		/* the layer of MPTCP is the kernel's own */
 		r = e->proto == IPPROTO_TCP ? refuse_hidden(l, err) : 0;

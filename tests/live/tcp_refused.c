@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
  * Sockets that cannot be kept (argv[2]): pending (a listener with a connection nobody has accepted),
- * connecting, corked (a UDP datagram not sent yet), tls (a layer in the kernel), mptcp, urgent data:
+ * connecting, corked (a UDP datagram not sent yet), tls (a layer in the kernel), mptcp, zerocopy (sends
+ * whose completions nobody has fetched), router (of multicasts), urgent data:
  * in front of others (urgent), alone (lone), in the stream (inline), fetched while what is in front of
  * them was not (fetched). After a dump that refused them everything goes on; after one that was allowed
  * to drop them the rest is there.
@@ -12,6 +13,9 @@
 static int listener = -1, fd = -1;
 static const char *what;
 static struct wire wire;
+static char text[5000];
+
+enum { MRT_INIT_ = 200 /* linux/mroute.h */ };
 
 static bool is_urgent(void)
 {
@@ -77,6 +81,17 @@ static void set_up(void)
 		fd = socket(AF_INET, SOCK_DGRAM, 0);
 		set_option(fd, IPPROTO_UDP, UDP_CORK, 1);
 		SAME(sendto(fd, "held", 4, 0, &n.any, name_len(&n)), 4);
+	} else if (!strcmp(what, "router")) {
+		fd = socket(AF_INET, SOCK_RAW, IPPROTO_IGMP);
+		NEED(fd >= 0);
+		if (setsockopt(fd, IPPROTO_IP, MRT_INIT_, &(int){ 1 }, sizeof(int)) < 0)
+			skip("no multicast routing in this kernel: %s", strerror(errno));
+	} else if (!strcmp(what, "zerocopy")) {
+		listener = listen_on("127.0.0.1", 0, 5);
+		wire = wire_make(listener, "127.0.0.1");
+		set_option(wire.a, SOL_SOCKET, SO_ZEROCOPY, 1);
+		NEED(send(wire.a, text, sizeof(text), MSG_ZEROCOPY) == sizeof(text));
+		NEED(poll(&(struct pollfd){ .fd = wire.a }, 1, PATIENCE_MS) == 1);
 	} else if (!strcmp(what, "mptcp")) {
 		/* the accepted end is a TCP socket, the one that connected is not */
 		listener = listen_on("127.0.0.1", 0, 5);
@@ -109,6 +124,8 @@ int main(int argc, char **argv)
 	}
 	if (is_urgent())
 		check_urgent();
+	if (!strcmp(what, "zerocopy"))
+		CHECK(recvmsg(wire.a, &(struct msghdr){ 0 }, MSG_ERRQUEUE | MSG_DONTWAIT) == 0);
 	if (fd >= 0)
 		CHECK(fcntl(fd, F_GETFD) >= 0);
 	pass();

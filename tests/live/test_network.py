@@ -510,7 +510,7 @@ def refusal(box: Box, what: str) -> None:
     s = Subject(box, "tcp_refused", (what,))
     s.start()
     more = {"tls": ["--tcp-established"], "mptcp": ["--tcp-established", "--skip-in-flight"]}
-    more |= {name: ["--tcp-established"] for name in URGENT}
+    more |= {name: ["--tcp-established"] for name in [*URGENT, "zerocopy"]}
     done = box.torpor(*s.dump_command(*more.get(what, [])))
     option = {"pending": "--skip-in-flight", "connecting": "--skip-in-flight"}.get(what)
     sentence = [t for t in done.output.splitlines() if f"task {s.pid} " in t]
@@ -524,7 +524,7 @@ def refusal(box: Box, what: str) -> None:
     s.finish()
 
 
-@pytest.mark.parametrize("what", ["pending", "connecting", "corked", "tls", "mptcp", *URGENT])
+@pytest.mark.parametrize("what", ["pending", "connecting", "corked", "tls", "mptcp", "zerocopy", "router", *URGENT])
 def test_refusal(boxed: Callable[..., Any], what: str) -> None:
     boxed(refusal, net=True, what=what)
 
