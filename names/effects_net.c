@@ -149,7 +149,7 @@ static int rules_here(struct round *rd, uint64_t dev, uint64_t ino, struct err *
 		}
 	}
 	if (r == 0 && gone.n)
-		r = iptables_change(false, gone.at, gone.n, err);
+		r = iptables_delete(gone.at, gone.n, err);
 	vec_done(&list);
 	vec_done(&gone);
 	return r;

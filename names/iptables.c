@@ -10,11 +10,14 @@
 #include "base/table.h"
 #include "names/netlock.h"
 #include <arpa/inet.h>
-#include <spawn.h>
+#include <fcntl.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
-extern char **environ;
+enum { DELETE_TRIES = 5 };
 
 /* ---- flows as text ---- */
 
@@ -72,22 +75,44 @@ bool flow_parse(const char *text, struct flow *ret)
 
 /* ---- the tools ---- */
 
-/* Runs argv with `in` as its input (or output into *ret_text); its exit status, or -errno. */
+/* In the child. Without torpor nobody would know what it changes, nor when: it ends with torpor. */
+static _Noreturn void become_tool(char *const *argv, int fd, bool reading, pid_t parent, int report)
+{
+	int number = 0;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(EXIT_FAILURE);
+	if (dup2(fd, reading ? STDOUT_FILENO : STDIN_FILENO) >= 0)
+		execvp(argv[0], argv);
+	number = errno;
+	(void)!write(report, &number, sizeof(number));
+	_exit(EXIT_FAILURE);
+}
+
+/* Runs argv with fd as its input (reading: its output); its exit status, or -errno. */
 static int run_tool(char *const *argv, int fd, bool reading)
 {
-	posix_spawn_file_actions_t actions;
-	int r, status;
-	pid_t pid;
+	pid_t parent = getpid(), pid;
+	int ends[2], status, number = 0;
 
-	posix_spawn_file_actions_init(&actions);
-	posix_spawn_file_actions_adddup2(&actions, fd, reading ? STDOUT_FILENO : STDIN_FILENO);
-	r = posix_spawnp(&pid, argv[0], &actions, NULL, argv, environ);
-	posix_spawn_file_actions_destroy(&actions);
-	if (r)
-		return -r;
-	while (waitpid(pid, &status, 0) < 0)
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	pid = fork();
+	if (pid == 0)
+		become_tool(argv, fd, reading, parent, ends[1]);
+	if (pid < 0)
+		number = errno;
+	close(ends[1]);
+	/* nothing comes when the tool has begun */
+	while (pid > 0 && read(ends[0], &number, sizeof(number)) < 0 && errno == EINTR)
+		;
+	close(ends[0]);
+	while (pid > 0 && waitpid(pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return -errno;
+	if (number)
+		return -number;
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -EIO;
 }
 
@@ -136,11 +161,16 @@ static int change_family(bool add, int family, const struct flow *flows, size_t 
 	return 0;
 }
 
-int iptables_change(bool add, const struct flow *flows, size_t n, struct err *err)
+static int change(bool add, const struct flow *flows, size_t n, struct err *err)
 {
 	int r = change_family(add, AF_INET, flows, n, err);
 
 	return r < 0 ? r : change_family(add, AF_INET6, flows, n, err);
+}
+
+int iptables_add(const struct flow *flows, size_t n, struct err *err)
+{
+	return change(true, flows, n, err);
 }
 
 /* ---- what there is ---- */
@@ -209,4 +239,34 @@ int iptables_list(struct flow_list *ret, struct err *err)
 bool iptables_has(const struct flow_list *list, const struct flow *f)
 {
 	return list->n && bsearch(f, list->at, list->n, sizeof(*f), by_bytes);
+}
+
+/* Those of the flows that have rules now. */
+static int still_there(const struct flow *flows, size_t n, struct flow_list *ret, struct err *err)
+{
+	struct flow_list list = { 0 };
+	int r = iptables_list(&list, err);
+
+	ret->n = 0;
+	for (size_t i = 0; i < n && r == 0; i++)
+		if (iptables_has(&list, &flows[i]))
+			vec_push(ret, flows[i]);
+	vec_done(&list);
+	return r;
+}
+
+/* A rule that is not there fails the whole change; somebody else may just take it away, too. */
+int iptables_delete(const struct flow *flows, size_t n, struct err *err)
+{
+	struct flow_list gone = { 0 };
+	int r = -EAGAIN;
+
+	for (int i = 0; i < DELETE_TRIES && r < 0; i++) {
+		err_clear(err);
+		r = still_there(flows, n, &gone, err);
+		if (r == 0 && gone.n)
+			r = change(false, gone.at, gone.n, err);
+	}
+	vec_done(&gone);
+	return r;
 }

@@ -89,7 +89,7 @@ static int make_rules(struct netlock *lock, const struct flow *flows, size_t n,
 	if (r == 0)
 		r = journal_sync(journal, err);
 	lock->made = r == 0;
-	return r < 0 ? r : iptables_change(true, flows, n, err);
+	return r < 0 ? r : iptables_add(flows, n, err);
 }
 
 /*
@@ -116,22 +116,6 @@ int netlock_make(struct netlock *lock, const struct flow *flows, size_t n, struc
 	return r;
 }
 
-/* A rule that is not there would fail the whole change. */
-static int delete_rules(const struct flow *flows, size_t n, struct err *err)
-{
-	struct flow_list there = { 0 }, gone = { 0 };
-	int r = iptables_list(&there, err);
-
-	for (size_t i = 0; i < n && r == 0; i++)
-		if (iptables_has(&there, &flows[i]))
-			vec_push(&gone, flows[i]);
-	if (r == 0 && gone.n)
-		r = iptables_change(false, gone.at, gone.n, err);
-	vec_done(&there);
-	vec_done(&gone);
-	return r;
-}
-
 int netlock_break(struct netlock *lock, const struct flow *flows, size_t n, struct journal *journal,
 	struct err *err)
 {
@@ -140,7 +124,7 @@ int netlock_break(struct netlock *lock, const struct flow *flows, size_t n, stru
 	if (lock->method == NETLOCK_NFTABLES)
 		r = nft_delete_table(lock->table, err);
 	else if (lock->method == NETLOCK_IPTABLES && n)
-		r = delete_rules(flows, n, err);
+		r = iptables_delete(flows, n, err);
 	if (r < 0)
 		return r;
 	lock->made = false;

@@ -51,8 +51,10 @@ int netlock_break(struct netlock *lock, const struct flow *flows, size_t n, stru
 /* "127.0.0.1 54048 127.0.0.1 6666": ours and theirs, as a journal holds a flow. */
 char *flow_text(const struct flow *f, char *buf, size_t size);
 bool flow_parse(const char *text, struct flow *ret);
-/* Adds or deletes the rules of flows by the tool iptables-restore (and ip6tables-restore). */
-int iptables_change(bool add, const struct flow *flows, size_t n, struct err *err) must_use;
+/* Adds the rules of flows by the tool iptables-restore (and ip6tables-restore). */
+int iptables_add(const struct flow *flows, size_t n, struct err *err) must_use;
+/* Deletes them; that there are none (any more) is fine. */
+int iptables_delete(const struct flow *flows, size_t n, struct err *err) must_use;
 struct flow_list vec_of(struct flow);
 /* The flows for which there are rules of ours; none where the tools are not installed. */
 int iptables_list(struct flow_list *ret, struct err *err) must_use;

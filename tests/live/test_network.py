@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from box import BUILD, TORPOR, Box, Done, Failed, Skipped, link_up, read_stat
+from box import BUILD, TORPOR, Box, Done, Failed, Skipped, link_up, read_stat, read_task
 from subjects import PATIENT, Subject
 
 PORT = 5599
@@ -334,6 +335,56 @@ def lock(box: Box, method: str) -> None:
 @pytest.mark.parametrize("method", ["nftables", "iptables", "skip"])
 def test_lock(boxed: Callable[..., Any], method: str) -> None:
     boxed(lock, net=True, method=method)
+
+
+def with_tool(box: Box, script: str) -> dict[str, str]:
+    """An environment in which this script stands for iptables-restore; the real one is $REAL."""
+    real = shutil.which("iptables-restore")
+    if not real:
+        raise Skipped("there is no iptables-restore")
+    tool = box.dir / "bin/iptables-restore"
+    tool.parent.mkdir()
+    tool.write_text(f"#!/bin/sh\n{script}\n")
+    tool.chmod(0o755)
+    return {"PATH": f"{tool.parent}:{os.environ['PATH']}", "REAL": real, "DIR": str(box.dir)}
+
+
+def slow_tool(box: Box) -> None:
+    """torpor is killed while iptables-restore works: that ends, too, and makes no rules later."""
+    env = with_tool(box, 'echo $$ >"$DIR/new"; mv "$DIR/new" "$DIR/begun"; exec sleep 1000')
+    s = Subject(box, "leaver", options=("--tcp-established", "--link-remap", "--network-lock", "iptables"))
+    s.start()
+    tool = box.start([TORPOR, *s.dump_command()], env=env)
+    box.until("the tool does not begin", 60, (box.dir / "begun").exists)
+    os.kill(tool, signal.SIGKILL)
+    box.wait(tool, 60)
+    other = int((box.dir / "begun").read_text())
+    box.until("the tool goes on", 60, lambda: read_task(other) is None)
+    box.torpor("leftovers", "--clean", "-D", s.images)
+    s.expect_tasks()
+    s.finish()
+
+
+def test_slow_tool(boxed: Callable[..., Any]) -> None:
+    boxed(slow_tool, net=True)
+
+
+def deleted_twice(box: Box) -> None:
+    """Somebody else deletes the rules just before we do: they are gone, which is what was wanted."""
+    twice = 'cat >"$DIR/in"; "$REAL" "$@" <"$DIR/in"; exec "$REAL" "$@" <"$DIR/in"'
+    s = Subject(box, "tcp_streams", options=("--tcp-established", "--network-lock", "iptables"))
+    s.start()
+    s.dump()
+    done = box.torpor("leftovers", "--clean", "-D", s.images, env=with_tool(box, twice))
+    if done.status != 0 or rules():
+        raise Failed(f"left are {rules()}")
+    done = box.torpor("leftovers", "-D", s.images)
+    if "nothing is left behind" not in done.output:
+        raise Failed("something is listed that was removed")
+
+
+def test_deleted_twice(boxed: Callable[..., Any]) -> None:
+    boxed(deleted_twice, net=True)
 
 
 def failed_restore(box: Box) -> None:
