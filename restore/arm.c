@@ -130,6 +130,40 @@ void restore_disarm(void *ctx)
 		unlinkat(rs->workdir_fd, rs->o->pidfile, 0);
 }
 
+/*
+ * Whether torpor's death is theirs, too. They are armed: nothing but ptrace holds them. Tied again is
+ * who still can be.
+ */
+static int tie(struct restore *rs, bool tied, struct err *err)
+{
+	uintptr_t options = tied ? PTRACE_O_EXITKILL : 0;
+
+	world_each_task(t, rs->world) {
+		if (!task_is_alive(t))
+			continue;
+		task_each_thread(th, t) {
+			if (th == &t->threads[0] && t->leader_dead)
+				continue;
+			if (ptrace(PTRACE_SETOPTIONS, th->real, NULL, (void *)options) < 0 && !tied)
+				return err_sys(err, "cannot set options of thread %d of task %d (%s)",
+					th->tid, t->pid, task_comm(t));
+		}
+	}
+	return 0;
+}
+
+int restore_free(void *ctx, struct err *err)
+{
+	return tie(ctx, false, err);
+}
+
+void restore_unfree(void *ctx)
+{
+	struct err ignored = ERR_INIT;
+
+	(void)!tie(ctx, true, &ignored);
+}
+
 static void detach_task(struct restore *rs, const struct task *t)
 {
 	task_each_thread(th, t) {

@@ -82,6 +82,9 @@ void restore_unlock_network(void *ctx);
 /* Connections end their repair, while the network is locked; undone by silencing them again. */
 int restore_wake(void *ctx, struct err *err);
 void restore_silence(void *ctx);
+/* From now on all tasks run on should torpor die; undone: they end then. */
+int restore_free(void *ctx, struct err *err);
+void restore_unfree(void *ctx);
 /*
  * Unlocks for good. Where that fails it is locked again; once done it should not be undone: peers
  * have heard of what the images do not know.

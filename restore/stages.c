@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * A restore, from top to bottom. Every task is held by ptrace with EXITKILL until all stages are
- * through, so a failure (or torpor's death) leaves nothing of them; then they are let go, which
- * cannot fail.
+ * A restore, from top to bottom. Every task is held by ptrace, with EXITKILL until nothing more can
+ * go wrong in it, so a failure (or torpor's death) leaves nothing of them; then they are let go, which
+ * cannot fail. Once the network may be unlocked their end would be seen by peers: should torpor die
+ * then, they run.
  *
  *   load      the image set becomes a world
  *   check     the same rules as before saving
@@ -21,6 +22,7 @@
  *   facets    what belongs to each thread
  *   arm       scratch memory goes, registers are set, the pidfile is written
  *   wake      connections end their repair; they may speak, but nobody hears them yet
+ *   free      torpor's death is no longer theirs
  *   network   the network is unlocked
  */
 #include "base/forsake.h"
@@ -183,6 +185,7 @@ static const struct stage restore_stages[] = {
 	{ .name = "facets", .run = restore_facets },
 	{ .name = "arm", .run = restore_arm, .undo = restore_disarm },
 	{ .name = "wake", .run = restore_wake, .undo = restore_silence },
+	{ .name = "free", .run = restore_free, .undo = restore_unfree },
 	{ .name = "network", .run = restore_open_network, .undo = restore_close_network },
 	{ .name = NULL },
 };

@@ -407,6 +407,38 @@ def failed_restore(box: Box) -> None:
     no_resets(client)
 
 
+def died_late(box: Box, at: str) -> None:
+    """A restore is killed when nothing was left to do but to unlock, or to let go: all is well."""
+    server, client = ends(box)
+    server.dump()
+    box.reap()
+    box.statuses.pop(server.pid, None)
+    done = server.tool(
+        *("restore", "-d", "-D", server.images, "-o", "restore.log", "-v4", "--tcp-established"),
+        env={"TORPOR_FAULT": f"restore:{at}=kill"},
+    )
+    if done.status != -signal.SIGKILL:
+        raise Failed(f"the restore ended with {done.status}")
+    if len(tables()) != (at == "free"):
+        raise Failed(f"there are {tables()}")
+    for _ in range(2):
+        if box.torpor("leftovers", "--clean", "-D", server.images).status != 0:
+            raise Failed("something stays")
+    if tables() or (server.images / "torpor-journal").exists():
+        raise Failed(f"left are {tables()}, {os.listdir(server.images)}")
+    for end in (client, server):
+        end.goes_on("after the restore")
+    no_resets(client)
+    os.kill(client.pid, signal.SIGTERM)
+    for end in (client, server):
+        end.finish()
+
+
+@pytest.mark.parametrize("at", ["free", "network"])
+def test_died_late(boxed: Callable[..., Any], at: str) -> None:
+    boxed(died_late, net=True, at=at)
+
+
 def unanswered(box: Box) -> None:
     """A restore takes longer than bytes may stay without an answer: the connection outlives that."""
     server, client = ends(box)
