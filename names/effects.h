@@ -38,8 +38,8 @@ bool effect_is_link_name(const char *path);
 int effects_look_net(struct effect_item *items, size_t n, struct err *err) must_use;
 int effects_remove_net(struct effect_item *items, size_t n, struct err *err) must_use;
 /*
- * Calls fn in every network namespace that a process or a name in /run/netns leads to (our own
- * first); its dev and ino are told. What cannot be entered is left out.
+ * Calls fn in every network namespace that a process, a mount of ours or a name in /run/netns leads to
+ * (our own first); its dev and ino are told. What cannot be entered is left out.
  */
 int effect_each_network(int (*fn)(uint64_t dev, uint64_t ino, void *ctx, struct err *err),
 	void *ctx, struct err *err) must_use;

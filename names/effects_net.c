@@ -3,6 +3,7 @@
 #include "base/cleanup.h"
 #include "base/parse.h"
 #include "base/table.h"
+#include "kernel/mountinfo.h"
 #include "kernel/nft.h"
 #include "kernel/tcp_repair.h"
 #include "names/effects.h"
@@ -63,6 +64,22 @@ static int visit_folder(struct tour *t, const char *folder, bool processes, stru
 	return r;
 }
 
+/* Where container engines keep them: files on which a namespace is mounted. */
+static int visit_mounts(struct tour *t, struct err *err)
+{
+	struct arena *arena = arena_new();
+	struct mount_lines mounts = { 0 };
+	struct err ignored = ERR_INIT;
+	int r = 0;
+
+	(void)!mountinfo_read("self", arena, &mounts, &ignored);
+	for (size_t i = 0; i < mounts.n && r == 0; i++)
+		if (!strcmp(mounts.at[i].type, "nsfs") && !strncmp(mounts.at[i].root, "net:", 4))
+			r = visit(t, mounts.at[i].point, err);
+	arena_free(arena);
+	return r;
+}
+
 int effect_each_network(int (*fn)(uint64_t dev, uint64_t ino, void *ctx, struct err *err),
 	void *ctx, struct err *err)
 {
@@ -73,6 +90,8 @@ int effect_each_network(int (*fn)(uint64_t dev, uint64_t ino, void *ctx, struct 
 	if (home < 0)
 		return err_sys(err, "cannot open torpor's own network namespace");
 	r = visit(&t, OUR_NETWORK, err);
+	if (r == 0)
+		r = visit_mounts(&t, err);
 	if (r == 0)
 		r = visit_folder(&t, NAMED_NETWORKS, false, err);
 	if (r == 0)

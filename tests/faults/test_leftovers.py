@@ -223,6 +223,40 @@ def test_foreign(boxed: Callable[..., Any]) -> None:
     boxed(foreign, net=True)
 
 
+def mounted_network(box: Box) -> None:
+    """The network is kept by a mount only, as container engines do: its lock is found from outside."""
+    file = box.dir / "network"
+    file.touch()
+    subprocess.run(["unshare", f"--net={file}", "true"], check=True)
+    enter = ["nsenter", f"--net={file}"]
+    subprocess.run([*enter, "ip", "link", "set", "lo", "up"], check=True)
+    s = Subject(box, "leaver", options=("--tcp-established", "--link-remap"))
+    (box.dir / "work").mkdir()
+    s.pid = box.start([*enter, s.program, s.result], cwd=box.dir / "work")
+    box.until("it is not ready", 60, lambda: "ready" in s.lines())
+    if box.run([*enter, TORPOR, *s.dump_command()]).status != 0:
+        raise Failed("dump failed")
+    box.until("the task stays", 60, lambda: not box.tasks())
+
+    def there() -> str:
+        done = subprocess.run([*enter, "nft", "list", "tables"], capture_output=True, check=True, text=True)
+        return done.stdout.strip()
+
+    if "CRIU-" not in there():
+        raise Failed("there is no lock")
+    for words in ((), ("-D", s.images)):
+        found = [f for f in listed(box, *words) if f["kind"] == "nft-table"]
+        if len(found) != 1 or found[0]["what"] not in there() or not found[0]["proven"]:
+            raise Failed(f"listed is {found}, there is {there()}")
+    clean(box, s, "named", s.images)
+    if there():
+        raise Failed(f"left is {there()}")
+
+
+def test_mounted_network(boxed: Callable[..., Any]) -> None:
+    boxed(mounted_network, net=True)
+
+
 def empty(box: Box) -> None:
     """Killed before its first effect: what there is of a journal goes, and its entry of the index."""
     s = Subject(box, "leaver", options=("--tcp-established", "--link-remap"))
