@@ -241,16 +241,16 @@ bool iptables_has(const struct flow_list *list, const struct flow *f)
 	return list->n && bsearch(f, list->at, list->n, sizeof(*f), by_bytes);
 }
 
-/* Those of the flows that have rules now. */
-static int still_there(const struct flow *flows, size_t n, struct flow_list *ret, struct err *err)
+/* Rules of these flows which there are now; of one that was made twice both. */
+static int still_there(const struct flow_list *flows, struct flow_list *ret, struct err *err)
 {
 	struct flow_list list = { 0 };
 	int r = iptables_list(&list, err);
 
 	ret->n = 0;
-	for (size_t i = 0; i < n && r == 0; i++)
-		if (iptables_has(&list, &flows[i]))
-			vec_push(ret, flows[i]);
+	vec_each(f, &list)
+		if (r == 0 && iptables_has(flows, f))
+			vec_push(ret, *f);
 	vec_done(&list);
 	return r;
 }
@@ -258,15 +258,20 @@ static int still_there(const struct flow *flows, size_t n, struct flow_list *ret
 /* A rule that is not there fails the whole change; somebody else may just take it away, too. */
 int iptables_delete(const struct flow *flows, size_t n, struct err *err)
 {
-	struct flow_list gone = { 0 };
+	struct flow_list wanted = { 0 }, there = { 0 };
 	int r = -EAGAIN;
 
+	for (size_t i = 0; i < n; i++)
+		vec_push(&wanted, flows[i]);
+	if (n)
+		qsort(wanted.at, n, sizeof(*wanted.at), by_bytes);
 	for (int i = 0; i < DELETE_TRIES && r < 0; i++) {
 		err_clear(err);
-		r = still_there(flows, n, &gone, err);
-		if (r == 0 && gone.n)
-			r = change(false, gone.at, gone.n, err);
+		r = still_there(&wanted, &there, err);
+		if (r == 0 && there.n)
+			r = change(false, there.at, there.n, err);
 	}
-	vec_done(&gone);
+	vec_done(&wanted);
+	vec_done(&there);
 	return r;
 }

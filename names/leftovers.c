@@ -64,6 +64,31 @@ static bool is_out_of_reach(const struct leftovers *l, const struct effect *e)
 	return e->path && e->path[0] == '/' && silent_meets(&l->silent, e->path, false);
 }
 
+static uint64_t effect_key(const struct effect *e)
+{
+	uint64_t key = table_key(table_key((uint64_t)e->kind, (uint64_t)e->pid), e->since);
+
+	for (const char *p = e->path ? e->path : ""; *p; p++)
+		key = table_key(key, (unsigned char)*p);
+	return table_key(table_key(key, e->dev), e->ino);
+}
+
+/* A restore that failed may have noted what its dump had noted before. */
+static void list_once(struct leftovers *l, struct table *seen, const struct leftover *o)
+{
+	uint64_t key = effect_key(&o->effect);
+	uintptr_t at = (uintptr_t)table_get(seen, key); /* 1 + index */
+
+	if (at) {
+		l->list.at[at - 1].needed |= o->needed;
+		l->list.at[at - 1].busy |= o->busy;
+		vec_push(&l->again, *o);
+		return;
+	}
+	vec_push(&l->list, *o);
+	table_put(seen, key, (void *)(uintptr_t)l->list.n);
+}
+
 /* Everything of the journal that is not crossed out and still stands. */
 static int take_journal(struct hunt *h, int dirfd, const char *path, struct err *err)
 {
@@ -71,6 +96,7 @@ static int take_journal(struct hunt *h, int dirfd, const char *path, struct err 
 	struct journal_view view;
 	struct effect_item *items = NULL;
 	const char *complete = NULL;
+	struct table seen = { 0 };
 	int r = journal_read(dirfd, l->arena, &view, err);
 
 	if (view.found)
@@ -102,9 +128,10 @@ static int take_journal(struct hunt *h, int dirfd, const char *path, struct err 
 			o.state = EFFECT_UNPROVEN;
 		o.needed = complete && (!*complete || !strcmp(complete, e->run->id));
 		o.busy = items[i].same_boot && is_at_work(e->run);
-		vec_push(&l->list, o);
+		list_once(l, &seen, &o);
 	}
 	vec_done(&view.effects);
+	table_done(&seen);
 	return r < 0 ? err_while(err, "looking into '%s'", path) : 0;
 }
 
@@ -363,18 +390,31 @@ static void cross_out_one(struct open_journal *o, const struct leftover *x)
 		journal_gone(o->j, x->id);
 }
 
+static uint64_t removed_key(const struct leftover *x)
+{
+	return table_key(effect_key(&x->effect), (uintptr_t)x->directory);
+}
+
 /* What went, in the journal of each directory that told of it, and what never was. */
 static void cross_out(struct leftovers *l)
 {
 	struct open_journal o = { .fd = -1 };
+	struct table removed = { 0 };
 
 	vec_each(x, &l->absent)
 		cross_out_one(&o, x);
 	open_journal_close(&o);
-	vec_each(x, &l->list)
-		if (x->remove && x->id)
+	vec_each(x, &l->list) {
+		if (!x->remove || !x->id)
+			continue;
+		table_put(&removed, removed_key(x), l);
+		cross_out_one(&o, x);
+	}
+	vec_each(x, &l->again)
+		if (table_get(&removed, removed_key(x)))
 			cross_out_one(&o, x);
 	open_journal_close(&o);
+	table_done(&removed);
 }
 
 /* Journals without any effect. */
@@ -428,6 +468,7 @@ int leftovers_remove(struct leftovers *l, struct err *err)
 void leftovers_done(struct leftovers *l)
 {
 	vec_done(&l->list);
+	vec_done(&l->again);
 	vec_done(&l->absent);
 	vec_done(&l->unanswered);
 	vec_done(&l->directories);

@@ -26,6 +26,7 @@ struct leftovers {
 	struct arena *arena;
 	struct vec_of(const char *) directories; /* with a journal */
 	struct leftover_list list;
+	struct leftover_list again; /* noted once more in the same journal: crossed out with those in list */
 	struct leftover_list absent; /* noted on this host, but not there: crossed out by a removal */
 	size_t index_dead; /* entries of the index that lead to no journal any more */
 	struct silent silent; /* file systems that do not answer */

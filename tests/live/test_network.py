@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 import mmap
 import os
 import shutil
@@ -405,6 +406,31 @@ def failed_restore(box: Box) -> None:
     client.goes_on("after the second try")
     server.goes_on("after the second try")
     no_resets(client)
+
+
+def locked_again(box: Box, method: str) -> None:
+    """A restore that fails after it has unlocked locks again: that is one lock, listed and removed."""
+    s = Subject(box, "tcp_streams", options=("--tcp-established", "--network-lock", method))
+    s.start()
+    s.dump()
+    before = sorted(tables() + rules())
+    for _ in range(2):
+        s.forget()
+        done = box.torpor(*s.restore_command(), env={"TORPOR_FAULT": "restore:network"})
+        if done.status != 1 or sorted(tables() + rules()) != before:
+            raise Failed(f"there were {before}, there are {tables()} {rules()}")
+        found = [f["what"] for f in json.loads(box.torpor("leftovers", "--json").output)["leftovers"]]
+        wanted = 8 if method == "iptables" else len(before)
+        if len(found) != wanted or len(set(found)) != wanted:
+            raise Failed(f"listed is {found}")
+    done = box.torpor("leftovers", "--clean", "-D", s.images)
+    if done.status != 0 or tables() or rules() or (s.images / "torpor-journal").exists():
+        raise Failed(f"left are {tables()} {rules()}")
+
+
+@pytest.mark.parametrize("method", ["nftables", "iptables", "skip"])
+def test_locked_again(boxed: Callable[..., Any], method: str) -> None:
+    boxed(locked_again, net=True, method=method)
 
 
 def died_late(box: Box, at: str) -> None:
