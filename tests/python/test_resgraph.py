@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import bigsets
+import broken
 import pytest
 import rawimages
 from box import BUILD, Box, Failed
@@ -349,6 +350,23 @@ def test_svg(zoo: Graph) -> None:
     assert node
     small = ET.fromstring(to_svg(around(zoo, [node], 1)))
     assert 2 < len(list(small.iter("{http://www.w3.org/2000/svg}rect"))) < len(zoo)
+
+
+def test_svg_shows_both_ends(tmp_path: Path) -> None:
+    """Long names are cut in the middle: paths and areas differ at their ends."""
+    folder = bigsets.make_set(tmp_path / "set", 2, 4, 1)
+    name = "/srv/" + "very-long/" * 9 + "data.bin"
+    broken.file(bigsets.reg(60, name, 0o100644))(folder)
+    with ImageSet(folder) as images:
+        graph = Graph(images)
+        picture = ET.fromstring(to_svg(graph))
+        texts = [t.text or "" for t in picture.iter("{http://www.w3.org/2000/svg}text")]
+        assert max(map(len, texts)) <= 64
+        (file,) = (t for t in texts if t.startswith("file 60 "))
+        assert "…" in file and file.endswith("very-long/data.bin'")
+        areas = [n.label for n in graph.nodes("area")]
+        assert set(areas) <= set(texts), "areas are shown whole"
+        assert any(t.startswith("1 page at") for t in texts)
 
 
 # --------------------------------------------------------------------------------- the page

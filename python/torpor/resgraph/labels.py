@@ -50,7 +50,8 @@ def _run(node: Node) -> str:
     owner, number, index = cast("tuple[str, int, int]", node.key)
     run = node.graph.pagemap(owner, number)[index]
     flags = hints.RUN.show(run.flags)
-    return f"{run.pages} pages at 0x{run.address:x} of {owner} {number} ({flags})"
+    pages = "1 page" if run.pages == 1 else f"{run.pages} pages"
+    return f"{pages} at 0x{run.address:x} of {owner} {number} ({flags})"
 
 
 def _file(node: Node) -> str:

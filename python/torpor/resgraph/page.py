@@ -16,6 +16,7 @@ from torpor.resgraph.schema import NODE_KINDS, REASONS
 NODES_MAX = 30000
 MANY = ("run", "area", "fd", "signal", "timer")
 LONG_VALUE = 300
+OTHER = "entry of an image that stands for itself"
 
 
 def _cut(value: Any) -> Any:
@@ -63,7 +64,7 @@ def page_data(graph: Drawable) -> dict[str, Any]:
     return {
         "title": str(whole.images.path),
         "kinds": [
-            {"name": k, "about": NODE_KINDS[k].about if k in NODE_KINDS else ""} for k in kinds
+            {"name": k, "about": NODE_KINDS[k].about if k in NODE_KINDS else OTHER} for k in kinds
         ],
         "reasons": [
             {"name": r, "needs": REASONS[r].needs if r in REASONS else True} for r in reasons

@@ -16,7 +16,7 @@ from torpor.resgraph.graph import Edge, Graph, Node
 
 # More cannot be looked at.
 NODES_MAX = 3000
-LINE, GAP_X, GAP_Y, MARGIN, CHAR, TEXT_MAX = 22, 90, 8, 20, 6.6, 44
+LINE, GAP_X, GAP_Y, MARGIN, CHAR, TEXT_MAX = 22, 90, 8, 20, 6.6, 64
 SWEEPS = 6
 
 
@@ -52,7 +52,9 @@ def _rows(columns: list[list[int]], near: Mapping[int, list[int]]) -> None:
 
 
 def _short(text: str) -> str:
-    return text if len(text) <= TEXT_MAX else text[: TEXT_MAX - 1] + "…"
+    """Cut in the middle: paths differ at their ends."""
+    half = TEXT_MAX // 2
+    return text if len(text) <= TEXT_MAX else f"{text[: half - 1]}…{text[-half:]}"
 
 
 def _box(node: Node, x: float, y: float, width: float) -> str:
