@@ -394,6 +394,28 @@ def test_target(tmp_path: Path, rule: str, here: dict[str, Any], change: Any) ->
         assert not check(folder).findings.has(rule), "without a target nothing is said of one"
 
 
+def told(folder: Path, gone: str) -> tuple[int, str]:
+    """Task and way of the only finding on a computer that lacks a file."""
+    with ImageSet(folder, GROWTH_STRICT) as images:
+        report = validate(images, Options(), facts(files=without(gone)))
+        (finding,) = report.findings.found
+        return finding.task, report.way(finding)
+
+
+def test_whose_file(tmp_path: Path) -> None:
+    """A file that a task has by no descriptor is told with the task, too, and the way to it."""
+    folder = bigsets.make_set(tmp_path / "set", 2, 4, 1)
+    task, way = told(folder, "/bin/x")
+    assert task == ROOT and " - runs -> file 1 REG '/bin/x'" in way
+    task, way = told(folder, "/")
+    assert task == ROOT and " - works in -> file " in way
+    broken.file(bigsets.reg(60, "/gone", 0o100644), opened=False)(folder)
+    mapped = area(0x800000, 2, 1, flags=2, status=0x41, shmid=60)
+    broken.mm(lambda m: m.vmas.insert(1, mapped))(folder)
+    task, way = told(folder, "/gone")
+    assert task == broken.CHILD and " - maps -> file 60 REG '/gone'" in way
+
+
 def test_features_of_the_kernel(tmp_path: Path) -> None:
     """Names of the one table; only what a set needs counts."""
     text = (SOURCE / "kernel/features.def").read_text()

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound=pb.Message)
 ALIVE, DEAD, STOPPED, OLD_DEAD = 1, 2, 3, 6
 INT32_MAX = (1 << 31) - 1
+# How a task has a file, what it knows by a number first.
+HAVING = (("refers",), ("runs", "works in", "rooted in"), ("maps",))
 
 
 @dataclass(frozen=True)
@@ -204,12 +206,14 @@ class Context:
         return reg.ext or self.options.gives(crit.text_of(reg.name))
 
     def user_of(self, id_: int) -> int:
-        """pid of the first task that has an open file; 0 if none has."""
+        """pid of the first task that has a file as descriptor, or else is at it; 0 if none."""
         node = self.graph.find("file", id_)
-        for edge in node.into("refers") if node else ():
-            table = edge.source.one("in")
-            task = table.one("of") if table else None
-            if task and isinstance(task.key, int):
+        edges = (e for reasons in HAVING for e in node.into(*reasons)) if node else iter(())
+        for edge in edges:
+            task: Node | None = edge.source
+            while task is not None and task.kind != "task":
+                task = task.one("in", "of")
+            if task is not None and isinstance(task.key, int):
                 return task.key
         return 0
 
