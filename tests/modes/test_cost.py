@@ -26,8 +26,6 @@ WAYS: dict[str, tuple[str, ...]] = {
     "pre-dump": ("--pre-dump",),
 }
 SLACK_KB = 64  # of each process: pages of its own stack and C library that it touches meanwhile
-# Not Pss_File: a share of the C library grows when others on this machine end, who have it, too.
-GROWING = ("Rss", "Pss_Anon", "Pss_Shmem", "Private_Dirty")
 MEMORY_KB = 64 * 1024  # what torpor may take, whatever the size of the target
 MIB = 256
 
@@ -36,6 +34,18 @@ def rollup(pid: int) -> dict[str, int]:
     """kB by name, of a whole address space."""
     text = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return {m[1]: int(m[2]) for m in re.finditer(r"^(\w+):\s+(\d+) kB", text, re.MULTILINE)}
+
+
+def has(r: dict[str, int]) -> dict[str, int]:
+    """
+    What may not grow. A page that is read back from swap is none more; the share of a file's pages
+    (Pss_File) grows when others on this machine end, who have the same C library.
+    """
+    return {
+        "Rss and Swap": r["Rss"] + r["Swap"],
+        "Pss": r["Pss_Anon"] + r["Pss_Shmem"] + r["SwapPss"],
+        "Private_Dirty and Swap": r["Private_Dirty"] + r["Swap"],
+    }
 
 
 def with_key(box: Box, options: tuple[str, ...]) -> list[str]:
@@ -56,11 +66,11 @@ def keeps_shares(box: Box, name: str, way: str) -> None:
     else:
         s.dump("-R", *with_key(box, WAYS[way]))
     grown = [
-        f"{what} of {pid}: {before[pid][what]} -> {now[what]} kB"
+        f"{what} of {pid}: {had} -> {has(now)[what]} kB"
         for pid, now in ((pid, rollup(pid)) for pid in pids)
-        for what in GROWING
+        for what, had in has(before[pid]).items()
         # the kernel makes huge pages out of small ones when it likes
-        if now[what] > before[pid][what] + SLACK_KB
+        if has(now)[what] > had + SLACK_KB
         + max(0, now["AnonHugePages"] - before[pid]["AnonHugePages"])
     ]
     if sum(b["Rss"] - b["Pss"] for b in before.values()) < 1024:
@@ -107,7 +117,7 @@ def bounded(box: Box, way: str) -> list[int]:
     box.reap()
     back = ["restore", "-d", "-D", str(images), "--identity", str(box.dir / "key")]
     restore = peak_kb(box, back)
-    if rollup(pid)["Rss"] < MIB * 1024:
+    if has(rollup(pid))["Rss and Swap"] < MIB * 1024:
         raise Failed("this is not the memory that was saved")
     if max(dump, restore) > MEMORY_KB:
         raise Failed(f"dump took {dump} kB, restore {restore} kB")

@@ -21,7 +21,7 @@ from bigsets import ROOT, area
 from box import BUILD, SOURCE, Box, Failed
 from conftest import FIXTURES, PACKAGE, fixture_sets
 from rawimages import field, framed
-from subjects import Subject
+from subjects import NET, Subject
 from torpor.images import ImageError, ImageSet, pages
 from torpor.images.limits import GROWTH_STRICT
 from torpor.validate import (
@@ -802,7 +802,7 @@ def test_live(boxed: Callable[..., Any], name: str) -> None:
     """Kinds the harness does not mutate; clean dumps of the others are part of it."""
     if not (BUILD / "tests/live" / name).exists():
         pytest.skip(f"there is no subject {name}")
-    boxed(live, name=name)
+    boxed(live, net=name in NET, name=name)
 
 
 def test_fixtures_folder() -> None:
