@@ -29,11 +29,9 @@ static void say_port(const struct call *call, uint16_t port)
 	fflush(stdout);
 }
 
-static int begin_tls(const struct options *o, struct conn *c, struct err *err)
+static struct tls_files files_of(const struct options *o)
 {
-	const struct tls_files files = { o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key };
-
-	return o->tls ? conn_secure(c, &files, NULL, err) : 0;
+	return (struct tls_files){ o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key };
 }
 
 static void say_what_came(const struct conn *c, const struct page_server_figures *f)
@@ -58,11 +56,11 @@ static int receive_one(const struct call *call, struct conn *c, struct lobby *lo
 	const struct options *o = call->o;
 	const struct page_server_setup setup = { .images_dirfd = call->images_fd,
 		.auto_dedup = o->auto_dedup, .lobby = lobby, .tls = o->tls,
-		.tls_files = { o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key } };
+		.tls_files = files_of(o) };
 	int r;
 
 	*ret = (struct page_server_figures){ 0 };
-	r = begin_tls(call->o, c, err);
+	r = o->tls ? conn_secure(c, &setup.tls_files, NULL, err) : 0;
 	if (r == 0)
 		r = page_server_receive(c, &setup, ret, err);
 	if (r == 0)
@@ -119,7 +117,7 @@ static int give_away(const struct call *call, struct conn *c, int listening, str
 {
 	const struct options *o = call->o;
 	const struct page_giver_place place = { .listening = listening, .tls = o->tls,
-		.tls_files = { o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key } };
+		.tls_files = files_of(o) };
 	struct image_access access = access_open(o);
 	struct image_set *set = NULL;
 	struct image_giver g;
@@ -148,10 +146,11 @@ static int link_parent(const struct call *call, bool *ret_made, struct err *err)
 static int open_door(const struct call *call, int *ret_listening, bool *ret_parent, struct err *err)
 {
 	const struct options *o = call->o;
+	const struct tls_files files = files_of(o);
 	uint16_t port = 0;
-	int r = 0;
+	int r = o->tls ? tls_check(&files, err) : 0;
 
-	if (o->ps_socket < 0) {
+	if (r == 0 && o->ps_socket < 0) {
 		r = conn_listen(o->address, (uint16_t)o->port, ret_listening, &port, err);
 		if (r == 0)
 			say_port(call, port);

@@ -67,11 +67,16 @@ static int give(struct page_giver *base, unsigned long pid, uint64_t vaddr, uint
 	return r;
 }
 
+static struct tls_files tls_files_of(const struct options *o)
+{
+	return (struct tls_files){ o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key };
+}
+
 /* Everybody who connects, until somebody says that it was all. */
 static int answer_all(struct dump *d, struct giver *g, struct err *err)
 {
 	const struct page_giver_place place = { .listening = d->lasting->listening, .tls = d->o->tls,
-		.tls_files = { d->o->tls_cacert, d->o->tls_cacrl, d->o->tls_cert, d->o->tls_key } };
+		.tls_files = tls_files_of(d->o) };
 	int r = page_giver_serve(&g->base, &place, NULL, err);
 
 	return r < 0 ? r : 0;
@@ -81,12 +86,18 @@ static int answer_all(struct dump *d, struct giver *g, struct err *err)
 int lazy_listen(void *ctx, struct err *err)
 {
 	struct dump *d = ctx;
+	const struct tls_files files = tls_files_of(d->o);
 	uint16_t port;
-	int r = d->lasting->listening >= 0 ? 1 : conn_listen(d->o->address, (uint16_t)d->o->port,
-		&d->lasting->listening, &port, err);
+	int r = 0;
 
-	if (r != 0) /* an earlier try listens, or it failed */
-		return r < 0 ? r : 0;
+	if (d->lasting->listening >= 0) /* an earlier try listens */
+		return 0;
+	if (d->o->tls)
+		r = tls_check(&files, err);
+	if (r == 0)
+		r = conn_listen(d->o->address, (uint16_t)d->o->port, &d->lasting->listening, &port, err);
+	if (r < 0)
+		return r;
 	log_info("pages can be asked for at port %u", port);
 	if (!d->o->json && !d->o->as_criu)
 		printf("listening on port %u\n", port);

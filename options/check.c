@@ -78,6 +78,15 @@ static int check_keys(const struct options *o, struct err *err)
 	return 0;
 }
 
+/* The same with --tls: pages would go over the connection for everybody to see. */
+static int check_tls(const struct options *o, struct err *err)
+{
+	const char *name = o->tls_cacert ? "--tls-cacert" : o->tls_cacrl ? "--tls-cacrl" :
+		o->tls_cert ? "--tls-cert" : o->tls_key ? "--tls-key" : NULL;
+
+	return name && !o->tls && !o->as_criu ? err_usage(err, "%s needs --tls", name) : 0;
+}
+
 static int check_server(const struct options *o, struct err *err)
 {
 	if (o->page_server && o->port == 0 && o->ps_socket < 0)
@@ -94,7 +103,7 @@ static int check_server(const struct options *o, struct err *err)
 			"needs --address and --port" : "--connections needs --page-server");
 	if (o->page_header != 32 && o->page_header != 24)
 		return err_usage(err, "--page-header is 32 or 24");
-	return 0;
+	return check_tls(o, err);
 }
 
 static int check_stream(const struct options *o, struct err *err)

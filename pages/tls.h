@@ -16,6 +16,8 @@ struct tls_files {
 	const char *ca, *revoked, *cert, *key;
 };
 
+/* Whether the files can be used; who waits for connections asks before. */
+int tls_check(const struct tls_files *files, struct err *err) must_use;
 /*
  * The handshake on a connected socket, which stays the caller's. `peer` names who is at its other end,
  * in messages. Each side shows its certificate and

@@ -38,8 +38,11 @@ static const char *reason(void)
 
 static int file_failed(const char *what, const char *path, struct err *err)
 {
-	return err_set(err, ERR_USAGE, EINVAL, "the %s '%s' cannot be used for TLS: %s", what, path,
-		reason());
+	int number = access(path, R_OK) < 0 ? errno : 0;
+
+	return err_set(err, ERR_USAGE, number ? number : EINVAL,
+		"the %s '%s' cannot be used for TLS: %s%s", what, path, number ? strerror(number) :
+		reason(), number && *path != '/' ? " (a name is relative to the work directory)" : "");
 }
 
 /* ---- certificates ---- */
@@ -117,17 +120,21 @@ static int shake_hands(struct tls *t, bool server, const char *peer, struct err 
 		"with --tls: %s", peer, reason());
 }
 
-static int begin(struct tls *t, int fd, bool server, const char *peer, const struct tls_files *files,
-	const char *name, struct err *err)
+static int prepare(struct tls *t, bool server, const struct tls_files *files, struct err *err)
 {
-	int r;
-
 	t->ctx = SSL_CTX_new(server ? TLS_server_method() : TLS_client_method());
 	if (!t->ctx || SSL_CTX_set_min_proto_version(t->ctx, TLS1_2_VERSION) != 1)
 		return err_nomem(err);
 	SSL_CTX_set_verify(t->ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
 	SSL_CTX_set_mode(t->ctx, SSL_MODE_ENABLE_PARTIAL_WRITE);
-	r = load_files(t, files, err);
+	return load_files(t, files, err);
+}
+
+static int begin(struct tls *t, int fd, bool server, const char *peer, const struct tls_files *files,
+	const char *name, struct err *err)
+{
+	int r = prepare(t, server, files, err);
+
 	if (r < 0)
 		return r;
 	t->ssl = SSL_new(t->ctx);
@@ -135,6 +142,17 @@ static int begin(struct tls *t, int fd, bool server, const char *peer, const str
 		return err_nomem(err);
 	r = name ? expect_name(t, name, err) : 0;
 	return r < 0 ? r : shake_hands(t, server, peer, err);
+}
+
+int tls_check(const struct tls_files *files, struct err *err)
+{
+	struct tls t = { 0 };
+	int r;
+
+	ERR_clear_error();
+	r = prepare(&t, true, files, err);
+	SSL_CTX_free(t.ctx);
+	return r;
 }
 
 int tls_begin(int fd, bool server, const char *peer, const struct tls_files *files, const char *name,

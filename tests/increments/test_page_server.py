@@ -582,3 +582,34 @@ def with_tls(box: Box) -> None:
 
 def test_tls(boxed: Callable[..., Any]) -> None:
     boxed(with_tls)
+
+
+def unusable_tls(box: Box) -> None:
+    """Certificates that cannot be used are named before anybody waits for a connection."""
+    where = box.dir / "tls"
+    make_certificates(where)
+    images = box.dir / "images"
+    images.mkdir()
+    s = Subject(box, "mem_stack_brk")
+    s.start()
+    good = tls_options(where, "good")
+    cases = {
+        "no such file": ([*good, "--tls-cacert", str(where / "none")], "No such file"),
+        "relative": ([*good, "--tls-cert", "none"], "relative to the work directory"),
+        "no certificate": ([*good, "--tls-cacrl", str(where / "number")], "list of revoked"),
+        "another's key": ([*good, "--tls-key", str(where / "foreign.key")], "private key"),
+        "not asked for": (good[1:], "--tls-cacert needs --tls"),
+    }
+    dump = ("dump", "-t", str(s.pid), "--lazy-pages", "--address", "127.0.0.1")
+    for name, (options, text) in cases.items():
+        for words in (("page-server", "--address", "127.0.0.1"), dump):
+            done = box.torpor(*words, "-D", images, *options)
+            if done.status != 1 or text not in done.output or "listening" in done.output:
+                raise Failed(f"{name}: {done}")
+    box.notes.clear()
+    s.expect_tasks()
+    s.finish()
+
+
+def test_unusable_tls(boxed: Callable[..., Any]) -> None:
+    boxed(unusable_tls)
