@@ -151,7 +151,12 @@ static int chain_save(const struct filter_chain *c, struct image_set *set, struc
 		if (f->params)
 			e.params.data = (uint8_t *)f->params(c->links[i].state, &e.params.len);
 		e.has_params = e.params.data != NULL;
-		r = image_put(w, &e, err);
+		if (e.has_params && e.params.len > TORPOR_FILTER_PARAMS_MAX)
+			r = err_set(err, ERR_UNSUPPORTED, E2BIG, "page filter '%s' has parameters of %zu "
+				"bytes, more than the %d that can be kept", f->name, e.params.len,
+				TORPOR_FILTER_PARAMS_MAX);
+		else
+			r = image_put(w, &e, err);
 	}
 	q = image_finish(w, r < 0 ? NULL : err);
 	return r < 0 ? r : q;

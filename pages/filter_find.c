@@ -27,6 +27,14 @@ static bool name_is_good(const char *name)
 	return n > 0 && n < 32 && !name[n] && strcmp(name, "plain") != 0;
 }
 
+static const struct torpor_page_filter *built_in(const char *name)
+{
+	for (size_t i = 0; page_filters[i]; i++)
+		if (!strcmp(page_filters[i]->name, name))
+			return page_filters[i];
+	return NULL;
+}
+
 /* What is wrong with a filter that was loaded, or NULL. */
 static const char *fault_of(const struct torpor_page_filter *f)
 {
@@ -39,6 +47,8 @@ static const char *fault_of(const struct torpor_page_filter *f)
 		return "its struct is too short";
 	if (!f->name || !name_is_good(f->name))
 		return "its name is not 1 to 31 of a-z, 0-9 and -";
+	if (built_in(f->name)) /* which would be asked to decode what this one made */
+		return "its name is that of a filter of torpor's own";
 	if (!f->open || !f->close || !f->encode || !f->decode)
 		return "it lacks a function";
 	if (!f->worker_open != !f->worker_close)
@@ -126,12 +136,9 @@ int filter_find(const char *name, const struct image_access *access,
 	int r;
 
 	*ret_object = NULL;
-	for (size_t i = 0; page_filters[i]; i++) {
-		if (!strcmp(page_filters[i]->name, name)) {
-			*ret = page_filters[i];
-			return 0;
-		}
-	}
+	*ret = built_in(name);
+	if (*ret)
+		return 0;
 	if (strchr(name, '/'))
 		return load(name, ret, ret_object, err);
 	r = find_among_files(name, access, ret, ret_object, err);

@@ -223,6 +223,8 @@ BAD = {
     "f.caps = TORPOR_FILTER_AUTHENTIC": "not all of them",
     "f.caps = TORPOR_FILTER_RANDOM_ACCESS": "random access",
     "f.expansion = 5000": "too long",
+    'f.name = "lz4"': "torpor's own",
+    "f.params = params": "parameters of 1048577 bytes",
 }
 BAD_FILTER = """
 #include <torpor/page_filter.h>
@@ -230,6 +232,12 @@ static int64_t code(void *w, const struct torpor_extent *x, const uint8_t *in, s
 	uint8_t *out, size_t room) { return -5; }
 static int begin(struct torpor_filter_setup *s, void **state) { return 0; }
 static void end(void *state) { }
+static const void *params(const void *state, size_t *ret_len)
+{
+	static const char all[1048577];
+	*ret_len = sizeof(all);
+	return all;
+}
 struct torpor_page_filter torpor_page_filter = { .abi = TORPOR_PAGE_FILTER_ABI,
 	.size = sizeof(struct torpor_page_filter), .name = "bad", .summary = "", .open = begin,
 	.close = end, .encode = code, .decode = code };
