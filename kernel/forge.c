@@ -147,7 +147,8 @@ int forge_datagram(const struct flow *f, int protocol, const void *bytes, size_t
 	if (len > MOST_PAYLOAD)
 		return err_set(err, ERR_IMAGE, EMSGSIZE, "a datagram of %zu bytes is too long", len);
 	memcpy(p.body, &u, sizeof(u));
-	memcpy(p.body + sizeof(u), bytes, len);
+	if (len)
+		memcpy(p.body + sizeof(u), bytes, len);
 	u.check = checksum(f, protocol, p.body, body);
 	/* 0 would mean that there is none (RFC 768) */
 	if (!u.check)
