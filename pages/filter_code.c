@@ -157,7 +157,8 @@ int filter_decode(struct filter_chain *c, unsigned worker, const struct torpor_e
 		at = to;
 	}
 	if (r == 0 && len != x->length)
-		r = err_image(err, "it has %zu bytes instead of %u", len, x->length);
+		r = err_image(err, "page filters make %zu bytes of it, not %u: it is damaged", len,
+			x->length);
 	if (r == 0 && at == in)
 		memcpy(out, in, len);
 	return r;

@@ -11,6 +11,7 @@ same changes, as far as live dumps are the same (addresses and inode numbers are
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import shutil
@@ -31,6 +32,7 @@ import bases
 from cases import Outcome, run_case
 from matrix import Case, disagreements, good, slow, summary, tables
 from mutate import copy_sets, mutate
+from torpor.images import ImageSet, Trait, crit
 
 UNCHANGED = "nothing"
 KEPT = BUILD / "validator-sets"  # a box sees the build folder
@@ -47,10 +49,25 @@ def silence() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
 
+def comes_back(folder: Path) -> None:
+    """Every image as JSON and back, byte by byte."""
+    with ImageSet(folder) as images:
+        for found in images.images():
+            if found.kind.traits & Trait.RAW:
+                continue
+            with images.open(found.kind.id, found.number) as image:
+                text = io.StringIO()
+                crit.dump(image, text, False)
+                if crit.image_bytes(json.loads(text.getvalue())) != bytes(image.data):
+                    raise Failed(f"{folder.name}/{found.name} comes back from JSON differently")
+
+
 def try_cases(box: Box, name: str, numbers: list[int], keep: bool) -> list[dict[str, Any]]:
     """Process 1 of a box: makes a base and goes through its cases."""
     silence()
     base = bases.make(box, name)
+    for images in base.chain:
+        comes_back(images)
     folder = box.dir / "changed"
     # nothing changed: both must accept it
     first = run_case(box, base, copy_sets(base.chain, folder)[0])

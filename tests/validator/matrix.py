@@ -17,7 +17,7 @@ SLOWEST, ENDLESS = 1.0, 30.0
 # What a restore says in cases that are known to remain (docs/VALIDATOR-proof.md): it reads pages
 # through filters, and asks the kernel for values that only the kernel can refuse.
 KNOWN = re.compile(
-    r"page filter '[\w-]+' finds damaged bytes"
+    r"page filter '[\w-]+' finds damaged bytes|page filters make \d+ bytes of it, not \d+"
     r"|cannot set [A-Z_]+ of a socket: Invalid argument"
 )
 
