@@ -40,6 +40,7 @@ UNMAPPED = {f"/dev/{name}" for name in ("null", "full", "random", "urandom")}  #
 WRITE, RIGHTS = 2, 7  # vma_entry.prot
 INT64_MAX = (1 << 63) - 1
 MAP_DROPPABLE, MAP_GROWSDOWN, MAP_HUGETLB = 0x8, 0x100, 0x40000  # vma_entry.flags
+UNDROPPABLE = MAP_GROWSDOWN | MAP_HUGETLB
 MADV_WIPEONFORK = 18  # number of a bit in vma_entry.madv
 KNOWN_FLAGS = int(Flag.PARENT | Flag.LAZY | Flag.PRESENT)
 
@@ -138,8 +139,7 @@ def _areas(c: Context, t: TaskView) -> tuple[Spans, tuple[int, int] | None]:
         if v.flags & MAP_GROWSDOWN and status & (FILE_PRIVATE | FILE_SHARED):
             text = f"task {t.pid}: area 0x{start:x}-0x{stop:x} of a file grows down"
             c.add("vma-flags", text, t.pid, image)
-        odd = v.flags & (MAP_GROWSDOWN | MAP_HUGETLB)
-        if v.flags & MAP_DROPPABLE and odd and not status & (FILE_PRIVATE | FILE_SHARED):
+        if v.flags & MAP_DROPPABLE and v.flags & UNDROPPABLE and status & ANON_PRIVATE:
             text = f"task {t.pid}: area 0x{start:x}-0x{stop:x} cannot be dropped (0x{v.flags:x})"
             c.add("vma-flags", text, t.pid, image)
         if v.madv >> MADV_WIPEONFORK & 1 and (
