@@ -524,7 +524,8 @@ CASES: dict[str, Change] = {
     "file-details": edit("FILES", 0, lambda m: _set(m[2].reg, id=9)),
     "file-name": file(bigsets.reg(60, "relative")),
     "file-external": file(outside()),
-    "file-position": edit("FILES", 0, lambda m: _set(m[2].reg, pos=1 << 63)),
+    "file-position": both(file(bigsets.reg(60, "/some", 0o100644)), edit(
+        "FILES", 0, lambda m: _set(m[-1].reg, pos=1 << 63))),
     "file-owner": edit("FILES", 0, lambda m: _set(m[2].reg.fown, signum=65)),
     "file-remap": ghost(None, kind=2),
     "remap-link": ghost(None, kind=0),

@@ -240,6 +240,15 @@ def test_switch_in_a_wrong_encoding(tmp_path: Path) -> None:
         assert c_findings([folder]) == {folder: ("", set())}
 
 
+def test_position_of_a_device(tmp_path: Path) -> None:
+    """Where a position means nothing any will do; of a file it has to be one."""
+    for name, bad in (("/dev/null", set()), ("/some", {"file-position"})):
+        folder = bigsets.make_set(tmp_path / name.replace("/", "-"), 2, 4, 1)
+        broken.file(bigsets.reg(60, name, 0o20666))(folder)
+        broken.edit("FILES", 0, lambda m: broken._set(m[-1].reg, pos=1 << 63))(folder)
+        assert check(folder).rules() == bad
+
+
 def test_needs(tmp_path: Path) -> None:
     folder = bigsets.make_set(tmp_path / "set")
     entry = bigsets.pb.inventory_entry

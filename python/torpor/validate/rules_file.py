@@ -159,11 +159,15 @@ CHECKS: dict[int, Check] = {
 # ------------------------------------------------------- what the kernel refuses to make
 
 
+# lseek(2) takes any offset of them (drivers/char/mem.c, random.c)
+ANYWHERE = {f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom")}
+
+
 def _make_reg(c: Context, id_: int, e: pb.reg_file_entry) -> None:
     if id_ not in c.opened or e.flags & O_PATH:
         return
     name = crit.text_of(e.name)
-    if e.pos > INT64_MAX and e.pos != NO_POSITION:
+    if e.pos > INT64_MAX and e.pos != NO_POSITION and name not in ANYWHERE:
         c.about_file("file-position", id_, f"'{name}' is read at {e.pos}")
     if stat.S_ISFIFO(e.mode) and not c.is_given(e):
         c.about_file("file-flags", id_, f"'{name}' is a fifo, but opened as a file")
