@@ -60,7 +60,8 @@ def _inventory(c: Context) -> bool:
         text = "its ids do not have 16 bytes"
         c.add("inventory-set", f"inventory.img: {text}", 0, name)
     if entry.img_version == 0:
-        text = "this is a pre-dump, which cannot be restored: a dump goes on from it (--prev-images-dir)"
+        text = "this is a pre-dump, which cannot be restored: a dump goes on from it "
+        text += "(--prev-images-dir)"
         c.add("inventory-predump", text, 0, name)
     if not entry.fdinfo_per_id:
         c.add("inventory-old", "the set keeps descriptors by task", 0, name)
