@@ -83,10 +83,13 @@ static int check_writable(struct image_set *set, struct err *err)
 	return 0;
 }
 
-/* Before the first file: what is complete by now will not be so any more. */
+/*
+ * Before the first file: what is complete by now will not be so any more. Not of a set that was opened
+ * for reading, beside whose images something is noted (a working set).
+ */
 static int begin_writing(struct image_set *set, struct err *err)
 {
-	if (set->begun)
+	if (set->begun || !set->write)
 		return 0;
 	if (unlinkat(set->dirfd, "inventory.img", 0) < 0 && errno != ENOENT)
 		return err_sys(err, "cannot remove the stale inventory.img");
