@@ -8,7 +8,10 @@
  * over. Their place in the ring is another one; nothing depends on that.
  *
  * Requests in flight cannot be seen. Those of disks are over when no disk has any, or when nothing
- * has been added to the ring for a while in which every disk has completed as many as it had.
+ * has been added to the ring for a while in which every disk has completed as many as it had. The
+ * event follows later, by a thread of the kernel's own that competes for a processor (direct writes
+ * of ext4, fs/iomap/direct-io.c): so disks have to be found idle many times, between which we sleep
+ * and have to be woken as that thread has to.
  */
 #include "kinds/mem/aio.h"
 #include "base/cleanup.h"
@@ -29,6 +32,7 @@
 enum {
 	RING_MAGIC = 0xa10a10a1, RING_MAX = 1 << 28, CHUNK = 1024,
 	STEP_US = 2000, QUIET_US = 500000, PATIENCE_US = 10000000,
+	IDLE_LOOKS = 50, /* where others have waited already: */ IDLE_LOOKS_AGAIN = 2,
 };
 
 /* The head of the ring; events follow it. */
@@ -102,7 +106,7 @@ static bool have_moved_on(const struct disks *then, const struct disks *now)
 	return true;
 }
 
-static int wait_for_disks(int mem, uint64_t at, struct ring *ret, struct disks *first,
+static int wait_for_disks(int mem, uint64_t at, int idle_looks, struct ring *ret, struct disks *first,
 	struct disks *now)
 {
 	uint64_t start = clock_us(), changed = start, clock;
@@ -116,23 +120,22 @@ static int wait_for_disks(int mem, uint64_t at, struct ring *ret, struct disks *
 		if (r < 0)
 			return r;
 		clock = clock_us();
+		told = told && read_disks(now);
+		idle = told && are_idle(now) && ret->tail == tail ? idle + 1 : 0;
 		if (ret->tail != tail)
 			changed = clock;
 		tail = ret->tail;
-		told = told && read_disks(now);
-		idle = told && are_idle(now) ? idle + 1 : 0;
-		/* Twice: an event follows the end of its request. */
-		if (idle >= 2 || clock - start > PATIENCE_US ||
+		if (idle >= idle_looks || clock - start > PATIENCE_US ||
 			(clock - changed > QUIET_US && (!told || have_moved_on(first, now))))
 			return 0;
 		usleep(STEP_US);
 	}
 }
 
-static int wait_idle(int mem, uint64_t at, struct ring *ret)
+static int wait_idle(int mem, uint64_t at, int idle_looks, struct ring *ret)
 {
 	struct disks first = { 0 }, now = { 0 };
-	int r = wait_for_disks(mem, at, ret, &first, &now);
+	int r = wait_for_disks(mem, at, idle_looks, ret, &first, &now);
 
 	vec_done(&first);
 	vec_done(&now);
@@ -162,7 +165,9 @@ int aio_look(struct world *w, struct task *t, pid_t tid, const struct smaps_area
 
 	snprintf(path, sizeof(path), "/proc/%d/mem", tid);
 	mem = open(path, O_RDONLY | O_CLOEXEC);
-	r = mem < 0 ? -errno : wait_idle(mem, a->start, &ring);
+	/* all stand still: what was waited for for one ring of the process is over for all */
+	r = mem < 0 ? -errno : wait_idle(mem, a->start, t->mm->n_aios ? IDLE_LOOKS_AGAIN : IDLE_LOOKS,
+		&ring);
 	if (r == 0)
 		r = touch(mem, a);
 	if (r < 0)
