@@ -219,6 +219,21 @@ class Subject:
 
     # --------------------------------------------------------------------------------- state
 
+    def expect_refusal(self, *words: str) -> None:
+        """A dump is refused by a sentence with all the words, in log and output; all is as before."""
+        done = self.box.torpor(*self.dump_command())
+        log = self.images / "dump.log"
+        if done.status != 1:
+            raise Failed(f"dump ended with {done.status}")
+        if (self.images / "inventory.img").exists():
+            raise Failed("a failed dump left inventory.img")
+        if not log.exists():
+            raise Failed("a failed dump left no log")
+        for where, text in (("the log", log.read_text()), ("its output", done.output)):
+            if not any(all(w in t for w in words) for t in text.splitlines()):
+                raise Failed(f"{where} has no sentence with {words}: {text}")
+        self.expect_tasks()
+
     def expect_tasks(self, but: str = "") -> None:
         """The tasks are those of the start: ids, parents, groups, sessions, states, threads.
 

@@ -24,13 +24,9 @@ int main(int argc, char **argv)
 	static struct registers regs;
 	const char *bad;
 	sigset_t term;
-	int fd;
 
 	subject_init(argc, argv);
-	fd = open("beats", O_RDWR | O_CREAT | O_TRUNC, 0600);
-	NEED(fd >= 0 && ftruncate(fd, 4096) == 0);
-	beats = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	NEED(beats != MAP_FAILED && close(fd) == 0);
+	beats = beats_begin();
 	handle(SIGALRM, on_alarm, SA_RESTART);
 	NEED(setitimer(ITIMER_REAL, &often, NULL) == 0);
 	ready();

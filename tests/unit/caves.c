@@ -6,6 +6,7 @@
  */
 #include "inject/hold_priv.h"
 #include "patience.h"
+#include "tap.h"
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,16 +17,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-static int n_tests, n_failed;
-
-static void ok(bool good, const char *what, const struct err *err)
-{
-	n_tests++;
-	n_failed += !good;
-	printf("%sok %d - %s%s%s\n", good ? "" : "not ", n_tests, what,
-		err_is_set(err) ? ": " : "", err_is_set(err) ? err->text : "");
-	fflush(stdout);
-}
+static struct tap tap;
 
 /*
  * Of the target: its handler says that it runs and waits until it may return; the tape waits for a
@@ -122,7 +114,7 @@ static void next_ones_ask(pid_t target)
 			hold_end(&h, 1);
 			tape_free(tape);
 		}
-		ok(r == 0, "the next one asks", &err);
+		tap_ok(&tap, r == 0, "the next one asks", &err);
 		tracee_release(&t);
 	}
 }
@@ -131,7 +123,7 @@ static void has_ended_well(int status)
 {
 	if (!WIFEXITED(status))
 		printf("# killed by signal %d\n", WTERMSIG(status));
-	ok(WIFEXITED(status) && WEXITSTATUS(status) == 7, "the task goes on where it was", NULL);
+	tap_ok(&tap, WIFEXITED(status) && WEXITSTATUS(status) == 7, "the task goes on where it was", NULL);
 }
 
 static void test_handler(bool other_stack)
@@ -140,12 +132,12 @@ static void test_handler(bool other_stack)
 	int status = 0;
 	char c;
 
-	ok(target > 0 && sleeps_in_call(target, SYS_poll) && torpor_is_killed(target),
+	tap_ok(&tap, target > 0 && sleeps_in_call(target, SYS_poll) && torpor_is_killed(target),
 		"a torpor is killed while a task plays a tape", NULL);
 	close(told[1]);
-	ok(read(told[0], &c, 1) == 1, "a signal is handled on the way home", NULL);
+	tap_ok(&tap, read(told[0], &c, 1) == 1, "a signal is handled on the way home", NULL);
 	next_ones_ask(target);
-	ok(write(leave[1], "l", 1) == 1 && write(end[1], "e", 1) == 1 &&
+	tap_ok(&tap, write(leave[1], "l", 1) == 1 && write(end[1], "e", 1) == 1 &&
 			waitpid(target, &status, 0) == target,
 		"the handler returns", NULL);
 	has_ended_well(status);
@@ -181,13 +173,13 @@ static void test_chain(void)
 	pid_t target = spawn_target(false);
 	int status = 0;
 
-	ok(target > 0 && sleeps_in_call(target, SYS_poll), "another target", NULL);
+	tap_ok(&tap, target > 0 && sleeps_in_call(target, SYS_poll), "another target", NULL);
 	for (int i = 0; i < 2; i++)
-		ok(torpor_is_killed_before_cave(target), "a torpor is killed on the way home of a task",
+		tap_ok(&tap, torpor_is_killed_before_cave(target), "a torpor is killed on the way home of a task",
 			NULL);
 	next_ones_ask(target);
 	/* an empty message for each of the calls */
-	ok(send(tape_end[1], "", 0, 0) == 0 && send(tape_end[1], "", 0, 0) == 0 &&
+	tap_ok(&tap, send(tape_end[1], "", 0, 0) == 0 && send(tape_end[1], "", 0, 0) == 0 &&
 			write(end[1], "e", 1) == 1 && waitpid(target, &status, 0) == target,
 		"both calls return", NULL);
 	has_ended_well(status);
@@ -198,6 +190,5 @@ int main(void)
 	test_handler(false);
 	test_handler(true);
 	test_chain();
-	printf("1..%d\n", n_tests);
-	return n_failed != 0;
+	return tap_done(&tap);
 }

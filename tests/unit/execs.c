@@ -3,6 +3,7 @@
 #include "base/io.h"
 #include "inject/seize_guard.h"
 #include "patience.h"
+#include "tap.h"
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -12,16 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int n_tests, n_failed;
-
-static void ok(bool good, const char *what, const struct err *err)
-{
-	n_tests++;
-	n_failed += !good;
-	printf("%sok %d - %s%s%s\n", good ? "" : "not ", n_tests, what,
-		err_is_set(err) ? ": " : "", err_is_set(err) ? err->text : "");
-	fflush(stdout);
-}
+static struct tap tap;
 
 /* The process: a leader, a thread that sleeps, one that executes `sleep` when a byte comes. */
 struct target {
@@ -119,17 +111,17 @@ static void test_ours(struct seize_guard *g)
 
 	if (r == 0)
 		r = tracee_seize(&all[0], t.sleeper, t.pid, 0, &err);
-	ok(r == 0 && call(&t), "a thread in execve(2) waits for a tracee of ours", &err);
+	tap_ok(&tap, r == 0 && call(&t), "a thread in execve(2) waits for a tracee of ours", &err);
 	r = seize_guarded(g, &kin, last, &all[1], t.caller, t.pid, 0, &err);
 	/* PTRACE_SEIZE looks for it again after each look of the guard: it may be the leader by then */
 	is_ours = r == 0;
-	ok(r == 0 || r == -ESRCH, "it goes on, as another program", &err);
+	tap_ok(&tap, r == 0 || r == -ESRCH, "it goes on, as another program", &err);
 	err_clear(&err);
 	r = tracee_interrupt(&all[1], &err);
-	ok(r == -ESRCH, "its own number is gone", &err);
+	tap_ok(&tap, r == -ESRCH, "its own number is gone", &err);
 	err_clear(&err);
 	r = tracee_wait_stop(&all[0], last, &kin, &err);
-	ok(r == -ESRCH, "the tracee has ended", &err);
+	tap_ok(&tap, r == -ESRCH, "the tracee has ended", &err);
 	err_clear(&err);
 	all[2] = (struct tracee){ .tid = t.pid, .tgid = t.pid, .seized = true };
 	kin.n = 0;
@@ -138,7 +130,7 @@ static void test_ours(struct seize_guard *g)
 		r = tracee_interrupt(&all[2], &err);
 	if (r == 0)
 		r = tracee_wait_stop(&all[2], last, &kin, &err);
-	ok(r == 0, "the leader, which it is now, stops", &err);
+	tap_ok(&tap, r == 0, "the leader, which it is now, stops", &err);
 	tracee_release(&all[2]);
 	end(&t);
 }
@@ -161,11 +153,11 @@ static void test_others(struct seize_guard *g)
 		for (;;)
 			pause();
 	}
-	ok(tracer > 0 && read(said[0], &r, sizeof(r)) == sizeof(r) && r == 0 && call(&t),
+	tap_ok(&tap, tracer > 0 && read(said[0], &r, sizeof(r)) == sizeof(r) && r == 0 && call(&t),
 		"a thread in execve(2) waits for a tracee of somebody else", &err);
 	last = clock_us() + 100000;
 	r = seize_guarded(g, &kin, last, &one, t.caller, t.pid, 0, &err);
-	ok(r == -ETIMEDOUT && strstr(err.text, "--timeout") && strstr(err.text, "execve"),
+	tap_ok(&tap, r == -ETIMEDOUT && strstr(err.text, "--timeout") && strstr(err.text, "execve"),
 		"it is given up in time", &err);
 	err_clear(&err);
 	kill(tracer, SIGKILL);
@@ -176,7 +168,7 @@ static void test_others(struct seize_guard *g)
 		err_clear(&err);
 		r = seize_guarded(g, &kin, last, &one, t.pid, t.pid, 0, &err);
 	} while (r == -ESRCH && clock_us() < last);
-	ok(r == 0, "after the other tracer's end it can be had", &err);
+	tap_ok(&tap, r == 0, "after the other tracer's end it can be had", &err);
 	tracee_release(&one);
 	end(&t);
 }
@@ -187,12 +179,11 @@ int main(void)
 	struct err err = ERR_INIT;
 	int r = seize_guard_new(&g, &err);
 
-	ok(r == 0, "seize_guard_new", &err);
+	tap_ok(&tap, r == 0, "seize_guard_new", &err);
 	if (r == 0) {
 		test_ours(g);
 		test_others(g);
 	}
 	seize_guard_free(g);
-	printf("1..%d\n", n_tests);
-	return n_failed != 0;
+	return tap_done(&tap);
 }
