@@ -10,12 +10,11 @@
 
 void forsake_descriptors(void)
 {
-	pid_t us = getpid(), child = (pid_t)syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, 0);
-
 	const struct timespec look = { .tv_sec = 1 };
+	pid_t us = getpid();
 	sigset_t all;
 
-	if (child)
+	if (syscall(SYS_clone, CLONE_FILES | SIGCHLD, NULL, NULL, NULL, 0) != 0)
 		return;
 	/* none of what ends a whole group of processes at once (terminals) ends it before us */
 	sigfillset(&all);

@@ -40,12 +40,23 @@ static void install(int flags)
 			sigaction(watched[i], &action, NULL);
 }
 
-void interrupt_watch(void)
+static void make_timer(void)
 {
 	struct sigevent end = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGTERM };
 
 	interrupt.has_timer = timer_create(CLOCK_MONOTONIC, &end, &interrupt.grace) == 0;
+}
+
+void interrupt_watch(void)
+{
+	make_timer();
 	install(0);
+}
+
+void interrupt_go_on(void)
+{
+	if (interrupt.has_timer)
+		make_timer();
 }
 
 void interrupt_hold(void)

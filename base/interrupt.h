@@ -20,6 +20,8 @@ void interrupt_watch(void);
  * interrupt_unwatch().
  */
 void interrupt_hold(void);
+/* In a child that goes on with our work: timers are not inherited (fork(2)). */
+void interrupt_go_on(void);
 /* From here on it kills again; one that came is remembered. */
 void interrupt_unwatch(void);
 /* Not true of one that came too late, or meanwhile (interrupt_hold()). */

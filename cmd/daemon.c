@@ -74,6 +74,7 @@ static int fork_daemon(const struct call *call, bool *ret_parent, struct err *er
 			return err_set(err, ERR_RESOURCE, ECHILD, "the server has ended unexpectedly");
 		return n == sizeof(*err) ? -err->number : 0;
 	}
+	interrupt_go_on();
 	close(p[0]);
 	r = leave_terminal(err);
 	if (r == 0)

@@ -120,7 +120,7 @@ static int open_getter(const struct options *o, struct page_getter **ret, struct
 		.address = o->address, .port = (uint16_t)o->port, .fd = (int)o->ps_socket,
 		.head_size = o->page_header == WIRE_HEAD_OLD ? WIRE_HEAD_OLD : WIRE_HEAD,
 		.patience_s = SERVER_PATIENCE_S, .tls = o->tls,
-		.tls_files = { o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key },
+		.tls_files = tls_files_of(o),
 		.tls_name = o->tls_no_cn_verify ? NULL : o->address ? o->address : "localhost",
 	};
 
@@ -191,8 +191,6 @@ static int await_restore(const struct call *call, bool *ret_parent, int *ret_soc
 		r = daemon_ready(call, ret_parent, err);
 	if (*ret_parent)
 		return r;
-	/* timers are not inherited by who went to the background (fork(2)) */
-	interrupt_watch();
 	if (r == 0)
 		r = accept_there(listening, ret_sock, err);
 	if (listening >= 0)

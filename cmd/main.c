@@ -27,22 +27,23 @@ struct entry {
 	enum command id;
 	command_run *run;
 	bool uses_images;
+	bool takes_paths; /* words: they mean what they meant where torpor was called */
 };
 
 static const struct entry entries[] = {
-	{ CMD_DUMP, cmd_dump, true },
-	{ CMD_PRE_DUMP, cmd_pre_dump, true },
-	{ CMD_RESTORE, cmd_restore, true },
-	{ CMD_DEDUP, cmd_dedup, true },
-	{ CMD_PAGE_SERVER, cmd_page_server, true },
-	{ CMD_LAZY_PAGES, cmd_lazy_pages, true },
-	{ CMD_CHECK, cmd_check, false },
-	{ CMD_SHOW, cmd_show, true },
-	{ CMD_PLAN, cmd_plan, true },
-	{ CMD_LEFTOVERS, cmd_leftovers, true },
-	{ CMD_KEYGEN, cmd_keygen, false },
-	{ CMD_VERSION, cmd_version, false },
-	{ CMD_HELP, cmd_help, false },
+	{ CMD_DUMP, cmd_dump, true, false },
+	{ CMD_PRE_DUMP, cmd_pre_dump, true, false },
+	{ CMD_RESTORE, cmd_restore, true, false },
+	{ CMD_DEDUP, cmd_dedup, true, false },
+	{ CMD_PAGE_SERVER, cmd_page_server, true, false },
+	{ CMD_LAZY_PAGES, cmd_lazy_pages, true, false },
+	{ CMD_CHECK, cmd_check, false, false },
+	{ CMD_SHOW, cmd_show, true, false },
+	{ CMD_PLAN, cmd_plan, true, false },
+	{ CMD_LEFTOVERS, cmd_leftovers, true, true },
+	{ CMD_KEYGEN, cmd_keygen, false, false },
+	{ CMD_VERSION, cmd_version, false, false },
+	{ CMD_HELP, cmd_help, false, false },
 };
 
 static const struct entry *entry_of(enum command id)
@@ -260,8 +261,7 @@ static int go_back(int here, struct err *err)
 static int run(struct options *o, int parsed, struct err *err)
 {
 	const struct entry *entry = entry_of(o->command);
-	/* its words are paths: they mean what they meant when it was called */
-	auto_close int here = o->command == CMD_LEFTOVERS ?
+	auto_close int here = entry && entry->takes_paths ?
 		open(".", O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
 	auto_close int images_fd = -1;
 	auto_close int work_fd = -1;

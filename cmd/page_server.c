@@ -29,11 +29,6 @@ static void say_port(const struct call *call, uint16_t port)
 	fflush(stdout);
 }
 
-static struct tls_files files_of(const struct options *o)
-{
-	return (struct tls_files){ o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key };
-}
-
 static void say_what_came(const struct conn *c, const struct page_server_figures *f)
 {
 	if (!f->begun)
@@ -56,7 +51,7 @@ static int receive_one(const struct call *call, struct conn *c, struct lobby *lo
 	const struct options *o = call->o;
 	const struct page_server_setup setup = { .images_dirfd = call->images_fd,
 		.auto_dedup = o->auto_dedup, .lobby = lobby, .tls = o->tls,
-		.tls_files = files_of(o) };
+		.tls_files = tls_files_of(o) };
 	int r;
 
 	*ret = (struct page_server_figures){ 0 };
@@ -117,7 +112,7 @@ static int give_away(const struct call *call, struct conn *c, int listening, str
 {
 	const struct options *o = call->o;
 	const struct page_giver_place place = { .listening = listening, .tls = o->tls,
-		.tls_files = files_of(o) };
+		.tls_files = tls_files_of(o) };
 	struct image_access access = access_open(o);
 	struct image_set *set = NULL;
 	struct image_giver g;
@@ -146,7 +141,7 @@ static int link_parent(const struct call *call, bool *ret_made, struct err *err)
 static int open_door(const struct call *call, int *ret_listening, bool *ret_parent, struct err *err)
 {
 	const struct options *o = call->o;
-	const struct tls_files files = files_of(o);
+	const struct tls_files files = tls_files_of(o);
 	uint16_t port = 0;
 	int r = o->tls ? tls_check(&files, err) : 0;
 
@@ -170,8 +165,6 @@ static int serve(const struct call *call, int listening, struct err *err)
 		conn_of_fd(o->lazy_pages ? CONN_ASKER : CONN_SENDER, (int)o->ps_socket, &given);
 	if (o->lazy_pages)
 		return give_away(call, is_given ? &given : NULL, listening, err);
-	/* timers are not inherited by who went to the background (fork(2)) */
-	interrupt_watch();
 	return is_given ? receive_one(call, &given, NULL, &f, err) : receive(call, listening, err);
 }
 

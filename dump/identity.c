@@ -421,7 +421,6 @@ int dump_identity(void *ctx, struct err *err)
 	int r = dump_tree(d, err);
 
 	own_spaces(own);
-
 	if (r == 0)
 		r = image_set_journal(d->images, &journal, err);
 	if (r == 0)

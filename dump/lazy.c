@@ -67,11 +67,6 @@ static int give(struct page_giver *base, unsigned long pid, uint64_t vaddr, uint
 	return r;
 }
 
-static struct tls_files tls_files_of(const struct options *o)
-{
-	return (struct tls_files){ o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key };
-}
-
 /* Everybody who connects, until somebody says that it was all. */
 static int answer_all(struct dump *d, struct giver *g, struct err *err)
 {

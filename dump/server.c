@@ -23,7 +23,7 @@ int dump_connect(void *ctx, struct err *err)
 		.address = o->address, .port = (uint16_t)o->port, .fd = (int)o->ps_socket,
 		.head_size = o->page_header == WIRE_HEAD_OLD ? WIRE_HEAD_OLD : WIRE_HEAD,
 		.patience_s = options_peer_patience(o), .tls = o->tls,
-		.tls_files = { o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key },
+		.tls_files = tls_files_of(o),
 		.tls_name = o->tls_no_cn_verify ? NULL : o->address ? o->address : "localhost",
 	};
 	struct filter_chain *chain;

@@ -84,9 +84,8 @@ int vfork_refuse(pid_t pid, pid_t tid, struct err *err)
 			"executed a program (--timeout waits longer)", pid, comm, tid);
 	comm_of(child, other, sizeof(other));
 	if (explain_frozen(child, frozen, sizeof(frozen)))
-		return err_target(err, EDEADLK,
-			"task %d (%s): thread %d waits in vfork for its child %d (%s), which does not run: %s",
-			pid, comm, tid, child, other, frozen);
+		return err_target(err, EDEADLK, "task %d (%s): thread %d waits in vfork for its child "
+			"%d (%s), which does not run: %s", pid, comm, tid, child, other, frozen);
 	return err_target(err, EDEADLK,
 		"task %d (%s): thread %d waits in vfork for its child %d (%s), which has neither "
 		"executed a program nor ended and still has the memory of its parent; save it "

@@ -149,8 +149,7 @@ static int size_file(struct image_reader *r, const struct image_set *set,
 
 /*
  * -1: there is no such file. An encrypted set has those of its manifest only; one that is being
- * written, those that were written. *ret_sealed: how it is
- * encrypted, or NULL.
+ * written, those that were written. *ret_sealed: how it is encrypted, or NULL.
  */
 static int open_file(struct image_set *set, enum image_id type, const char *name,
 	const struct sealed_file **ret_sealed, int *ret_fd, struct err *err)

@@ -77,15 +77,7 @@ static struct user_regs_struct before_cave(const struct hold *h, const struct tr
 {
 	struct user_regs_struct regs = t->regs;
 
-	regs.rip = h->cave;
-	regs.rax = (unsigned long)nr;
-	regs.orig_rax = (unsigned long)-1;
-	regs.rdi = args[0];
-	regs.rsi = args[1];
-	regs.rdx = args[2];
-	regs.r10 = args[3];
-	regs.r8 = args[4];
-	regs.r9 = args[5];
+	tracee_aim(&regs, h->cave, nr, args);
 	return regs;
 }
 

@@ -116,15 +116,7 @@ int husk_set_syscall(struct husk *h, pid_t tid, uint64_t player, long nr, const 
 {
 	struct user_regs_struct regs = h->layout->regs;
 
-	regs.rip = player + PLAYER_OFFSET(player_syscall);
-	regs.orig_rax = (unsigned long)-1;
-	regs.rax = (unsigned long)nr;
-	regs.rdi = args[0];
-	regs.rsi = args[1];
-	regs.rdx = args[2];
-	regs.r10 = args[3];
-	regs.r8 = args[4];
-	regs.r9 = args[5];
+	tracee_aim(&regs, player + PLAYER_OFFSET(player_syscall), nr, args);
 	if (ptrace(PTRACE_SETREGS, tid, NULL, &regs) < 0)
 		return err_sys(err, "cannot set registers of task %d", tid);
 	return 0;

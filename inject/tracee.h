@@ -73,3 +73,16 @@ static inline int tracee_event(int status)
 {
 	return status >> 16;
 }
+/* Registers for one system call whose instruction stands at rip; the others stay. */
+static inline void tracee_aim(struct user_regs_struct *regs, uint64_t rip, long nr, const uint64_t args[6])
+{
+	regs->rip = rip;
+	regs->orig_rax = (unsigned long)-1;
+	regs->rax = (unsigned long)nr;
+	regs->rdi = args[0];
+	regs->rsi = args[1];
+	regs->rdx = args[2];
+	regs->r10 = args[3];
+	regs->r8 = args[4];
+	regs->r9 = args[5];
+}

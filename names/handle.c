@@ -141,7 +141,8 @@ int handle_path(int fd, char *buf)
 	if (n < 0)
 		return -errno;
 	buf[n] = '\0';
-	if (buf[0] != '/' || far_fstat(fd, &a) < 0 || far_fstatat(AT_FDCWD, buf, &b, AT_SYMLINK_NOFOLLOW) < 0 || a.st_dev != b.st_dev ||
+	if (buf[0] != '/' || far_fstat(fd, &a) < 0 ||
+		far_fstatat(AT_FDCWD, buf, &b, AT_SYMLINK_NOFOLLOW) < 0 || a.st_dev != b.st_dev ||
 		a.st_ino != b.st_ino)
 		return -ENOENT;
 	return 0;

@@ -72,7 +72,8 @@ static int load(const char *path, const struct torpor_page_filter **ret, void **
 	const char *fault;
 
 	if (!object)
-		return err_set(err, ERR_USAGE, ELIBACC, "cannot load a page filter (--page-filter, --libdir): %s", dlerror());
+		return err_set(err, ERR_USAGE, ELIBACC, "cannot load a page filter (--page-filter, "
+			"--libdir): %s", dlerror());
 	f = dlsym(object, TORPOR_PAGE_FILTER_SYMBOL);
 	fault = f ? fault_of(f) : "it defines no " TORPOR_PAGE_FILTER_SYMBOL;
 	if (fault) {

@@ -5,6 +5,7 @@
  */
 #pragma once
 #include "base/err.h"
+#include "options/options.h"
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -15,6 +16,11 @@ struct tls;
 struct tls_files {
 	const char *ca, *revoked, *cert, *key;
 };
+
+static inline struct tls_files tls_files_of(const struct options *o)
+{
+	return (struct tls_files){ o->tls_cacert, o->tls_cacrl, o->tls_cert, o->tls_key };
+}
 
 /* Whether the files can be used; who waits for connections asks before. */
 int tls_check(const struct tls_files *files, struct err *err) must_use;

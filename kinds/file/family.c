@@ -34,8 +34,8 @@ static bool is_out_of_reach(const struct fd_look *l, const struct handle_space *
 	struct statx x;
 	struct stat st;
 
-	if (statx(l->dup, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &x) < 0 || !(x.stx_mask & STATX_MNT_ID) ||
-		handle_mount(space, (int)x.stx_mnt_id))
+	if (statx(l->dup, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &x) < 0 ||
+		!(x.stx_mask & STATX_MNT_ID) || handle_mount(space, (int)x.stx_mnt_id))
 		return false;
 	snprintf(folder, sizeof(folder), "%.*s", (int)(strrchr(path, '/') - path + 1), path);
 	return far_fstatat(AT_FDCWD, folder, &st, 0) < 0 || st.st_dev != l->st.st_dev;

@@ -68,7 +68,6 @@ static int check_idle(const struct fd_look *l, const struct uring_info *i, struc
 
 	if (!i->polls && (int32_t)(i->posted - i->taken) > 0)
 		return refuse_several(l, i->taken, i->posted, err);
-
 	if (!i->polls && !i->overflow && i->taken == i->posted)
 		return 0;
 	snprintf(what, sizeof(what), "that is still busy after --timeout: of %u requests %u have "

@@ -48,7 +48,8 @@ static bool leads_to(const char *path, const struct stat *st)
 {
 	struct stat is;
 
-	return far_fstatat(AT_FDCWD, path, &is, 0) == 0 && is.st_dev == st->st_dev && is.st_ino == st->st_ino;
+	return far_fstatat(AT_FDCWD, path, &is, 0) == 0 && is.st_dev == st->st_dev &&
+		is.st_ino == st->st_ino;
 }
 
 /* The folder from which the relative name leads to the path, if the one ends with the other. */
